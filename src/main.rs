@@ -1,0 +1,2 @@
+//! The `credreset` command.
+fn main() {}
