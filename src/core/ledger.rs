@@ -1,0 +1,328 @@
+//! The record of one approved request, and the only place where its state moves.
+//!
+//! ```text
+//!             create                 proven               steps done
+//!   (nothing) ──────▶ Sent ─────────────────▶ Changed ─────────────▶ Applied
+//!                     │ ▲ │ │                    ▲                      ▲
+//!   nothing took      │ │ │ └──── proven, and nothing is left to do ────┤
+//!   effect            ▼ │ │                      │ late evidence        │
+//!                 Released │                     │                      │
+//!                     │    ├── no proof ──▶ Unknown ────────────────────┘
+//!   withdrawn, too    ▼    │                     └─ a newer reset was applied ─▶ Superseded
+//!   late          NotApplied ◀── refused
+//! ```
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    report::Reason,
+    request::{Mode, Request, hash},
+};
+
+/// How far clocks of two processes may be apart, and how late a request may still arrive, before an attempt of another
+/// process counts as over.
+pub const MARGIN: SignedDuration = SignedDuration::from_secs(60);
+
+/// From the creation of a record to the end of its call there may pass the directory's `requestTimeout` and this.
+pub const SLACK: SignedDuration = SignedDuration::from_secs(10);
+
+/// A user as the directory names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct UserId {
+    /// The directory's own id, which never changes.
+    pub id: String,
+    /// What people call the user: the e-mail address or the login name.
+    pub name: String,
+}
+
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum State {
+    /// The call was meant to be sent: the intent.
+    Sent,
+    /// Its holder knows that nothing took effect, and lets go.
+    Released,
+    /// The change is proven; delivery or other repeatable steps remain.
+    Changed,
+    /// All is done.
+    Applied,
+    /// Nothing was changed, and nothing will be.
+    NotApplied,
+    /// Sent, and no proof either way.
+    Unknown,
+    /// Its outcome was unknown when a later request for the same user and mode was applied.
+    Superseded,
+}
+
+impl State {
+    /// Nothing will move this record any more.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Applied | Self::NotApplied | Self::Superseded)
+    }
+}
+
+/// How a change was proven, strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Evidence {
+    /// The directory answered with a clear success.
+    Response,
+    /// The same conditional call, sent again, told.
+    ConditionalWrite,
+    /// The stored password opens the account.
+    SignIn,
+    /// The directory's change time moved within the attempt's time window.
+    Marker,
+}
+
+/// One try to carry the request out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// Random; names the password Secret of this attempt.
+    pub id: String,
+    /// 1 for the first.
+    pub number: u32,
+    /// The process that may send.
+    pub holder: String,
+    /// By the holder's clock.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub started_at: Timestamp,
+    /// The holder sends nothing after this moment.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub deadline: Timestamp,
+    /// The Secret in the operator's namespace that holds the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// The directory's change time before the call, `never`, or absent where the directory shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// The directory refused the first password that was drawn, and this is the second.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redrawn: bool,
+}
+
+/// The request that a record belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Origin {
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// Uid of the object.
+    pub uid: String,
+    /// Hash of what identifies the manifest: the same one, applied again, has the same.
+    pub key: String,
+    /// Hash of what is asked for: another one under the same identity is a conflict.
+    pub digest: String,
+}
+
+/// What remains to be done once the change is proven. It is in the record, since the object may be gone by then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Finish {
+    /// Write the password into this Secret of the request's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_to: Option<String>,
+    /// Send the password to this address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail_to: Option<String>,
+}
+
+/// Why a record is `Released` or `NotApplied`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// The reason, as in the object's conditions.
+    pub reason: Reason,
+    /// The directory's own error code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// The ledger's entry for one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Derived from the identity: see [`record_name`].
+    pub name: String,
+    /// Name of the Directory object.
+    pub directory: String,
+    /// The directory's own identity.
+    pub directory_identity: String,
+    /// Whose credentials.
+    pub user: UserId,
+    /// Which.
+    pub mode: Mode,
+    /// When the human asked.
+    pub requested_at: Timestamp,
+    /// Nothing is started at or after this moment.
+    pub expires_at: Timestamp,
+    /// The record is deleted after this moment.
+    pub keep_until: Timestamp,
+    /// Where it came from.
+    pub request: Origin,
+    /// What remains once the change is proven.
+    #[serde(default)]
+    pub finish: Finish,
+    /// The latest attempt.
+    pub attempt: Attempt,
+    /// Where it stands.
+    pub state: State,
+    /// How the change was proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// Why `Released` or `NotApplied`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// `Released`: not tried again before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+    /// What a reader should know besides: what the directory showed, or what could not be delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// When the outcome became known, or was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_at: Option<Timestamp>,
+}
+
+/// `r-` and the SHA-256 of the identity: the same request under another name, namespace or spelling of the user has the
+/// same.
+#[must_use]
+pub fn record_name(directory_identity: &str, user_id: &str, mode: Mode, requested_at: Timestamp) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Identity<'a> {
+        directory_identity: &'a str,
+        user_id: &'a str,
+        mode: Mode,
+        requested_at: Timestamp,
+    }
+    format!("r-{}", hash(&Identity { directory_identity, user_id, mode, requested_at }))
+}
+
+/// Labels all records of a user within a directory.
+#[must_use]
+pub fn user_key(directory_identity: &str, user_id: &str) -> String {
+    hash(&(directory_identity, user_id))[..40].to_owned()
+}
+
+/// What the directory's answer to the call amounts to (protocol, section 6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reply {
+    /// A clear success.
+    Done,
+    /// It never reached the directory.
+    NotSent,
+    /// The directory wants to be asked later.
+    Throttled {
+        /// Seconds to wait, if the directory said so.
+        after: Option<u32>,
+    },
+    /// The operator's own credentials or rights were refused.
+    Denied,
+    /// The directory has no such user any more.
+    NoSuchUser,
+    /// The directory refused this change.
+    Rejected {
+        /// Its error code.
+        code: String,
+    },
+    /// The condition of a conditional call did not hold.
+    Conflict,
+    /// It may have taken effect, or may yet.
+    Unsure,
+}
+
+impl Record {
+    /// The entry for the first attempt at `request`.
+    #[must_use]
+    pub fn open(request: &Request, directory: &super::world::Directory, user: UserId, finish: Finish, attempt: Attempt) -> Self {
+        Self {
+            name: record_name(&directory.identity, &user.id, request.mode(), request.requested_at),
+            directory: request.directory.clone(),
+            directory_identity: directory.identity.clone(),
+            user,
+            mode: request.mode(),
+            requested_at: request.requested_at,
+            expires_at: request.deadline(),
+            keep_until: request.keep_until(),
+            request: Origin {
+                namespace: request.namespace.clone(),
+                name: request.name.clone(),
+                uid: request.uid.clone(),
+                key: request.key(),
+                digest: request.digest(),
+            },
+            finish,
+            attempt,
+            state: State::Sent,
+            evidence: None,
+            verdict: None,
+            retry_at: None,
+            note: None,
+            settled_at: None,
+        }
+    }
+
+    /// A new attempt at a released record.
+    #[must_use]
+    pub fn take_over(&self, attempt: Attempt) -> Self {
+        Self { attempt, state: State::Sent, verdict: None, retry_at: None, ..self.clone() }
+    }
+
+    /// The holder's attempt had no effect; it may be tried again at `retry_at`.
+    #[must_use]
+    pub fn released(&self, reason: Reason, code: Option<String>, retry_at: Timestamp) -> Self {
+        Self {
+            state: State::Released,
+            verdict: Some(Verdict { reason, code }),
+            retry_at: Some(retry_at),
+            ..self.clone()
+        }
+    }
+
+    /// The change is proven.
+    #[must_use]
+    pub fn changed(&self, evidence: Evidence) -> Self {
+        Self { state: State::Changed, evidence: Some(evidence), note: None, settled_at: None, ..self.clone() }
+    }
+
+    /// The change is proven and nothing remains. `note`: what could not be delivered, if so.
+    #[must_use]
+    pub fn applied(&self, evidence: Evidence, note: Option<String>, now: Timestamp) -> Self {
+        Self { state: State::Applied, evidence: Some(evidence), note, settled_at: Some(now), ..self.clone() }
+    }
+
+    /// Nothing was changed, and nothing will be.
+    #[must_use]
+    pub fn not_applied(&self, reason: Reason, code: Option<String>, now: Timestamp) -> Self {
+        Self {
+            state: State::NotApplied,
+            verdict: Some(Verdict { reason, code }),
+            retry_at: None,
+            settled_at: Some(now),
+            ..self.clone()
+        }
+    }
+
+    /// Sent, and no proof either way. `note`: what the directory shows.
+    #[must_use]
+    pub fn unknown(&self, note: String, now: Timestamp) -> Self {
+        Self { state: State::Unknown, note: Some(note), settled_at: Some(now), ..self.clone() }
+    }
+
+    /// A later request for the same user and mode has been applied.
+    #[must_use]
+    pub fn superseded(&self, now: Timestamp) -> Self {
+        Self { state: State::Superseded, settled_at: Some(now), ..self.clone() }
+    }
+
+    /// When the attempt is over for everybody: its own process sends nothing after its deadline, and what is under way
+    /// has arrived.
+    #[must_use]
+    pub fn over(&self) -> Timestamp {
+        self.attempt.deadline.saturating_add(MARGIN).unwrap_or(Timestamp::MAX)
+    }
+}
