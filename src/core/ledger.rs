@@ -238,7 +238,13 @@ pub enum Reply {
 impl Record {
     /// The entry for the first attempt at `request`.
     #[must_use]
-    pub fn open(request: &Request, directory: &super::world::Directory, user: UserId, finish: Finish, attempt: Attempt) -> Self {
+    pub fn open(
+        request: &Request,
+        directory: &super::world::Directory,
+        user: UserId,
+        finish: Finish,
+        attempt: Attempt,
+    ) -> Self {
         Self {
             name: record_name(&directory.identity, &user.id, request.mode(), request.requested_at),
             directory: request.directory.clone(),
@@ -324,5 +330,25 @@ impl Record {
     #[must_use]
     pub fn over(&self) -> Timestamp {
         self.attempt.deadline.saturating_add(MARGIN).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// The right to send one call: only the creation of a record, or its take-over from `Released`, yields one, and sending
+/// uses it up.
+#[derive(Debug)]
+pub struct Fenced {
+    record: Record,
+}
+
+impl Fenced {
+    /// To be called by the ledger's store alone, with the record as the API server has just stored it.
+    pub(crate) fn by_write(record: Record) -> Self {
+        Self { record }
+    }
+
+    /// The record whose attempt this is.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
     }
 }
