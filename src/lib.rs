@@ -3,4 +3,5 @@
 //! [`core`] decides: a pure function from what is known to the next thing to do. [`api`] has the kinds that people write,
 //! [`directory`] the calls to directories.
 pub mod api;
+pub mod cli;
 pub mod core;

@@ -22,9 +22,12 @@ fn finished(crd: CustomResourceDefinition) -> Value {
     let mut crd = serde_json::to_value(crd).unwrap_or_default();
     // Absent and null would be two ways to say the same thing; rules on `has()` know one only.
     drop_nullable(&mut crd);
-    if let Some(schema) = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties") {
+    if let Some(schema) = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
         // A rule with fieldPath .metadata.name is refused unless the schema has that field.
-        schema["metadata"] = json!({"type": "object", "properties": {"name": {"type": "string"}}});
+        schema["properties"]["metadata"] = json!({"type": "object", "properties": {"name": {"type": "string"}}});
+        // What the kind is for stands on the spec's type; the whole object's own text is the derive's.
+        schema["description"] =
+            std::mem::replace(&mut schema["properties"]["spec"]["description"], json!("What is wanted."));
     }
     crd
 }

@@ -178,7 +178,7 @@ pub struct Mfa {
     pub factors: Vec<Factor>,
 }
 
-/// The schema of [`Factor`]: a text on a variant would turn its enum into oneOf.
+/// A kind of factor: TOTP, WebAuthn or RecoveryCodes.
 #[derive(JsonSchema)]
 #[schemars(rename = "Factor")]
 #[allow(dead_code, clippy::upper_case_acronyms, reason = "it is a schema only, in the API's spelling")]

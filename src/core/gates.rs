@@ -423,12 +423,9 @@ fn unchanged(request: &Request, user: &User) -> Result<(), Decision> {
 
 fn limits(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
     let now = world.now;
-    let here: Vec<&Past> = world
-        .past
-        .iter()
-        .filter(|p| p.directory_identity == directory.identity)
-        .filter(|p| !matches!(&world.record, Seen::Known(own) if own.name == p.record))
-        .collect();
+    let own = super::ledger::record_name(&directory.identity, &user.id.id, request.mode(), request.requested_at);
+    let here: Vec<&Past> =
+        world.past.iter().filter(|p| p.directory_identity == directory.identity).filter(|p| p.record != own).collect();
     let busy = here
         .iter()
         .filter(|p| p.user == user.id.id)

@@ -82,6 +82,7 @@ pub struct Attempt {
     /// Random; names the password Secret of this attempt.
     pub id: String,
     /// 1 for the first.
+    #[schemars(with = "i32")]
     pub number: u32,
     /// The process that may send.
     pub holder: String,

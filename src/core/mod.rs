@@ -172,7 +172,14 @@ fn conflict(world: &World, request: &Request, record: &Record) -> Decision {
 fn start(world: &World, request: &Request, released: Option<&Record>) -> Decision {
     let pass = match gates::check(world, request) {
         Ok(pass) => pass,
-        Err(decision) => return with_record(decision, released),
+        Err(decision @ Decision::Read(_)) => return decision,
+        Err(decision) => {
+            // A gate that has closed since the password was stored: it will be drawn afresh.
+            return match &world.stored {
+                Some(secret) => Decision::Do(Effect::DropPassword { secret: secret.clone() }),
+                None => with_record(decision, released),
+            };
+        }
     };
     let name = ledger::record_name(&pass.directory.identity, &pass.user.id.id, request.mode(), request.requested_at);
     if let Action::Password { source, .. } = &request.action
