@@ -5,3 +5,6 @@
 pub mod api;
 pub mod cli;
 pub mod core;
+pub mod directory;
+pub mod k8s;
+pub mod telemetry;

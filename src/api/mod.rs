@@ -1,4 +1,6 @@
 //! The kinds of `credreset.dev/v1alpha1`.
+#![allow(clippy::doc_markdown, reason = "these texts are what kubectl explain shows")]
+#![allow(clippy::duplicated_attributes, reason = "printcolumn is there once for each column")]
 pub mod directory;
 pub mod record;
 pub mod reset;

@@ -1,5 +1,6 @@
 //! One file per command.
 pub mod crds;
+pub mod run;
 
 use clap::{Parser, Subcommand};
 
@@ -13,6 +14,8 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Run the operator
+    Run(run::Args),
     /// Print the custom resource definitions, for kubectl apply
     Crds,
 }
@@ -23,6 +26,7 @@ enum Command {
 /// A sentence for people; the process then ends with exit code 1. Wrong arguments end it with 2.
 pub fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
+        Command::Run(args) => run::run(args),
         Command::Crds => crds::run(),
     }
 }

@@ -433,8 +433,7 @@ fn limits(world: &World, request: &Request, directory: &Directory, user: &User) 
             use super::ledger::State::{Applied, Changed, NotApplied, Released, Sent, Superseded, Unknown};
             let interval = after(p.started_at, directory.limits.min_interval_per_user);
             match p.state {
-                Sent | Changed => Some(p.over.max(interval)),
-                Unknown => Some(p.over.max(interval)),
+                Sent | Changed | Unknown => Some(p.over.max(interval)),
                 Applied | Superseded => Some(interval),
                 NotApplied | Released => None,
             }
@@ -482,23 +481,23 @@ fn after(at: Timestamp, by: SignedDuration) -> Timestamp {
 
 /// Settled: nothing was changed, and nothing will be.
 fn refuse(view: View) -> Decision {
-    Decision::Rest { view: Some(view), next: Next::Never }
+    Decision::rest(view, Next::Never)
 }
 
 /// Somebody must look; the request is looked at again when Directories change, and ends with its deadline.
 fn stall(request: &Request, view: View) -> Decision {
-    Decision::Rest { view: Some(view), next: Next::At(request.deadline()) }
+    Decision::rest(view, Next::At(request.deadline()))
 }
 
 /// Somebody must look; since nothing tells when that was done, it is looked at again.
 fn look_again(world: &World, request: &Request, view: View) -> Decision {
-    Decision::Rest { view: Some(view), next: Next::At(after(world.now, LOOK_AGAIN).min(request.deadline())) }
+    Decision::rest(view, Next::At(after(world.now, LOOK_AGAIN).min(request.deadline())))
 }
 
 /// It goes on by itself at `until`, or when what it waits for changes.
 fn wait(world: &World, request: &Request, reason: Reason, message: String, until: Timestamp) -> Decision {
     let next = until.max(world.now).min(request.deadline());
-    Decision::Rest { view: Some(View::new(reason, message)), next: Next::At(next) }
+    Decision::rest(View::new(reason, message), Next::At(next))
 }
 
 fn wait_about(

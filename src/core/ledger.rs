@@ -193,6 +193,7 @@ pub struct Record {
 pub fn record_name(directory_identity: &str, user_id: &str, mode: Mode, requested_at: Timestamp) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
+    #[allow(clippy::struct_field_names, reason = "the names are the identity's JSON, which must never change")]
     struct Identity<'a> {
         directory_identity: &'a str,
         user_id: &'a str,

@@ -113,10 +113,17 @@ pub enum Decision {
     Rest {
         /// What the object's status is to show; none: what it shows now.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        view: Option<View>,
+        view: Option<Box<View>>,
         /// When to look again.
         next: Next,
     },
+}
+
+impl Decision {
+    /// Show `view` and rest.
+    fn rest(view: View, next: Next) -> Self {
+        Self::Rest { view: Some(Box::new(view)), next }
+    }
 }
 
 /// The next thing to do.
@@ -130,7 +137,10 @@ pub fn decide(world: &World) -> Decision {
     match (&world.subject, &world.record) {
         (_, Seen::Unread) => Decision::Read(Fact::Record),
         (Subject::Object { .. }, Seen::Unknown(why)) => Decision::Rest {
-            view: Some(View::new(Reason::Verifying, format!("The ledger could not be read: {}", why.message))),
+            view: Some(Box::new(View::new(
+                Reason::Verifying,
+                format!("The ledger could not be read: {}", why.message),
+            ))),
             next: Next::At(later(world.now, SignedDuration::from_secs(5))),
         },
         (Subject::Object { request, .. }, Seen::Known(record)) => {
@@ -165,7 +175,7 @@ fn conflict(world: &World, request: &Request, record: &Record) -> Decision {
             ),
         )
     };
-    Decision::Rest { view: Some(view), next: Next::Never }
+    Decision::rest(view, Next::Never)
 }
 
 /// No record, or a released one: through the gates, then on to the call.
@@ -216,12 +226,12 @@ fn start(world: &World, request: &Request, released: Option<&Record>) -> Decisio
 fn with_record(decision: Decision, released: Option<&Record>) -> Decision {
     match (decision, released) {
         (Decision::Rest { view: Some(view), next }, Some(record)) => Decision::Rest {
-            view: Some(View {
+            view: Some(Box::new(View {
                 user: Some(record.user.clone()),
                 record: Some(record.name.clone()),
                 started_at: Some(record.attempt.started_at),
-                ..view
-            }),
+                ..*view
+            })),
             next,
         },
         (decision, _) => decision,
@@ -241,7 +251,7 @@ fn follow(world: &World, record: &Record) -> Decision {
     match record.state {
         State::Applied | State::NotApplied | State::Superseded => {
             let own = world.subject.request().is_some_and(|r| r.uid == record.request.uid);
-            Decision::Rest { view: Some(report::settled(record, own)), next: Next::Never }
+            Decision::rest(report::settled(record, own), Next::Never)
         }
         State::Released => released(world, record),
         State::Sent => match &world.holding {
@@ -276,7 +286,7 @@ fn released(world: &World, record: &Record) -> Decision {
                 format!("The directory could not be used and nothing took effect: tried again at {at}."),
             ),
         };
-        return Decision::Rest { view: Some(view), next: Next::At(at.min(record.expires_at)) };
+        return Decision::rest(view, Next::At(at.min(record.expires_at)));
     }
     match start(world, request, Some(record)) {
         // A gate that refuses for good ends the record, too: it must not be taken over later.
@@ -363,7 +373,7 @@ fn verify(world: &World, record: &Record) -> Decision {
             "The call was sent and no answer came: nothing is sent again. Whether it took effect is looked for until {over}. {nothing}"
         ),
     );
-    Decision::Rest { view: Some(view), next: Next::At(over.min(later(now, SignedDuration::from_secs(5)))) }
+    Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
 }
 
 /// The change is proven: deliver what is to be delivered, then close the record.
@@ -404,7 +414,7 @@ fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
                 Reason::Finishing,
                 format!("The reset is in force, but {why} Tried again at {next}, until {}.", record.keep_until),
             );
-            return Decision::Rest { view: Some(view), next: Next::At(next) };
+            return Decision::rest(view, Next::At(next));
         }
         notes.push(why);
     }
@@ -427,7 +437,7 @@ fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -
 fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
     let view = report::settled(record, true);
     if now >= record.keep_until {
-        return Decision::Rest { view: Some(view), next: Next::Never };
+        return Decision::rest(view, Next::Never);
     }
     match &world.superseded {
         Seen::Unread => return Decision::Read(Fact::Superseded),
@@ -440,7 +450,7 @@ fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
         Seen::Known(Proof::Disproven | Proof::Nothing(_)) | Seen::Absent | Seen::Unknown(_) => {
             let age = record.settled_at.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
             let pause = (age / 2).clamp(SignedDuration::from_mins(1), SignedDuration::from_hours(1));
-            Decision::Rest { view: Some(view), next: Next::At(later(now, pause).min(record.keep_until)) }
+            Decision::rest(view, Next::At(later(now, pause).min(record.keep_until)))
         }
     }
 }

@@ -94,6 +94,31 @@ pub struct World {
     pub superseded: Seen<bool>,
 }
 
+impl World {
+    /// One in which nothing has been read yet.
+    #[must_use]
+    pub fn new(now: Timestamp, me: Me, subject: Subject) -> Self {
+        Self {
+            now,
+            me,
+            subject,
+            record: Seen::Unread,
+            record_by_name: Seen::Unread,
+            directory: Seen::Unread,
+            namespace_labels: Seen::Unread,
+            user: Seen::Unread,
+            entered: Seen::Unread,
+            delivery: Seen::Unread,
+            past: Vec::new(),
+            stored: None,
+            holding: None,
+            progress: Progress::default(),
+            proof: Seen::Unread,
+            superseded: Seen::Unread,
+        }
+    }
+}
+
 /// Who decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -193,6 +218,25 @@ pub struct Directory {
     /// The operator can send mail itself.
     #[serde(default)]
     pub mail: bool,
+}
+
+impl Directory {
+    /// One whose object makes no sense.
+    #[must_use]
+    pub fn unusable(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            identity: String::new(),
+            kind: String::new(),
+            suspend: false,
+            not_ready: Some("its spec makes no sense.".to_owned()),
+            supports: BTreeSet::new(),
+            allow: Vec::new(),
+            protect: Protect::default(),
+            limits: Limits::default(),
+            mail: false,
+        }
+    }
 }
 
 /// One rule of a Directory.
