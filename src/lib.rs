@@ -7,4 +7,5 @@ pub mod cli;
 pub mod core;
 pub mod directory;
 pub mod k8s;
+pub mod sandbox;
 pub mod telemetry;

@@ -1,8 +1,12 @@
 //! One file per command.
 pub mod crds;
 pub mod run;
+pub mod sandbox;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Password and MFA resets as reviewed Kubernetes objects, each carried out at most once.
 #[derive(Parser, Debug)]
@@ -16,6 +20,8 @@ struct Cli {
 enum Command {
     /// Run the operator
     Run(run::Args),
+    /// Run a stand-in for a directory, for demos and tests
+    Sandbox(sandbox::Args),
     /// Print the custom resource definitions, for kubectl apply
     Crds,
 }
@@ -27,6 +33,25 @@ enum Command {
 pub fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run::run(args),
+        Command::Sandbox(args) => sandbox::run(args),
         Command::Crds => crds::run(),
     }
+}
+
+/// A small runtime: these programs wait more than they compute.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().context("the runtime could not be started")
+}
+
+/// Has SIGTERM and SIGINT cancel `stop`.
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
+    tokio::spawn(async move {
+        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+        tracing::info!("asked to end");
+        stop.cancel();
+    });
+    Ok(())
 }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use kube::{Api, Client, api::ListParams, client::ClientBuilder};
-use tokio::{net::TcpListener, signal::unix::SignalKind, time::timeout};
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -64,17 +64,13 @@ pub struct Args {
 /// One sentence: what of the configuration is wrong, or what could not be reached.
 pub fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log).map_err(|wrong| anyhow!("--log: {wrong}"))?;
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("the runtime could not be started")?
-        .block_on(operate(args))
+    super::runtime()?.block_on(operate(args))
 }
 
 async fn operate(args: Args) -> anyhow::Result<()> {
     let Args { namespace, identity, listen, concurrency, grace, log_format: _, log: _ } = args;
-    let stop = stop_signal()?;
+    let stop = CancellationToken::new();
+    super::stop_on_signal(stop.clone())?;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("--listen: {listen} cannot be listened on"))?;
     let listen = listener.local_addr().context("--listen")?;
@@ -145,19 +141,6 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     let _ = timeout(Duration::from_secs(1), admin_server).await;
     tracing::info!("ended");
     Ok(())
-}
-
-fn stop_signal() -> anyhow::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let mut term = tokio::signal::unix::signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
-    let mut int = tokio::signal::unix::signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
-    let token = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
-        tracing::info!("asked to end");
-        token.cancel();
-    });
-    Ok(stop)
 }
 
 /// Waits until the API server answers and knows our kinds.

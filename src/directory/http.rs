@@ -1,7 +1,7 @@
 //! What HTTP directories share: one strict client, bounded bodies, and what a failed request means.
 use std::{net::IpAddr, time::Duration};
 
-use reqwest::{Client, Response, StatusCode, header, redirect};
+use reqwest::{Client, Response, header, redirect};
 use url::{Host, Url};
 
 /// Larger answers are refused without being held in memory.
@@ -27,7 +27,9 @@ pub fn client(ca_bundle: Option<&str>, timeout: Duration) -> Result<Client, Stri
             .ok_or("caBundle holds no PEM certificate that could be read")?;
         builder = builder.tls_certs_merge(certificates);
     }
-    builder.build().map_err(|_| "the TLS set-up is not usable: no trusted certificate authorities were found".to_owned())
+    builder
+        .build()
+        .map_err(|_| "the TLS set-up is not usable: no trusted certificate authorities were found".to_owned())
 }
 
 /// A base address: https, or http to this very machine, for tests and the sandbox.
@@ -36,7 +38,8 @@ pub fn client(ca_bundle: Option<&str>, timeout: Duration) -> Result<Client, Stri
 /// What is wrong with `text`, which is named `field`.
 pub fn base(field: &str, text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|_| format!("{field}: {text:?} is not an address such as https://host"))?;
-    let plain = !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some();
+    let plain =
+        !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some();
     if plain || url.host().is_none() {
         return Err(format!("{field} must be an address such as https://host/path, without user, query and fragment"));
     }
@@ -117,4 +120,3 @@ pub fn retry_after(response: &Response) -> Option<u32> {
     let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
     u32::try_from(date.duration_since(jiff::Timestamp::now()).as_secs()).ok()
 }
-

@@ -11,8 +11,7 @@ use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
     runtime::{
-        Controller, WatchStreamExt,
-        PredicateConfig,
+        Controller, PredicateConfig, WatchStreamExt,
         controller::{self, Action},
         reflector::{self, ObjectRef},
         watcher,

@@ -50,7 +50,8 @@ impl Zoho {
     }
 
     async fn user(&self, value: &Value, mode: Mode, groups: bool) -> Result<User, Why> {
-        let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+        let text =
+            |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
         let unreadable = |field: &str| Why::new(format!("the directory shows the user with an unreadable {field}."));
         let id = id_of(value).ok_or_else(|| unreadable("user_id"))?;
         let zuid = digits(value.get("zuid")).ok_or_else(|| unreadable("zuid"))?;
@@ -103,8 +104,10 @@ impl Zoho {
     async fn groups_of(&self, id: &str) -> Result<Vec<String>, Why> {
         let mut all = Vec::new();
         for page in 1..=PAGES {
-            let path =
-                format!("/directory/api/v2/orgs/{}/users/{id}/groups?page={page}&per_page={PER_PAGE}", self.organization);
+            let path = format!(
+                "/directory/api/v2/orgs/{}/users/{id}/groups?page={page}&per_page={PER_PAGE}",
+                self.organization
+            );
             let answer = self.get(&path).await.map_err(|e| why_unread(&e))?;
             let body = answer.into_read("the look-up of the user's groups")?;
             let Some(groups) = body.get("groups").and_then(Value::as_array) else {

@@ -135,7 +135,8 @@ impl Zoho {
             secret: trimmed(key("client-secret")?),
             refresh_token: trimmed(key("refresh-token")?),
         };
-        let timeout = crate::api::duration(&spec.limits.request_timeout).map_err(|e| format!("spec.limits.requestTimeout: {e}"))?;
+        let timeout = crate::api::duration(&spec.limits.request_timeout)
+            .map_err(|e| format!("spec.limits.requestTimeout: {e}"))?;
         let timeout = std::time::Duration::try_from(timeout).unwrap_or_default();
         Ok(Self {
             http: http::client(zoho.ca_bundle.as_deref(), timeout).map_err(|e| format!("spec.provider.zoho: {e}"))?,
@@ -171,11 +172,16 @@ impl Zoho {
                 missing.join(", ")
             )));
         }
-        let answer = self.get(&self.users_page(1, 1)).await.map_err(|error| NotReady::Unreachable(format!("{}.", why_unread(&error).message)))?;
+        let answer = self
+            .get(&self.users_page(1, 1))
+            .await
+            .map_err(|error| NotReady::Unreachable(format!("{}.", why_unread(&error).message)))?;
         match (answer.status.as_u16(), answer.failure()) {
             (200..=299, None) => {}
             (_, Some(code)) if answer.is_throttle() => {
-                return Err(NotReady::Unreachable(format!("the directory asks to be left alone for a while ({code}).")));
+                return Err(NotReady::Unreachable(format!(
+                    "the directory asks to be left alone for a while ({code})."
+                )));
             }
             (401, _) => return Err(NotReady::CredentialsRefused("the directory refuses the access token.".to_owned())),
             (403, _) => {
@@ -194,7 +200,8 @@ impl Zoho {
                 return Err(NotReady::Unreachable(format!("the directory answered the look-up with {status} {code}.")));
             }
         }
-        let provable = |field: &Option<String>| if field.is_some() { Guarantee::Provable } else { Guarantee::AtMostOnce };
+        let provable =
+            |field: &Option<String>| if field.is_some() { Guarantee::Provable } else { Guarantee::AtMostOnce };
         Ok(Checked {
             identity: format!("zoho:{}/{}", self.api.as_str().trim_end_matches('/'), self.organization),
             guarantees: Guarantees {
@@ -215,7 +222,9 @@ impl Zoho {
             ("emailToUser", Feature::EmailToUser),
         ];
         match &self.reset_password {
-            Some(call) => all.extend(placeholders.iter().filter(|(name, _)| call.uses(name)).map(|(_, feature)| *feature)),
+            Some(call) => {
+                all.extend(placeholders.iter().filter(|(name, _)| call.uses(name)).map(|(_, feature)| *feature))
+            }
             // It sets exactly the password that is given.
             None => drop(all.insert(Feature::KeepAfterLogin)),
         }
@@ -233,7 +242,11 @@ impl Zoho {
                 Mode::Password => &self.reset_password,
                 Mode::MFA => &self.reset_mfa,
             };
-            needed.insert(if call.is_some() { "ZohoDirectory.Users.UPDATE" } else { "ZohoMail.organization.accounts.UPDATE" });
+            needed.insert(if call.is_some() {
+                "ZohoDirectory.Users.UPDATE"
+            } else {
+                "ZohoMail.organization.accounts.UPDATE"
+            });
         }
         let Some(granted) = &token.scopes else { return needed.into_iter().map(str::to_owned).collect() };
         let has = |scope: &str| {
@@ -247,7 +260,9 @@ impl Zoho {
     /// Where the account's data are. What a token says is followed to Zoho's own hosts only: the token goes there.
     fn api_of(&self, token: &Token) -> Url {
         let said = token.api_domain.as_deref().and_then(|text| http::base("api_domain", text).ok());
-        let zoho = |url: &Url| CENTERS.iter().any(|center| url.host_str() == Some(hosts(*center)[1]) && url.scheme() == "https");
+        let zoho = |url: &Url| {
+            CENTERS.iter().any(|center| url.host_str() == Some(hosts(*center)[1]) && url.scheme() == "https")
+        };
         match said {
             // An address that the Directory gives is not Zoho's to change.
             Some(url) if zoho(&self.api) && zoho(&url) && url.port().is_none() && url.path() == "/" => url,
@@ -289,7 +304,13 @@ impl Zoho {
             Err(NoToken::Unreachable(_)) => return Reply::NotSent,
         };
         let Some((method, url, body)) = self.request(&token, once, user, password) else { return Reply::NotSent };
-        let sent = self.http.request(method, url).header(header::AUTHORIZATION, authorization(&token)).json(&body).send().await;
+        let sent = self
+            .http
+            .request(method, url)
+            .header(header::AUTHORIZATION, authorization(&token))
+            .json(&body)
+            .send()
+            .await;
         drop(body);
         match sent {
             Err(error) => match http::Failed::from(error) {
@@ -312,7 +333,13 @@ impl Zoho {
     }
 
     /// The call's parts. `None`: the user's ids or the password are not what they must be, so there is nothing to send.
-    fn request(&self, token: &Token, once: &Once, user: &User, password: Option<&SecretString>) -> Option<(reqwest::Method, Url, Value)> {
+    fn request(
+        &self,
+        token: &Token,
+        once: &Once,
+        user: &User,
+        password: Option<&SecretString>,
+    ) -> Option<(reqwest::Method, Url, Value)> {
         let zuid = user.handle.get("zuid").filter(|zuid| is_digits(zuid))?;
         let id = Some(&user.id.id).filter(|id| is_digits(id))?;
         let mut values = BTreeMap::from([
@@ -360,9 +387,8 @@ impl Zoho {
             return Ok(Proof::Nothing("The directory no longer shows the user.".to_owned()));
         };
         let now = Timestamp::now().strftime("%H:%M");
-        let unchanged = |since: &str| {
-            format!("The directory shows the {} unchanged since {since}, as of {now} UTC.", record.mode)
-        };
+        let unchanged =
+            |since: &str| format!("The directory shows the {} unchanged since {since}, as of {now} UTC.", record.mode);
         let earliest = record.attempt.started_at.saturating_sub(MARGIN).unwrap_or(Timestamp::MIN);
         let latest = record.attempt.deadline.saturating_add(SignedDuration::from_hours(1)).unwrap_or(Timestamp::MAX);
         Ok(match &user.changed_at {
@@ -403,7 +429,9 @@ impl Answer {
         };
         let said = number("/status_code").or_else(|| number("/status/code"));
         let bad = said.is_some_and(|said| !(200..300).contains(&said))
-            || ["/error", "/errorCode", "/data/errorCode"].iter().any(|p| body.pointer(p).is_some_and(|v| !v.is_null()))
+            || ["/error", "/errorCode", "/data/errorCode"]
+                .iter()
+                .any(|p| body.pointer(p).is_some_and(|v| !v.is_null()))
             || body.pointer("/status").and_then(Value::as_str).is_some_and(|s| matches!(s, "error" | "failure"));
         match (self.status.is_success(), bad) {
             (true, false) => None,
@@ -415,7 +443,9 @@ impl Answer {
         let named = self.failure().is_some_and(|code| {
             code == "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED" || code.eq_ignore_ascii_case("request_limit_exceeded")
         });
-        self.status == StatusCode::TOO_MANY_REQUESTS || named || (self.status == StatusCode::BAD_REQUEST && self.says_too_many)
+        self.status == StatusCode::TOO_MANY_REQUESTS
+            || named
+            || (self.status == StatusCode::BAD_REQUEST && self.says_too_many)
     }
 
     /// What an answer to the call amounts to.
@@ -434,7 +464,11 @@ impl Answer {
             (200..=299, None) if self.body.is_some() || status == 204 => Reply::Done,
             // A success without a body that could be read is no clear one; and a server's failure may come after the change.
             (200..=299 | 500..=599, _) => Reply::Unsure,
-            (_, Some(code)) if code == "INVALID_OAUTHTOKEN" || code == "INVALID_OAUTHSCOPE" || code == "OAUTH_SCOPE_MISMATCH" => Reply::Denied,
+            (_, Some(code))
+                if code == "INVALID_OAUTHTOKEN" || code == "INVALID_OAUTHSCOPE" || code == "OAUTH_SCOPE_MISMATCH" =>
+            {
+                Reply::Denied
+            }
             (401, _) => Reply::Denied,
             (403, Some(code)) if code.starts_with("USER_") => Reply::Rejected { code },
             (403, _) => Reply::Denied,
@@ -449,14 +483,16 @@ impl Answer {
 
 fn authorization(token: &Token) -> header::HeaderValue {
     let text = format!("Zoho-oauthtoken {}", token.value.expose_secret());
-    let mut value = header::HeaderValue::from_str(&text).unwrap_or_else(|_| header::HeaderValue::from_static("Zoho-oauthtoken"));
+    let mut value =
+        header::HeaderValue::from_str(&text).unwrap_or_else(|_| header::HeaderValue::from_static("Zoho-oauthtoken"));
     value.set_sensitive(true);
     value
 }
 
 /// An error code as it may be shown: short, and of harmless characters.
 fn code(text: &str) -> String {
-    let clean: String = text.replace(' ', "_").chars().filter(|c| c.is_ascii_alphanumeric() || "_.-".contains(*c)).take(64).collect();
+    let clean: String =
+        text.replace(' ', "_").chars().filter(|c| c.is_ascii_alphanumeric() || "_.-".contains(*c)).take(64).collect();
     if clean.is_empty() { "UNNAMED".to_owned() } else { clean }
 }
 
