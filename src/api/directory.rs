@@ -220,7 +220,7 @@ pub struct Selector {
 /// A requirement of a label selector.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
 pub struct Expression {
-    /// The label.
+    /// The label that is compared.
     pub key: String,
     /// In, NotIn, Exists or DoesNotExist.
     #[schemars(with = "String", extend("enum" = ["In", "NotIn", "Exists", "DoesNotExist"]))]

@@ -100,7 +100,7 @@ pub async fn clear_faults(Shared(sandbox): Shared<Sandbox>) -> StatusCode {
 }
 
 /// What the next tokens may be used for; the old ones are forgotten.
-pub async fn set_scopes(Shared(sandbox): Shared<Sandbox>, scopes: String) -> StatusCode {
+pub async fn set_scopes(Shared(sandbox): Shared<Sandbox>, Json(scopes): Json<String>) -> StatusCode {
     sandbox.change(|state| {
         state.scopes = scopes;
         state.tokens.clear();
