@@ -178,9 +178,12 @@ impl Run {
             }
             None => return Ok(None),
         };
-        // An object whose status is settled needs no work; but a record that still moves does, and shows it there.
+        // An object whose status is settled has been told everything; a record that still moves is finished without it.
         let subject = match (subject, &record) {
-            (Subject::Object { shown, .. }, Some(_)) if shown.is_settled() => Subject::Gone,
+            (Subject::Object { shown, .. }, Some(_)) if shown.is_settled() => {
+                object = None;
+                Subject::Gone
+            }
             (subject, _) => subject,
         };
         let me = Me { holder: operator.holder.clone(), attempt: fresh_attempt() };
