@@ -1,1 +1,3 @@
 //! credreset.
+pub mod cli;
+pub mod sandbox;
