@@ -1,5 +1,9 @@
 //! What each call answers and does.
-use super::*;
+use credreset::sandbox::{self, ADMIN_PASSWORD, Options};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{ANNETTE, ANNETTE_ACCOUNT, NEW, Sandbox, USERS, reset};
 
 #[tokio::test]
 async fn a_token_opens_the_look_up() {

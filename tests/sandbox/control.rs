@@ -1,5 +1,13 @@
 //! The control interface, and what is kept.
-use super::*;
+use std::fs;
+
+use credreset::sandbox::{self, ADMIN_PASSWORD, CLIENT_SECRET, Options, REFRESH_TOKEN};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{NEW, Sandbox, TempFile, USERS};
 
 #[tokio::test]
 async fn users_are_added_and_changed() {

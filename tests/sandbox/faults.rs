@@ -1,5 +1,14 @@
 //! What goes wrong on request.
-use super::*;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::harness::{ANNETTE, NEW, Sandbox, USERS, reset};
 
 #[tokio::test]
 async fn an_answer_can_be_replaced() {

@@ -1,5 +1,8 @@
 //! The page.
-use super::*;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{NEW, Sandbox, USERS, reset};
 
 #[tokio::test]
 async fn names_are_harmless() {
