@@ -53,8 +53,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut out = stdout();
     writeln!(out, "listening on http://{address}")?;
     out.flush()?;
-    let scopes =
-        scopes.map(|scopes| scopes.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect());
     let options = Options { state, users, change_times, scopes };
     let signalled = shutdown.clone();
     tokio::spawn(async move {

@@ -16,7 +16,7 @@ use super::{
     Server,
     fault::Fault,
     seed,
-    state::{Call, Logged, Mail},
+    state::{Call, Logged, Mail, split_scopes},
     user::{Account, Person, Secret},
 };
 
@@ -190,12 +190,12 @@ async fn scopes(State(server): Shared) -> Json<Vec<String>> {
     Json(server.store().state.scopes.clone())
 }
 
-/// Takes effect at once, for tokens that are already out too.
-async fn set_scopes(State(server): Shared, Json(scopes): Json<Vec<String>>) -> Json<Vec<String>> {
+/// A text, separated as in a request for tokens. Takes effect at once, for tokens that are already out too.
+async fn set_scopes(State(server): Shared, scopes: String) -> Json<Vec<String>> {
     let mut store = server.store();
-    store.state.scopes.clone_from(&scopes);
+    store.state.scopes = split_scopes(&scopes);
     store.save_or_report();
-    Json(scopes)
+    Json(store.state.scopes.clone())
 }
 
 fn no_user(id: &str) -> Refused {

@@ -8,7 +8,7 @@ use axum::{
 };
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::state::Call;
 
@@ -18,27 +18,42 @@ const CHUNK: usize = 64 * 1024;
 
 /// One entry of the queue: the first that fits a call is taken.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Map<String, Value>")]
 pub(super) struct Fault {
     pub(super) call: Call,
     /// `user_id` or `zuid`; absent fits any user.
-    #[serde(default)]
     pub(super) user: Option<String>,
-    #[serde(rename = "fault")]
-    pub(super) kind: Kind,
-    #[serde(default = "once")]
     pub(super) times: u32,
+    #[serde(flatten)]
+    pub(super) kind: Kind,
 }
 
-fn once() -> u32 {
-    1
+/// By hand, since serde lets a misspelt field of a flattened enum pass, and the test that wrote it would test nothing.
+impl TryFrom<Map<String, Value>> for Fault {
+    type Error = serde_json::Error;
+
+    fn try_from(mut fields: Map<String, Value>) -> Result<Self, Self::Error> {
+        let mut field = |name: &str| fields.remove(name).unwrap_or_default();
+        let (call, user, times) = (field("call"), field("user"), field("times"));
+        let kind = Kind::deserialize(Value::Object(fields))?;
+        Ok(Self {
+            call: Call::deserialize(call)?,
+            user: Option::deserialize(user)?,
+            times: Option::deserialize(times)?.unwrap_or(1),
+            kind,
+        })
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(tag = "fault", rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub(super) enum Kind {
     /// Answer with this; nothing is applied.
-    Refuse { status: u16, body: Value },
+    Refuse {
+        status: u16,
+        #[serde(default)]
+        body: Value,
+    },
     /// Answer as a throttled Zoho does; nothing is applied.
     Throttle {
         /// Seconds, for the header `Retry-After`.
@@ -48,12 +63,12 @@ pub(super) enum Kind {
         shape: Shape,
     },
     /// Close the connection; nothing is applied.
-    DropBefore,
+    DropBefore {},
     /// Apply, then close the connection without an answer.
-    ApplyThenDrop,
+    ApplyThenDrop {},
     /// Apply, then answer as a gateway that lost its backend.
     #[serde(rename = "apply-then-502")]
-    ApplyThen502,
+    ApplyThen502 {},
     /// Proceed after a while, whether the client still waits or not. With `applyLate` the connection is closed at once.
     Delay {
         milliseconds: u64,
@@ -61,13 +76,13 @@ pub(super) enum Kind {
         apply_late: bool,
     },
     /// Answer 200 with a page; nothing is applied.
-    Html,
+    Html {},
     /// Answer 200 with a well-formed JSON body of about this size; nothing is applied.
     Huge { bytes: usize },
     /// Send the client elsewhere; nothing is applied.
     Redirect { location: String },
     /// Never answer; nothing is applied.
-    Hang,
+    Hang {},
     /// Apply and answer, one byte at a time.
     Slow { milliseconds_per_byte: u64 },
 }
@@ -91,14 +106,14 @@ impl Kind {
         match self {
             Self::Refuse { .. } => "refuse",
             Self::Throttle { .. } => "throttle",
-            Self::DropBefore => "drop-before",
-            Self::ApplyThenDrop => "apply-then-drop",
-            Self::ApplyThen502 => "apply-then-502",
+            Self::DropBefore {} => "drop-before",
+            Self::ApplyThenDrop {} => "apply-then-drop",
+            Self::ApplyThen502 {} => "apply-then-502",
             Self::Delay { .. } => "delay",
-            Self::Html => "html",
+            Self::Html {} => "html",
             Self::Huge { .. } => "huge",
             Self::Redirect { .. } => "redirect",
-            Self::Hang => "hang",
+            Self::Hang {} => "hang",
             Self::Slow { .. } => "slow",
         }
     }

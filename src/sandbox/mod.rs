@@ -54,8 +54,8 @@ pub struct Options {
     pub users: usize,
     /// Whether look-ups tell when password and factors changed last.
     pub change_times: bool,
-    /// Scopes of the tokens; absent: those of the state file, at first [`SCOPES`].
-    pub scopes: Option<Vec<String>>,
+    /// Scopes of the tokens, separated by blanks or commas; absent: those of the state file, at first [`SCOPES`].
+    pub scopes: Option<String>,
 }
 
 /// Why the sandbox does not start or ends.
@@ -152,7 +152,7 @@ impl Server {
 fn logged(request: &Request, fault: Option<&fault::Kind>, status: Option<u16>, applied: bool) -> Logged {
     Logged {
         time: request.time,
-        call: request.call,
+        kind: request.call,
         method: request.method.to_string(),
         path: request.logged_path(),
         user: request.user.clone(),
@@ -194,24 +194,24 @@ async fn with_fault(server: Arc<Server>, request: Request, fault: fault::Kind) -
     match &fault {
         Kind::Refuse { status, body } => skip(refusal(*status, body)),
         Kind::Throttle { retry_after, shape } => skip(fault::throttle(*retry_after, *shape)),
-        Kind::Html => skip(fault::page()),
+        Kind::Html {} => skip(fault::page()),
         Kind::Huge { bytes } => skip(fault::huge(*bytes)),
         Kind::Redirect { location } => skip(fault::redirect(location)),
-        Kind::DropBefore => {
+        Kind::DropBefore {} => {
             server.skip(&request, &fault, None);
             None
         }
-        Kind::Hang => {
+        Kind::Hang {} => {
             server.skip(&request, &fault, None);
             // The server drops this future when the client goes.
             server.shutdown.cancelled().await;
             None
         }
-        Kind::ApplyThenDrop => {
+        Kind::ApplyThenDrop {} => {
             server.answer(&request, Some(&fault), |_| None);
             None
         }
-        Kind::ApplyThen502 => {
+        Kind::ApplyThen502 {} => {
             server.answer(&request, Some(&fault), |_| Some(502));
             Some(fault::bad_gateway())
         }

@@ -1,5 +1,6 @@
 //! The page at `/`: what an administrator would look up in a console, and what was called. Plain HTML, no scripts.
 use std::{
+    cmp::Reverse,
     fmt::{self, Display, Write},
     sync::Arc,
 };
@@ -74,11 +75,14 @@ fn write_page(html: &mut String, store: &Store) -> fmt::Result {
     }
 
     section(html, "Users", &["User", "State", "Groups", "Password", "Sessions", "MFA"])?;
-    for user in state.users().take(USERS_SHOWN) {
+    let mut users: Vec<&Person> = state.users().collect();
+    // Whoever was reset last comes first.
+    users.sort_by_key(|user| Reverse(user.password_reset_times.last().max(user.mfa_reset_times.last())));
+    for user in users.iter().take(USERS_SHOWN) {
         write_user(html, user)?;
     }
     html.push_str("</tbody></table>");
-    if let Some(more) = state.accounts.len().checked_sub(USERS_SHOWN).filter(|more| *more > 0) {
+    if let Some(more) = users.len().checked_sub(USERS_SHOWN).filter(|more| *more > 0) {
         write!(html, "<p>{more} more users are not shown.</p>")?;
     }
 
@@ -171,9 +175,9 @@ fn state_tags(user: &Person) -> String {
             Status::Inactive => tag("bad", "inactive"),
         },
         match user.role {
-            Role::SuperAdmin => tag("", "super administrator"),
-            Role::Admin => tag("", "administrator"),
-            Role::Member => String::new(),
+            Some(Role::SuperAdmin) => tag("", "super administrator"),
+            Some(Role::Admin) => tag("", "administrator"),
+            Some(Role::Member) | None => String::new(),
         },
     ];
     if user.is_federated == Some(true) {
@@ -202,10 +206,10 @@ fn history(resets: u32, changed: Option<i64>) -> String {
 }
 
 fn write_call(html: &mut String, call: &Logged) -> fmt::Result {
-    let Logged { time, call, method, path, user, fields, status, fault, applied } = call;
+    let Logged { time, kind, method, path, user, fields, status, fault, applied } = call;
     html.push_str("<tr>");
     cell(html, "Time", "fixed", Clock(*time))?;
-    cell(html, "Call", "fixed", call.name())?;
+    cell(html, "Call", "fixed", kind.name())?;
     cell(html, "User", "", Escaped(user.as_deref().unwrap_or_default()))?;
     cell(html, "Request", "", format!("<span>{} {}</span>", Escaped(method), Escaped(path)))?;
     cell(html, "Fields", "", Escaped(fields.join(", ")))?;

@@ -11,7 +11,7 @@ pub const ZOID: &str = "800012345";
 pub const CLIENT_ID: &str = "1000.SANDBOX";
 /// Its secret; no secret to anybody, since this server holds nothing of worth.
 pub const CLIENT_SECRET: &str = "sandbox-client-secret";
-/// The refresh token of the administrator Priya Raman.
+/// The refresh token of the administrator Erika Sund.
 pub const REFRESH_TOKEN: &str = "1000.sandbox-refresh-token";
 /// The password that confirms a reset where a call asks for it.
 pub const ADMIN_PASSWORD: &str = "Sandbox-admin-pw-1";
@@ -51,7 +51,7 @@ pub(super) fn accounts() -> Vec<Account> {
 /// Ordinary users beyond the seed, numbered from 1.
 pub(super) fn crowd(count: usize) -> impl Iterator<Item = Account> {
     (1..=count).map(|number| {
-        let id = 700_100_000 + u64::try_from(number).unwrap_or(u64::MAX);
+        let id = 710_000_000 + u64::try_from(number).unwrap_or(u64::MAX);
         let mut user =
             Person::member(id, &format!("User{number:04}"), "Zylker", &format!("user{number:04}@zylker.biz"));
         user.password_changed_time = Some(LONG_AGO);
@@ -62,82 +62,83 @@ pub(super) fn crowd(count: usize) -> impl Iterator<Item = Account> {
 
 fn people() -> Vec<Person> {
     let member = Person::member;
-    let annette = Person {
-        display_name: "Manager".into(),
-        factors: vec!["authenticator app".into(), "security key".into()],
-        mobile_sessions: 1,
-        api_tokens: 1,
-        ..member(700_012_399, "Annette", "Charbonneau", "annette.c@zylker.biz")
-    };
     vec![
-        annette,
+        Person {
+            display_name: "Manager".into(),
+            factors: vec!["authenticator app".into(), "security key".into()],
+            mobile_sessions: 1,
+            api_tokens: 1,
+            ..member(700_012_399, "Annette", "Charbonneau", "annette.c@zylker.biz")
+        },
         Person {
             user_type: Kind::Pending,
             display_name: "Trainee".into(),
             tfa_enabled: false,
             factors: Vec::new(),
             web_sessions: 0,
-            ..member(700_012_400, "Ravi", "Menon", "ravi.m@zylker.biz")
+            ..member(700_012_301, "Bruno", "Keller", "bruno.k@zylker.biz")
         },
         Person {
             user_type: Kind::External,
-            display_name: "Auditor".into(),
-            department: "Finance".into(),
-            groups: Vec::new(),
-            ..member(700_012_401, "Erin", "Walsh", "erin@auditors.example")
+            display_name: "Consultant".into(),
+            ..member(700_012_302, "Carla", "Ortiz", "carla.o@zylker.biz")
         },
         Person {
             user_status: Status::Inactive,
-            display_name: "Clerk".into(),
+            display_name: "Accountant".into(),
+            department: "Finance".into(),
             web_sessions: 0,
-            ..member(700_012_402, "Hans", "Vogel", "hans.v@zylker.biz")
+            ..member(700_012_303, "Daniel", "Frost", "daniel.f@zylker.biz")
         },
         Person {
-            role: Role::SuperAdmin,
-            display_name: "Head of IT".into(),
-            department: "IT".into(),
-            ..member(700_012_403, "Priya", "Raman", "priya.r@zylker.biz")
-        },
-        Person {
-            role: Role::Admin,
+            role: Some(Role::SuperAdmin),
             display_name: "Administrator".into(),
             department: "IT".into(),
-            ..member(700_012_404, "Marcus", "Bell", "marcus.b@zylker.biz")
+            ..member(700_012_304, "Erika", "Sund", "erika.s@zylker.biz")
         },
         Person {
-            display_name: "Chief Executive".into(),
-            department: "Management".into(),
+            role: Some(Role::Admin),
+            display_name: "Help desk lead".into(),
+            department: "IT".into(),
+            ..member(700_012_305, "Femi", "Adeyemi", "femi.a@zylker.biz")
+        },
+        Person {
+            display_name: "CEO".into(),
+            department: "Board".into(),
             groups: vec![Group::staff(), Group::board()],
-            ..member(700_012_405, "Chloe", "Zylker", "ceo@zylker.biz")
+            ..member(700_012_306, "Grace", "Lindqvist", "ceo@zylker.biz")
         },
         Person {
             tfa_enabled: false,
             factors: Vec::new(),
-            ..member(700_012_406, "Olga", "Petrova", "olga.p@zylker.biz")
+            ..member(700_012_307, "Hiro", "Tanaka", "hiro.t@zylker.biz")
         },
-        Person { is_federated: Some(true), ..member(700_012_407, "Femi", "Adeyemi", "femi.a@zylker.biz") },
+        Person { is_federated: Some(true), ..member(700_012_308, "Ines", "Marques", "ines.m@zylker.biz") },
         // The next two share an address, which therefore names nobody.
-        with_address("front.desk@zylker.biz", member(700_012_408, "Sara", "Lind", "sara.l@zylker.biz")),
-        with_address("front.desk@zylker.biz", member(700_012_409, "Tom", "Okafor", "tom.o@zylker.biz")),
+        with_address("support@zylker.biz", member(700_012_309, "Jan", "Novak", "jan.n@zylker.biz")),
+        with_address("support@zylker.biz", member(700_012_310, "Kim", "Lee", "kim.l@zylker.biz")),
         Person {
             primary_email: None,
             emails: Vec::new(),
-            user_name: Some("forklift-7".into()),
-            display_name: "Warehouse".into(),
-            department: "Logistics".into(),
-            ..member(700_012_410, "Forklift", "Seven", "")
+            user_name: Some("lager-terminal".into()),
+            display_name: "Shared terminal".into(),
+            department: "Warehouse".into(),
+            ..member(700_012_311, "Lager", "Terminal", "")
         },
+        Person { department: "Warehouse".into(), ..member(700_012_312, "Mustafa", "Öztürk", "mustafa.o@zylker.biz") },
         Person {
-            display_name: "Développeuse".into(),
-            department: "IT".into(),
-            ..member(700_012_411, "Zoë", "Müller-Ångström", "zoe.m@zylker.biz")
+            role: None,
+            display_name: "Intern".into(),
+            ..member(700_012_313, "Nora", "Vogel", "nora.v@zylker.biz")
         },
-        Person { department: "海外営業".into(), ..member(700_012_412, "美咲", "田中", "misaki.t@zylker.biz") },
+        Person { groups: Vec::new(), ..member(700_012_314, "Olga", "Petrova", "olga@partner.example") },
+        Person { department: "海外営業".into(), ..member(700_012_315, "美咲", "田中", "misaki.t@zylker.biz") },
+        // What this user is, the look-up leaves open.
         Person {
             is_federated: None,
-            user_name: Some("lee.k".into()),
+            user_name: Some("pat.q".into()),
             locked: true,
-            ..member(700_012_413, "Lee", "Kim", "lee.k@zylker.biz")
+            ..member(700_012_316, "Pat", "Quinn", "pat.q@zylker.biz")
         },
     ]
 }

@@ -58,7 +58,7 @@ impl Call {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Logged {
     pub(super) time: Timestamp,
-    pub(super) call: Call,
+    pub(super) kind: Call,
     pub(super) method: String,
     pub(super) path: String,
     pub(super) user: Option<String>,
@@ -89,6 +89,11 @@ pub(super) struct Flags {
     pub(super) must_change: bool,
     pub(super) clear_mobile_sessions_and_api_tokens: bool,
     pub(super) email_user: bool,
+}
+
+/// Zoho separates scopes by blanks in one place and by commas in another.
+pub(super) fn split_scopes(scopes: &str) -> Vec<String> {
+    scopes.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
 }
 
 /// What survives a restart.
@@ -122,7 +127,7 @@ impl Store {
             state.accounts.entry(account.user.user_id.clone()).or_insert(account);
         }
         if let Some(scopes) = scopes {
-            state.scopes = scopes;
+            state.scopes = split_scopes(&scopes);
         }
         let store = Self { state, faults: Vec::new(), change_times, file };
         store.save()?;

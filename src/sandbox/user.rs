@@ -58,7 +58,8 @@ pub(super) struct Person {
     pub(super) password_changed_time: Option<i64>,
     /// Milliseconds since the epoch.
     pub(super) mfa_changed_time: Option<i64>,
-    pub(super) role: Role,
+    /// Absent: no account in Mail's administration.
+    pub(super) role: Option<Role>,
     pub(super) groups: Vec<Group>,
     #[serde(rename = "tfaEnabled")]
     pub(super) tfa_enabled: bool,
@@ -139,7 +140,7 @@ impl Person {
             is_federated: Some(false),
             password_changed_time: None,
             mfa_changed_time: None,
-            role: Role::Member,
+            role: Some(Role::Member),
             groups: vec![Group::staff()],
             tfa_enabled: true,
             factors: vec!["authenticator app".to_owned()],

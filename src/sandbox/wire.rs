@@ -376,7 +376,8 @@ fn known_user<'a>(state: &'a State, request: &Request) -> Result<&'a Person, Ans
 fn known_account<'a>(state: &'a State, request: &Request) -> Result<&'a Person, Answer> {
     let known = request.organization.as_deref() == Some(seed::ZOID);
     let user = request.user.as_deref().filter(|_| known).and_then(|zuid| state.user_by_zuid(zuid));
-    user.ok_or_else(|| mail_error(404, "INVALID_ACCOUNT", "There is no such account"))
+    user.filter(|user| user.role.is_some())
+        .ok_or_else(|| mail_error(404, "INVALID_ACCOUNT", "There is no such account"))
 }
 
 fn applied(body: Value) -> Answer {

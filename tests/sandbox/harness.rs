@@ -108,8 +108,14 @@ impl Sandbox {
         self.show("/users/700012399").await
     }
 
-    pub async fn fault(&self, call: &str, fault: Value) {
-        self.control(Method::POST, "/faults", json!([{"call": call, "fault": fault}])).await;
+    pub async fn fault(&self, call: &str, mut fault: Value) {
+        fault["call"] = call.into();
+        self.control(Method::POST, "/faults", json!([fault])).await;
+    }
+
+    pub async fn set_scopes(&self, scopes: &str) {
+        let request = self.http.post(format!("{}/sandbox/scopes", self.url)).body(scopes.to_owned());
+        request.send().await.unwrap().error_for_status().unwrap();
     }
 
     pub async fn sign_in(&self, email: &str, password: &str) -> String {

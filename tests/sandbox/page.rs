@@ -22,14 +22,14 @@ async fn names_are_harmless() {
 async fn it_says_what_it_is_and_what_happened() {
     let sandbox = Sandbox::new().await;
     let token = sandbox.token().await;
-    sandbox.fault("reset-password", json!("apply-then-502")).await;
+    sandbox.fault("reset-password", json!({"fault": "apply-then-502"})).await;
     sandbox.reset_password(&token).await.unwrap();
     let page = sandbox.page().await;
     for text in [
         "Sandbox: a stand-in, not Zoho",
         "name=\"viewport\"",
         "Annette Charbonneau",
-        "Zoë Müller-Ångström",
+        "Mustafa Öztürk",
         "apply-then-502",
         "Your password was reset",
         "must change",
