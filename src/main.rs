@@ -1,2 +1,12 @@
 //! The `credreset` command.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match credreset::cli::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("credreset: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

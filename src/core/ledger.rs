@@ -82,6 +82,7 @@ pub struct Attempt {
     /// Random; names the password Secret of this attempt.
     pub id: String,
     /// 1 for the first.
+    #[schemars(with = "i32")]
     pub number: u32,
     /// The process that may send.
     pub holder: String,
@@ -192,6 +193,7 @@ pub struct Record {
 pub fn record_name(directory_identity: &str, user_id: &str, mode: Mode, requested_at: Timestamp) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
+    #[allow(clippy::struct_field_names, reason = "the names are the identity's JSON, which must never change")]
     struct Identity<'a> {
         directory_identity: &'a str,
         user_id: &'a str,
@@ -238,7 +240,13 @@ pub enum Reply {
 impl Record {
     /// The entry for the first attempt at `request`.
     #[must_use]
-    pub fn open(request: &Request, directory: &super::world::Directory, user: UserId, finish: Finish, attempt: Attempt) -> Self {
+    pub fn open(
+        request: &Request,
+        directory: &super::world::Directory,
+        user: UserId,
+        finish: Finish,
+        attempt: Attempt,
+    ) -> Self {
         Self {
             name: record_name(&directory.identity, &user.id, request.mode(), request.requested_at),
             directory: request.directory.clone(),
@@ -324,5 +332,25 @@ impl Record {
     #[must_use]
     pub fn over(&self) -> Timestamp {
         self.attempt.deadline.saturating_add(MARGIN).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// The right to send one call: only the creation of a record, or its take-over from `Released`, yields one, and sending
+/// uses it up.
+#[derive(Debug)]
+pub struct Fenced {
+    record: Record,
+}
+
+impl Fenced {
+    /// To be called by the ledger's store alone, with the record as the API server has just stored it.
+    pub(crate) fn by_write(record: Record) -> Self {
+        Self { record }
+    }
+
+    /// The record whose attempt this is.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
     }
 }

@@ -85,9 +85,8 @@ async fn add_users(
                 id.as_str().and_then(|id| id.parse().ok()).ok_or_else(|| bad("user_id must be a string of digits"))?
             }
         };
-        let email = fields.get("primary_email").and_then(Value::as_str);
-        let email = email.map_or_else(|| format!("user{id}@zylker.biz"), str::to_owned);
-        let account = merged(seed::account(Person::member(id, "New", "User", &email)), fields)?;
+        let newcomer = Person::member(id, "New", "User", &format!("user{id}@zylker.biz"));
+        let account = merged(seed::account(newcomer), fields)?;
         let id = account.user.user_id.clone();
         if taken(&id) {
             return Err(Refused(StatusCode::CONFLICT, format!("there is a user {id} already")));
@@ -190,8 +189,8 @@ async fn scopes(State(server): Shared) -> Json<Vec<String>> {
     Json(server.store().state.scopes.clone())
 }
 
-/// A text, separated as in a request for tokens. Takes effect at once, for tokens that are already out too.
-async fn set_scopes(State(server): Shared, scopes: String) -> Json<Vec<String>> {
+/// A string, separated as in a request for tokens. Takes effect at once, for tokens that are already out too.
+async fn set_scopes(State(server): Shared, Json(scopes): Json<String>) -> Json<Vec<String>> {
     let mut store = server.store();
     store.state.scopes = split_scopes(&scopes);
     store.save_or_report();

@@ -7,6 +7,7 @@ use std::{
 
 use axum::{extract::State, response::Html};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{
     Server, seed,
@@ -128,8 +129,7 @@ fn cell(html: &mut String, label: &str, class: &str, content: impl Display) -> f
 fn write_user(html: &mut String, user: &Person) -> fmt::Result {
     html.push_str("<tr>");
     let mut names = format!("<div><strong>{}</strong>", Escaped(user.full_name()));
-    let addresses = user.emails.iter().map(|email| &email.email_id);
-    for name in addresses.chain(&user.user_name) {
+    for name in user.emails.iter().chain(&user.user_name) {
         write!(names, "<small>{}</small>", Escaped(name))?;
     }
     let (title, department) = (Escaped(&user.display_name), Escaped(&user.department));
@@ -152,7 +152,7 @@ fn write_user(html: &mut String, user: &Person) -> fmt::Result {
         user.web_sessions, user.mobile_sessions, user.api_tokens
     );
     cell(html, "Sessions", "", sessions)?;
-    let factors = match (user.tfa_enabled, user.factors.as_slice()) {
+    let factors = match (user.mfa_enabled, user.factors.as_slice()) {
         (false, _) => tag("", "off"),
         (true, []) => tag("bad", "must enrol"),
         (true, factors) => factors.iter().map(|factor| tag("", Escaped(factor))).collect(),
@@ -212,7 +212,8 @@ fn write_call(html: &mut String, call: &Logged) -> fmt::Result {
     cell(html, "Call", "fixed", kind.name())?;
     cell(html, "User", "", Escaped(user.as_deref().unwrap_or_default()))?;
     cell(html, "Request", "", format!("<span>{} {}</span>", Escaped(method), Escaped(path)))?;
-    cell(html, "Fields", "", Escaped(fields.join(", ")))?;
+    let fields: Vec<String> = fields.iter().map(|(name, value)| shown(name, value)).collect();
+    cell(html, "Fields", "", format!("<div>{}</div>", Escaped(fields.join(", "))))?;
     let (class, answer) = match status {
         Some(status) if (200..300).contains(status) => ("good", status.to_string()),
         Some(status) => ("bad", status.to_string()),
@@ -223,6 +224,14 @@ fn write_call(html: &mut String, call: &Logged) -> fmt::Result {
     cell(html, "Effect", "", if *applied { "applied" } else { "" })?;
     html.push_str("</tr>");
     Ok(())
+}
+
+/// `name` for a field that is only known to have come, else `name=value`.
+fn shown(name: &str, value: &Value) -> String {
+    match value {
+        Value::Bool(value) => format!("{name}={value}"),
+        _ => name.to_owned(),
+    }
 }
 
 struct Clock(Timestamp);

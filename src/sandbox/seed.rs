@@ -1,5 +1,5 @@
 //! The organization that the sandbox starts with. Ids never change, so that tests and manifests can name them.
-use super::user::{Account, Address, Group, Kind, Person, Role, Secret, Status};
+use super::user::{Account, Group, Kind, Person, Role, Secret, Status};
 
 /// Name of the organization.
 pub const ORGANIZATION_NAME: &str = "Zylker";
@@ -41,7 +41,7 @@ pub(super) fn accounts() -> Vec<Account> {
         .map(|mut user| {
             if user.user_type != Kind::Pending {
                 user.password_changed_time = Some(LONG_AGO);
-                user.mfa_changed_time = user.tfa_enabled.then_some(LONG_AGO);
+                user.mfa_changed_time = user.mfa_enabled.then_some(LONG_AGO);
             }
             account(user)
         })
@@ -73,7 +73,7 @@ fn people() -> Vec<Person> {
         Person {
             user_type: Kind::Pending,
             display_name: "Trainee".into(),
-            tfa_enabled: false,
+            mfa_enabled: false,
             factors: Vec::new(),
             web_sessions: 0,
             ..member(700_012_301, "Bruno", "Keller", "bruno.k@zylker.biz")
@@ -109,7 +109,7 @@ fn people() -> Vec<Person> {
             ..member(700_012_306, "Grace", "Lindqvist", "ceo@zylker.biz")
         },
         Person {
-            tfa_enabled: false,
+            mfa_enabled: false,
             factors: Vec::new(),
             ..member(700_012_307, "Hiro", "Tanaka", "hiro.t@zylker.biz")
         },
@@ -118,7 +118,6 @@ fn people() -> Vec<Person> {
         with_address("support@zylker.biz", member(700_012_309, "Jan", "Novak", "jan.n@zylker.biz")),
         with_address("support@zylker.biz", member(700_012_310, "Kim", "Lee", "kim.l@zylker.biz")),
         Person {
-            primary_email: None,
             emails: Vec::new(),
             user_name: Some("lager-terminal".into()),
             display_name: "Shared terminal".into(),
@@ -144,6 +143,6 @@ fn people() -> Vec<Person> {
 }
 
 fn with_address(address: &str, mut user: Person) -> Person {
-    user.emails.push(Address { email_id: address.to_owned(), is_primary: false, is_verified: true });
+    user.emails.push(address.to_owned());
     user
 }

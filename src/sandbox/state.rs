@@ -9,6 +9,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     Error, Options,
@@ -54,7 +55,7 @@ impl Call {
     }
 }
 
-/// One line of the log of calls. Holds names of fields only, never values.
+/// One line of the log of calls.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Logged {
     pub(super) time: Timestamp,
@@ -62,7 +63,8 @@ pub(super) struct Logged {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) user: Option<String>,
-    pub(super) fields: Vec<String>,
+    /// Flags with their values, all else as `(given)`.
+    pub(super) fields: BTreeMap<String, Value>,
     /// Absent: the connection was closed without an answer.
     pub(super) status: Option<u16>,
     pub(super) fault: Option<String>,
@@ -75,12 +77,6 @@ pub(super) struct Mail {
     pub(super) to: String,
     pub(super) subject: String,
     pub(super) body: Secret,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Token {
-    value: Secret,
-    issued: Timestamp,
 }
 
 /// The flags of a password reset.
@@ -104,7 +100,8 @@ pub(super) struct State {
     pub(super) mails: Vec<Mail>,
     pub(super) counts: BTreeMap<Call, u64>,
     pub(super) calls: VecDeque<Logged>,
-    tokens: Vec<Token>,
+    /// Access tokens, and when they were given out.
+    tokens: BTreeMap<String, Timestamp>,
 }
 
 /// The state, where it is kept, and the faults that wait for their calls.
@@ -172,7 +169,7 @@ impl State {
             mails: Vec::new(),
             counts: BTreeMap::new(),
             calls: VecDeque::new(),
-            tokens: Vec::new(),
+            tokens: BTreeMap::new(),
         }
     }
 
@@ -207,18 +204,18 @@ impl State {
 
     /// A new access token, or `None` if too many were asked for lately.
     pub(super) fn issue_token(&mut self, now: Timestamp) -> Option<String> {
-        self.tokens.retain(|token| now.duration_since(token.issued) < TOKEN_LIFE);
-        let lately = self.tokens.iter().filter(|token| now.duration_since(token.issued) < TOKEN_WINDOW).count();
+        self.tokens.retain(|_, issued| now.duration_since(*issued) < TOKEN_LIFE);
+        let lately = self.tokens.values().filter(|issued| now.duration_since(**issued) < TOKEN_WINDOW).count();
         if lately >= TOKENS_PER_WINDOW {
             return None;
         }
         let value = format!("1000.{:032x}", rand::random::<u128>());
-        self.tokens.push(Token { value: Secret::new(value.clone()), issued: now });
+        self.tokens.insert(value.clone(), now);
         Some(value)
     }
 
     pub(super) fn knows_token(&self, value: &str, now: Timestamp) -> bool {
-        self.tokens.iter().any(|token| now.duration_since(token.issued) < TOKEN_LIFE && token.value.is(value))
+        self.tokens.get(value).is_some_and(|issued| now.duration_since(*issued) < TOKEN_LIFE)
     }
 
     /// Sets the password. Web sessions end whatever the flags say, as the console has it.
@@ -236,7 +233,7 @@ impl State {
         user.password_changed_time = Some(now.as_millisecond());
         user.password_resets += 1;
         user.password_reset_times.push(now);
-        if let (true, Some(to)) = (email_user, &user.primary_email) {
+        if let (true, Some(to)) = (email_user, user.emails.first()) {
             self.mails.push(Mail {
                 time: now,
                 to: to.clone(),
@@ -251,7 +248,7 @@ impl State {
         let Some(Account { user, .. }) = self.accounts.get_mut(user_id) else { return };
         user.factors.clear();
         if turn_off {
-            user.tfa_enabled = false;
+            user.mfa_enabled = false;
         }
         user.mfa_changed_time = Some(now.as_millisecond());
         user.mfa_resets += 1;
@@ -260,7 +257,7 @@ impl State {
 
     /// Who would be let in with a login and a password; opens no session.
     pub(super) fn sign_in(&self, login: &str, password: &str) -> &'static str {
-        let named = |account: &&Account| account.user.primary_email.as_deref() == Some(login);
+        let named = |account: &&Account| account.user.emails.first().is_some_and(|email| email == login);
         let account = self
             .accounts
             .values()

@@ -49,9 +49,9 @@ pub(super) struct Person {
     pub(super) department: String,
     pub(super) user_status: Status,
     pub(super) user_type: Kind,
-    pub(super) primary_email: Option<String>,
     pub(super) user_name: Option<String>,
-    pub(super) emails: Vec<Address>,
+    /// The first is the primary one.
+    pub(super) emails: Vec<String>,
     /// Absent: the look-up does not say.
     pub(super) is_federated: Option<bool>,
     /// Milliseconds since the epoch.
@@ -61,8 +61,8 @@ pub(super) struct Person {
     /// Absent: no account in Mail's administration.
     pub(super) role: Option<Role>,
     pub(super) groups: Vec<Group>,
-    #[serde(rename = "tfaEnabled")]
-    pub(super) tfa_enabled: bool,
+    #[serde(rename = "mfaEnabled")]
+    pub(super) mfa_enabled: bool,
     pub(super) factors: Vec<String>,
     #[serde(rename = "webSessions")]
     pub(super) web_sessions: u32,
@@ -108,14 +108,6 @@ pub(super) enum Role {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Address {
-    pub(super) email_id: String,
-    pub(super) is_primary: bool,
-    pub(super) is_verified: bool,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Group {
     pub(super) group_id: String,
     pub(super) group_name: String,
@@ -134,15 +126,14 @@ impl Person {
             department: "Sales".to_owned(),
             user_status: Status::Active,
             user_type: Kind::Confirmed,
-            primary_email: Some(email.to_owned()),
             user_name: None,
-            emails: vec![Address { email_id: email.to_owned(), is_primary: true, is_verified: true }],
+            emails: vec![email.to_owned()],
             is_federated: Some(false),
             password_changed_time: None,
             mfa_changed_time: None,
             role: Some(Role::Member),
             groups: vec![Group::staff()],
-            tfa_enabled: true,
+            mfa_enabled: true,
             factors: vec!["authenticator app".to_owned()],
             web_sessions: 1,
             mobile_sessions: 0,
@@ -163,8 +154,7 @@ impl Person {
     /// Whether the user signs in with this address or login name.
     pub(super) fn answers_to(&self, login: &str) -> bool {
         let login = login.to_lowercase();
-        self.primary_email.iter().chain(&self.user_name).any(|name| name.to_lowercase() == login)
-            || self.emails.iter().any(|email| email.email_id.to_lowercase() == login)
+        self.emails.iter().chain(&self.user_name).any(|name| name.to_lowercase() == login)
     }
 
     /// Why a password breaks the policy, if it does.

@@ -21,6 +21,8 @@ use super::{
 const PAGE_LIMIT: usize = 200;
 /// No longer path is logged.
 const LOGGED_LENGTH: usize = 128;
+/// What the Mail API is asked to do.
+const MODES: [&str; 2] = ["resetPassword", "updateTFAStatus"];
 /// The names that the log may show.
 const FIELDS: [&str; 11] = [
     "grant_type",
@@ -115,9 +117,19 @@ impl Request {
         }
     }
 
-    /// Names of the fields that came, of those that some call has: any other may be a value gone astray.
-    pub(super) fn fields(&self) -> Vec<String> {
-        FIELDS.iter().filter(|field| self.body.contains_key(**field)).map(|field| (*field).to_owned()).collect()
+    /// The fields that came, of those that some call has: any other may be a value gone astray. Flags are shown, all
+    /// else may be a secret.
+    pub(super) fn fields(&self) -> BTreeMap<String, Value> {
+        let known = self.body.iter().filter(|(name, _)| FIELDS.contains(&name.as_str()));
+        known
+            .map(|(name, value)| match value {
+                Value::Bool(_) => (name.clone(), value.clone()),
+                Value::String(mode) if name == "mode" && MODES.contains(&mode.as_str()) => {
+                    (name.clone(), value.clone())
+                }
+                _ => (name.clone(), json!("(given)")),
+            })
+            .collect()
     }
 
     fn text(&self, field: &str) -> Option<&str> {
@@ -201,7 +213,7 @@ fn token(state: &mut State, request: &Request, base_url: &str) -> Result<Answer,
 }
 
 fn users(state: &State, request: &Request, change_times: bool) -> Result<Answer, Answer> {
-    authorize(state, request, &["ZohoDirectory.Users.READ"])?;
+    authorize(state, request, "ZohoDirectory.Users.READ")?;
     known_organization(request)?;
     let with_emails = request.query.get("include").is_some_and(|parts| parts.split(',').any(|part| part == "emails"));
     let (page, has_more) = request.page(state.users());
@@ -225,7 +237,7 @@ fn listed(user: &Person, with_emails: bool, change_times: bool) -> Value {
         "display_name": user.display_name,
         "user_status": user.user_status,
         "user_type": user.user_type,
-        "primary_email": user.primary_email,
+        "primary_email": user.emails.first(),
     });
     if let Some(name) = &user.user_name {
         json["user_name"] = json!(name);
@@ -234,7 +246,8 @@ fn listed(user: &Person, with_emails: bool, change_times: bool) -> Value {
         json["is_federated"] = json!(federated);
     }
     if with_emails {
-        json["emails"] = json!(user.emails);
+        let email = |(index, email)| json!({"email_id": email, "is_primary": index == 0, "is_verified": true});
+        json["emails"] = user.emails.iter().enumerate().map(email).collect();
     }
     if change_times {
         json["password_changed_time"] = json!(user.password_changed_time);
@@ -244,7 +257,7 @@ fn listed(user: &Person, with_emails: bool, change_times: bool) -> Value {
 }
 
 fn groups(state: &State, request: &Request) -> Result<Answer, Answer> {
-    authorize(state, request, &["ZohoDirectory.Groups.READ"])?;
+    authorize(state, request, "ZohoDirectory.Groups.READ")?;
     known_organization(request)?;
     let user = known_user(state, request)?;
     let (page, has_more) = request.page(user.groups.iter());
@@ -252,8 +265,7 @@ fn groups(state: &State, request: &Request) -> Result<Answer, Answer> {
 }
 
 fn account(state: &State, request: &Request) -> Result<Answer, Answer> {
-    const SCOPES: [&str; 2] = ["ZohoMail.organization.accounts.READ", "ZohoMail.organization.accounts.ALL"];
-    authorize(state, request, &SCOPES)?;
+    authorize(state, request, "ZohoMail.organization.accounts.READ")?;
     let user = known_account(state, request)?;
     Ok(read(json!({
         "status": {"code": 200, "description": "success"},
@@ -261,15 +273,14 @@ fn account(state: &State, request: &Request) -> Result<Answer, Answer> {
             "zuid": user.zuid,
             "accountId": format!("{}000", user.zuid),
             "role": user.role,
-            "tfaEnabled": user.tfa_enabled,
+            "tfaEnabled": user.mfa_enabled,
             "displayName": user.full_name(),
         },
     })))
 }
 
 fn change_account(state: &mut State, request: &Request) -> Result<Answer, Answer> {
-    const SCOPES: [&str; 2] = ["ZohoMail.organization.accounts.UPDATE", "ZohoMail.organization.accounts.ALL"];
-    authorize(state, request, &SCOPES)?;
+    authorize(state, request, "ZohoMail.organization.accounts.UPDATE")?;
     let user = known_account(state, request)?;
     let (user_id, invalid) = (user.user_id.clone(), |what| mail_error(400, "INVALID_INPUT", what));
     match user {
@@ -317,7 +328,7 @@ fn password(state: &mut State, request: &Request) -> Result<Answer, Answer> {
     if let Some(objection) = user.objection_to(password) {
         return Err(directory_error(400, "PASSWORD_POLICY", objection));
     }
-    if flags.email_user && user.primary_email.is_none() {
+    if flags.email_user && user.emails.is_empty() {
         return Err(directory_error(400, "USER_HAS_NO_EMAIL", "The user has no e-mail address."));
     }
     state.reset_password(&user_id, password, flags, request.time);
@@ -332,7 +343,7 @@ fn mfa(state: &mut State, request: &Request) -> Result<Answer, Answer> {
 
 /// What both of the example's reset calls ask for.
 fn resettable<'a>(state: &'a State, request: &Request) -> Result<&'a Person, Answer> {
-    authorize(state, request, &["ZohoDirectory.Users.UPDATE"])?;
+    authorize(state, request, "ZohoDirectory.Users.UPDATE")?;
     known_organization(request)?;
     let user = known_user(state, request)?;
     if request.text("admin_password") != Some(seed::ADMIN_PASSWORD) {
@@ -349,13 +360,15 @@ fn resettable<'a>(state: &'a State, request: &Request) -> Result<&'a Person, Ans
     }
 }
 
-/// One of the scopes is enough.
-fn authorize(state: &State, request: &Request, scopes: &[&str]) -> Result<(), Answer> {
+/// The scope is enough, and so is `ALL` of its kind.
+fn authorize(state: &State, request: &Request, scope: &str) -> Result<(), Answer> {
     let known = request.token.as_deref().is_some_and(|token| state.knows_token(token, request.time));
     if !known {
         return Err(mail_error(401, "INVALID_OAUTHTOKEN", "Invalid Access"));
     }
-    if !state.scopes.iter().any(|granted| scopes.contains(&granted.as_str())) {
+    let every = scope.rsplit_once('.').map(|(kind, _)| format!("{kind}.ALL"));
+    let allows = |granted: &String| granted == scope || Some(granted) == every.as_ref();
+    if !state.scopes.iter().any(allows) {
         return Err(mail_error(401, "INVALID_OAUTHSCOPE", "Invalid Access"));
     }
     Ok(())

@@ -191,7 +191,7 @@ async fn an_mfa_reset_removes_every_factor() {
     assert_eq!((status, &reply["resource_name"]), (200, &json!("mfa")));
     let annette = sandbox.annette().await;
     assert_eq!((&annette["factors"], &annette["mfaResets"]), (&json!([]), &json!(1)));
-    assert_eq!((&annette["tfaEnabled"], &annette["passwordResets"]), (&json!(true), &json!(0)));
+    assert_eq!((&annette["mfaEnabled"], &annette["passwordResets"]), (&json!(true), &json!(0)));
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn the_documented_calls_work_too() {
     assert_eq!(sandbox.sign_in("annette.c@zylker.biz", NEW).await, "ok");
     assert_eq!(put(json!({"mode": "updateTFAStatus", "tfaEnabled": false})).await, (200, success));
     let annette = sandbox.annette().await;
-    assert_eq!((&annette["tfaEnabled"], &annette["factors"]), (&json!(false), &json!([])));
+    assert_eq!((&annette["mfaEnabled"], &annette["factors"]), (&json!(false), &json!([])));
     assert_eq!((&annette["passwordResets"], &annette["mfaResets"]), (&json!(1), &json!(1)));
     let (status, reply) = put(json!({"mode": "resetPassword", "password": "short"})).await;
     assert_eq!((status, &reply["data"]["errorCode"]), (400, &json!("PASSWORD_POLICY")));

@@ -13,7 +13,7 @@ use crate::harness::{NEW, Sandbox, TempFile, USERS};
 async fn users_are_added_and_changed() {
     let sandbox = Sandbox::new().await;
     let one =
-        json!({"first_name": "Nia", "last_name": "Obi", "primary_email": "nia@zylker.biz", "password": "Start-here-1"});
+        json!({"first_name": "Nia", "last_name": "Obi", "emails": ["nia@zylker.biz"], "password": "Start-here-1"});
     let added = sandbox.control(Method::POST, "/users", json!([one, {}])).await;
     assert_eq!(added.as_array().unwrap().len(), 2);
     assert_eq!(sandbox.sign_in("nia@zylker.biz", "Start-here-1").await, "ok");
@@ -75,7 +75,10 @@ async fn no_secret_is_shown_but_in_mail() {
     );
     assert_eq!(
         reset["fields"],
-        json!(["password", "force_change", "clear_mobile_sessions_and_api_tokens", "email_user", "admin_password"])
+        json!({
+            "password": "(given)", "force_change": true, "clear_mobile_sessions_and_api_tokens": true,
+            "email_user": true, "admin_password": "(given)",
+        })
     );
     assert_eq!((&reset["applied"], &reset["fault"]), (&json!(true), &Value::Null));
     let shown = [

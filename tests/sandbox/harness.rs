@@ -114,7 +114,7 @@ impl Sandbox {
     }
 
     pub async fn set_scopes(&self, scopes: &str) {
-        let request = self.http.post(format!("{}/sandbox/scopes", self.url)).body(scopes.to_owned());
+        let request = self.http.post(format!("{}/sandbox/scopes", self.url)).json(scopes);
         request.send().await.unwrap().error_for_status().unwrap();
     }
 

@@ -8,7 +8,7 @@ use crate::harness::{NEW, Sandbox, USERS, reset};
 async fn names_are_harmless() {
     let sandbox = Sandbox::new().await;
     let evil = "<script>alert('1')</script>\"&";
-    let user = json!({"first_name": evil, "primary_email": evil, "display_name": evil, "department": evil,
+    let user = json!({"first_name": evil, "emails": [evil], "display_name": evil, "department": evil,
         "factors": [evil], "groups": [{"group_id": "1", "group_name": evil}], "user_name": evil});
     sandbox.control(Method::POST, "/users", user).await;
     let token = sandbox.token().await;

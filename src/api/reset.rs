@@ -1,0 +1,333 @@
+//! `CredentialReset`: the request.
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema, ResourceExt};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::core::{
+    ledger::{Evidence, UserId},
+    report::{Outcome, Reason, Shown},
+    request::{Action, Factor, Mode, Request, Source, UserRef},
+};
+
+/// A request to reset one person's password or second factors, once. It is carried out by the operator, which writes what
+/// came of it into the status. A request never changes: file a new one instead.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug)]
+#[kube(
+    group = "credreset.dev",
+    version = "v1alpha1",
+    kind = "CredentialReset",
+    namespaced,
+    status = "CredentialResetStatus",
+    shortname = "creset",
+    category = "credreset",
+    selectable = ".status.outcome",
+    selectable = ".spec.directory",
+    printcolumn(name = "User", type_ = "string", json_path = ".status.user.name"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Directory", type_ = "string", json_path = ".spec.directory"),
+    printcolumn(name = "Outcome", type_ = "string", json_path = ".status.outcome"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "User-ID", type_ = "string", json_path = ".status.user.id", priority = 1),
+    printcolumn(name = "Requested", type_ = "string", json_path = ".spec.requestedAt", priority = 1),
+    printcolumn(name = "Completed", type_ = "string", json_path = ".status.completionTime", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("a name may have at most 63 characters").field_path(".metadata.name"),
+    validation = Rule::new("!has(self.metadata.generateName)").message("generateName would make another request at every apply: give it a name"),
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self == oldSelf").message("a request never changes: file a new one under another name, with its own requestedAt"),
+    validation = Rule::new("(self.mode == 'Password') == has(self.password)").message("mode Password needs password, and no other mode takes it"),
+    validation = Rule::new("(self.mode == 'MFA') == has(self.mfa)").message("mode MFA needs mfa with confirm, the user typed again, and no other mode takes it"),
+    validation = Rule::new("!has(self.mfa) || self.mfa.confirm == (has(self.user.email) ? self.user.email : (has(self.user.username) ? self.user.username : (has(self.user.id) ? self.user.id : '')))")
+        .message("mfa.confirm must be the very user that spec.user names, typed again"),
+    validation = Rule::new("duration(self.validFor) <= duration('168h')").message("validFor is at most 168h: ask again after a week").field_path(".validFor"),
+    validation = Rule::new("duration(self.validFor) > duration('0s')").message("validFor must be longer than nothing").field_path(".validFor"),
+)]
+pub struct CredentialResetSpec {
+    /// Name of the Directory object that keeps this user.
+    #[schemars(length(min = 1, max = 253))]
+    pub directory: String,
+    /// Whose credentials are reset. Exactly one of email, username and id.
+    pub user: User,
+    /// What is reset: Password or MFA.
+    pub mode: ResetMode,
+    /// How the password is reset. Only with mode Password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Password>,
+    /// How MFA is reset. Only with mode MFA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfa: Option<Mfa>,
+    /// When the human asked. Part of the request's identity: the same user, mode and time are carried out once, whatever the
+    /// object is called and however often it is created.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub requested_at: jiff::Timestamp,
+    /// How long after requestedAt the reset may still be started, at most 168h. After that nothing is ever sent.
+    #[serde(default = "a_day")]
+    #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"))]
+    pub valid_for: String,
+    /// Why, and how the user was identified: 8 to 1024 characters, for the reviewer and the audit.
+    #[schemars(length(min = 8, max = 1024))]
+    pub reason: String,
+}
+
+fn a_day() -> String {
+    "24h".to_owned()
+}
+fn yes() -> bool {
+    true
+}
+
+/// A user, as typed.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[x_kube(validation = Rule::new("[has(self.email), has(self.username), has(self.id)].filter(x, x).size() == 1").message("name the user by exactly one of email, username and id"))]
+pub struct User {
+    /// An e-mail address of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 320))]
+    pub email: Option<String>,
+    /// The name the user signs in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 320))]
+    pub username: Option<String>,
+    /// The directory's own id of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub id: Option<String>,
+}
+
+/// How a password is reset. Web sessions always end.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.generate) != has(self.fromSecret)").message("give exactly one of generate and fromSecret"),
+    validation = Rule::new("!has(self.generate) || has(self.deliverTo) || self.emailToUser").message("a generated password must reach somebody: give deliverTo or emailToUser"),
+    validation = Rule::new("!(has(self.fromSecret) && has(self.deliverTo))").message("a password from a Secret is not delivered into another: leave deliverTo out"),
+)]
+pub struct Password {
+    /// The operator draws the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Generate>,
+    /// The password is in a Secret of this namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_secret: Option<SecretKey>,
+    /// The user must choose another password at the next sign-in.
+    #[serde(default = "yes")]
+    pub force_change_on_login: bool,
+    /// Mobile sessions and API tokens end, too.
+    #[serde(default)]
+    pub clear_mobile_sessions_and_api_tokens: bool,
+    /// The user gets the new password by e-mail.
+    #[serde(default)]
+    pub email_to_user: bool,
+    /// The new password is written into this Secret once it is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_to: Option<DeliverTo>,
+}
+
+/// What kind of password is drawn.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Generate {
+    /// Number of characters, 12 to 128. All of lower case, upper case, digits and punctuation occur; characters that look
+    /// alike do not.
+    #[serde(default = "twenty")]
+    #[schemars(range(min = 12, max = 128))]
+    pub length: i32,
+}
+
+fn twenty() -> i32 {
+    20
+}
+
+/// A key of a Secret in this namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct SecretKey {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of the password within it.
+    #[serde(default = "password")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn password() -> String {
+    "password".to_owned()
+}
+
+/// Where a password is delivered to.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct DeliverTo {
+    /// Name of a Secret in this namespace that does not exist yet; it gets the keys `password` and `username`.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret: String,
+}
+
+/// How MFA is reset.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Mfa {
+    /// The user, typed again: the second yes.
+    #[schemars(length(min = 1, max = 320))]
+    pub confirm: String,
+    /// Only these kinds of factors: TOTP, WebAuthn, RecoveryCodes. All if left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), with = "Vec<FactorName>")]
+    pub factors: Vec<Factor>,
+}
+
+/// A kind of factor: TOTP, WebAuthn or RecoveryCodes.
+#[derive(JsonSchema)]
+#[schemars(rename = "Factor")]
+#[allow(dead_code, clippy::upper_case_acronyms, reason = "it is a schema only, in the API's spelling")]
+enum FactorName {
+    TOTP,
+    WebAuthn,
+    RecoveryCodes,
+}
+
+/// What is reset.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(
+    missing_docs,
+    clippy::upper_case_acronyms,
+    reason = "a text on a variant would turn the schema's enum into oneOf"
+)]
+pub enum ResetMode {
+    Password,
+    MFA,
+}
+
+fn unseen() -> i64 {
+    -1
+}
+
+/// What came of a request.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {
+    "observedGeneration": -1,
+    "conditions": [
+        {"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "Not seen yet.", "lastTransitionTime": "1970-01-01T00:00:00Z"},
+        {"type": "Succeeded", "status": "Unknown", "reason": "Pending", "message": "Not seen yet.", "lastTransitionTime": "1970-01-01T00:00:00Z"},
+    ],
+}))]
+pub struct CredentialResetStatus {
+    /// The generation that the status is about; -1 until the operator has seen the object.
+    #[serde(default = "unseen")]
+    pub observed_generation: i64,
+    /// Applied, NotApplied, Unknown, Superseded or Lapsed; empty while the request is open. Never changes once set, Unknown
+    /// excepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("enum" = ["Applied", "NotApplied", "Unknown", "Superseded", "Lapsed"]))]
+    pub outcome: Option<Outcome>,
+    /// The user as the directory names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// Name of the ledger's record in the operator's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// How success was proven: Response, ConditionalWrite, Marker or SignIn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("enum" = ["Response", "ConditionalWrite", "SignIn", "Marker"]))]
+    pub evidence: Option<Evidence>,
+    /// When the attempt began that the outcome is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When the outcome became known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// Ready: nothing more will happen and nobody need look. Succeeded: the reset is in force. Reconciling and Stalled are
+    /// there only while True.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The label that Velero puts on what it restores.
+const RESTORED: &str = "velero.io/restore-name";
+
+impl CredentialReset {
+    /// The request in the core's terms.
+    ///
+    /// # Errors
+    /// Says which field is wrong; the API server's validation lets none of this through.
+    pub fn request(&self) -> Result<Request, String> {
+        let spec = &self.spec;
+        let user = match (&spec.user.email, &spec.user.username, &spec.user.id) {
+            (Some(email), None, None) => UserRef::Email(email.clone()),
+            (None, Some(name), None) => UserRef::Username(name.clone()),
+            (None, None, Some(id)) => UserRef::Id(id.clone()),
+            _ => return Err("spec.user must name exactly one of email, username and id".to_owned()),
+        };
+        let action = match (spec.mode, &spec.password, &spec.mfa) {
+            (ResetMode::Password, Some(password), None) => password.action()?,
+            (ResetMode::MFA, None, Some(mfa)) if mfa.confirm == user.to_string() => {
+                Action::Mfa { factors: mfa.factors.clone() }
+            }
+            (ResetMode::MFA, None, Some(_)) => return Err("spec.mfa.confirm must equal spec.user".to_owned()),
+            _ => return Err("spec.password goes with mode Password, spec.mfa with mode MFA".to_owned()),
+        };
+        let valid_for = super::duration(&spec.valid_for).map_err(|e| format!("spec.validFor: {e}"))?;
+        if valid_for > jiff::SignedDuration::from_hours(168) || !valid_for.is_positive() {
+            return Err("spec.validFor must be longer than nothing and at most 168h".to_owned());
+        }
+        Ok(Request {
+            namespace: self.namespace().unwrap_or_default(),
+            name: self.name_any(),
+            uid: self.uid().unwrap_or_default(),
+            created: self.creation_timestamp().map_or(jiff::Timestamp::MAX, |t| t.0),
+            restored: self.labels().contains_key(RESTORED),
+            directory: spec.directory.clone(),
+            user,
+            action,
+            requested_at: spec.requested_at,
+            valid_for,
+            reason: spec.reason.clone(),
+        })
+    }
+
+    /// What the status shows now.
+    #[must_use]
+    pub fn shown(&self) -> Shown {
+        let status = self.status.as_ref();
+        let ready = status.into_iter().flat_map(|s| &s.conditions).find(|c| c.type_ == "Ready");
+        Shown {
+            outcome: status.and_then(|s| s.outcome),
+            reason: ready
+                .and_then(|c| serde_json::from_value::<Reason>(serde_json::Value::from(c.reason.as_str())).ok()),
+            message: ready.map(|c| c.message.clone()),
+        }
+    }
+}
+
+impl Password {
+    fn action(&self) -> Result<Action, String> {
+        let source = match (&self.generate, &self.from_secret) {
+            (Some(generate), None) => match u8::try_from(generate.length) {
+                Ok(length @ 12..=128) => Source::Generate { length },
+                _ => return Err("spec.password.generate.length must be 12 to 128".to_owned()),
+            },
+            (None, Some(secret)) => Source::FromSecret { name: secret.name.clone(), key: secret.key.clone() },
+            _ => return Err("spec.password must have exactly one of generate and fromSecret".to_owned()),
+        };
+        Ok(Action::Password {
+            source,
+            force_change_on_login: self.force_change_on_login,
+            clear_mobile_sessions_and_api_tokens: self.clear_mobile_sessions_and_api_tokens,
+            email_to_user: self.email_to_user,
+            deliver_to: self.deliver_to.as_ref().map(|d| d.secret.clone()),
+        })
+    }
+}
+
+impl From<ResetMode> for Mode {
+    fn from(mode: ResetMode) -> Self {
+        match mode {
+            ResetMode::Password => Self::Password,
+            ResetMode::MFA => Self::MFA,
+        }
+    }
+}

@@ -1,0 +1,528 @@
+//! The chain of questions before anything is sent. Their order is the policy: the first answer wins.
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Decision, Fact, Next,
+    plan::{Plan, plan},
+    report::{Reason, View},
+    request::{Action, Request, Source},
+    world::{Delivery, Directory, Entered, Found, Past, Rule, Seen, User, Why, World},
+};
+
+/// How long a wait lasts that ends with no event that could be watched.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// What a passed chain leaves: who, where, and what to do.
+pub(super) struct Pass<'a> {
+    pub directory: &'a Directory,
+    pub user: &'a User,
+    pub plan: Plan,
+}
+
+/// Either all gates are open, or the decision of the first that is not.
+pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>, Decision> {
+    in_time(world, request)?;
+    let directory = directory(world, request)?;
+    let user = user(world, request, directory)?;
+    already_started(world)?;
+    fit(request, user)?;
+    protected(directory, user)?;
+    allowed(world, request, directory, user)?;
+    let plan = plan(request, directory, user).map_err(|missing| {
+        refuse(
+            View::new(
+                Reason::NotSupported,
+                format!("{missing} Nothing was sent. File a request without it, or extend the Directory."),
+            )
+            .about(&user.id),
+        )
+    })?;
+    secrets(world, request)?;
+    unchanged(request, user)?;
+    limits(world, request, directory, user)?;
+    Ok(Pass { directory, user, plan })
+}
+
+fn in_time(world: &World, request: &Request) -> Result<(), Decision> {
+    let now = world.now;
+    if now >= request.deadline() {
+        let mut view = View::new(
+            Reason::Lapsed,
+            format!("This request ended at {}, before this object was created: nothing was sent.", request.deadline()),
+        );
+        if request.created < request.deadline() {
+            if now < request.keep_until() {
+                return Err(refuse(expired(world, request)));
+            }
+            view.succeeded = super::report::Truth::Unknown;
+            view.message = format!(
+                "This request ended at {} and its record is no longer kept: whatever happened then is not known any more. \
+                 Nothing was sent now.",
+                request.deadline()
+            );
+        }
+        return Err(refuse(view));
+    }
+    if request.restored && !matches!(world.record, Seen::Known(_)) {
+        return Err(refuse(View::new(
+            Reason::RestoredFromBackup,
+            "This object was restored from a backup and there is no record of it: it is never started. File a new request if \
+             the reset is still wanted.",
+        )));
+    }
+    if request.requested_at > now {
+        return Err(wait(
+            world,
+            request,
+            Reason::NotYetValid,
+            format!("spec.requestedAt is in the future: the request starts at {}.", request.requested_at),
+            request.requested_at,
+        ));
+    }
+    Ok(())
+}
+
+/// Not started in time; says what stood in the way.
+fn expired(world: &World, request: &Request) -> View {
+    let blocked = match &world.subject {
+        super::world::Subject::Object { shown, .. } => match (shown.reason, shown.message.as_deref()) {
+            (Some(reason), Some(message)) if reason != Reason::Pending => {
+                format!(" It waited for: {reason}: {message}")
+            }
+            _ => " No operator was at work in that time.".to_owned(),
+        },
+        super::world::Subject::Gone => String::new(),
+    };
+    View::new(
+        Reason::Expired,
+        format!(
+            "The request could not be started before {}: nothing was sent.{blocked} File a new request.",
+            request.deadline()
+        ),
+    )
+}
+
+fn directory<'a>(world: &'a World, request: &Request) -> Result<&'a Directory, Decision> {
+    let directory = match &world.directory {
+        Seen::Unread => return Err(Decision::Read(Fact::Directory)),
+        Seen::Known(directory) => directory,
+        Seen::Absent => {
+            return Err(stall(
+                request,
+                View::new(
+                    Reason::DirectoryMissing,
+                    format!(
+                        "There is no Directory named {}. Create it, or file a request that names another.",
+                        request.directory
+                    ),
+                ),
+            ));
+        }
+        Seen::Unknown(why) => {
+            return Err(unreadable(
+                world,
+                request,
+                Reason::DirectoryNotReady,
+                &format!("Directory {}", request.directory),
+                why,
+            ));
+        }
+    };
+    if directory.suspend {
+        return Err(wait(
+            world,
+            request,
+            Reason::DirectorySuspended,
+            format!("Directory {} is suspended: nothing is started until spec.suspend is false.", directory.name),
+            request.deadline(),
+        ));
+    }
+    if let Some(not_ready) = &directory.not_ready {
+        return Err(wait(
+            world,
+            request,
+            Reason::DirectoryNotReady,
+            format!("Directory {} is not Ready: {not_ready}", directory.name),
+            request.deadline(),
+        ));
+    }
+    // Before the look-up: a request that no rule can allow costs the directory no call and learns nothing about its users.
+    let mut candidates = false;
+    for rule in &directory.allow {
+        candidates |= rule.modes.contains(&request.mode()) && concerns_namespace(world, request, rule)?;
+    }
+    if candidates { Ok(directory) } else { Err(not_allowed(request, directory, None)) }
+}
+
+fn concerns_namespace(world: &World, request: &Request, rule: &Rule) -> Result<bool, Decision> {
+    if rule.namespaces.contains(&request.namespace) {
+        return Ok(true);
+    }
+    let Some(selector) = &rule.namespace_selector else { return Ok(false) };
+    match &world.namespace_labels {
+        Seen::Unread => Err(Decision::Read(Fact::NamespaceLabels)),
+        Seen::Known(labels) => Ok(selector.matches(labels)),
+        Seen::Absent => Ok(false),
+        Seen::Unknown(why) => Err(unreadable(
+            world,
+            request,
+            Reason::DirectoryNotReady,
+            &format!("the labels of namespace {}", request.namespace),
+            why,
+        )),
+    }
+}
+
+fn user<'a>(world: &'a World, request: &Request, directory: &Directory) -> Result<&'a User, Decision> {
+    let typed = &request.user;
+    match &world.user {
+        Seen::Unread => Err(Decision::Read(Fact::User)),
+        Seen::Known(Found::One(user)) => Ok(user),
+        Seen::Known(Found::Several(n)) => Err(refuse(View::new(
+            Reason::UserAmbiguous,
+            format!(
+                "{n} users of Directory {} answer to {typed}: nothing was sent. Name the user by id.",
+                directory.name
+            ),
+        ))),
+        Seen::Absent => Err(refuse(View::new(
+            Reason::UserNotFound,
+            format!("Directory {} knows no user {typed}: nothing was sent. Check the spelling.", directory.name),
+        ))),
+        Seen::Unknown(why) => {
+            let reason = if why.not_before.is_some() { Reason::Throttled } else { Reason::DirectoryNotReady };
+            Err(unreadable(world, request, reason, &format!("user {typed}"), why))
+        }
+    }
+}
+
+/// Right after the look-up: the same request under another spelling of the user must find its record before any gate
+/// that the first one has closed behind itself.
+fn already_started(world: &World) -> Result<(), Decision> {
+    match (&world.record, &world.record_by_name) {
+        (Seen::Known(_), _) | (_, Seen::Absent) => Ok(()),
+        _ => Err(Decision::Read(Fact::RecordByName)),
+    }
+}
+
+fn fit(request: &Request, user: &User) -> Result<(), Decision> {
+    let who = &user.id.name;
+    let (reason, message) = if !user.confirmed {
+        (
+            Reason::UserNotConfirmed,
+            format!(
+                "{who} has not confirmed the account yet: nothing was sent. Ask the user to accept the invitation first."
+            ),
+        )
+    } else if !user.active {
+        (
+            Reason::UserInactive,
+            format!("{who} is not active in the directory: nothing was sent. Activate the user first."),
+        )
+    } else if user.federated {
+        (
+            Reason::UserFederated,
+            format!(
+                "{who} signs in through another identity provider: nothing was sent. Reset the {} there.",
+                request.mode()
+            ),
+        )
+    } else {
+        return Ok(());
+    };
+    Err(refuse(View::new(reason, message).about(&user.id)))
+}
+
+fn protected(directory: &Directory, user: &User) -> Result<(), Decision> {
+    let who = &user.id.name;
+    let named = |entry: &String| {
+        std::iter::once(who)
+            .chain([&user.id.id])
+            .chain(&user.email)
+            .chain(&user.aliases)
+            .any(|name| name.eq_ignore_ascii_case(entry) || name.to_lowercase() == entry.to_lowercase())
+    };
+    let protect = &directory.protect;
+    let why = if user.operator == Seen::Known(true) {
+        "it is the operator's own account".to_owned()
+    } else if protect.users.iter().any(named) {
+        "listed in spec.protect.users".to_owned()
+    } else if protect.administrators && user.administrator == Seen::Known(true) {
+        "an administrator of the directory".to_owned()
+    } else if protect.administrators && user.administrator != Seen::Known(false) {
+        "whether this is an administrator cannot be told".to_owned()
+    } else if user.administrator != Seen::Known(false) && user.operator != Seen::Known(false) {
+        "it may be the operator's own account".to_owned()
+    } else if protect.groups.is_empty() {
+        return Ok(());
+    } else {
+        match &user.groups {
+            Seen::Known(groups) => match groups.iter().find(|g| protect.groups.contains(g)) {
+                Some(group) => format!("a member of {group}"),
+                None => return Ok(()),
+            },
+            Seen::Absent => return Ok(()),
+            Seen::Unread | Seen::Unknown(_) => {
+                "whether this is a member of a protected group cannot be told".to_owned()
+            }
+        }
+    };
+    Err(refuse(
+        View::new(
+            Reason::UserProtected,
+            format!("{who} is protected by Directory {} ({why}): nothing was sent.", directory.name),
+        )
+        .about(&user.id),
+    ))
+}
+
+fn allowed(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
+    for rule in &directory.allow {
+        if !rule.modes.contains(&request.mode())
+            || !concerns_namespace(world, request, rule)?
+            || !concerns_user(rule, user)
+        {
+            continue;
+        }
+        return match rule.max_valid_for {
+            Some(max) if request.valid_for > max => Err(stall(
+                request,
+                View::new(
+                    Reason::NotAllowed,
+                    format!(
+                        "Rule {} of Directory {} allows validFor up to {max:#}, not {:#}: nothing was sent. File a request with a \
+                         shorter validFor.",
+                        rule.name, directory.name, request.valid_for
+                    ),
+                )
+                .about(&user.id),
+            )),
+            _ => Ok(()),
+        };
+    }
+    Err(not_allowed(request, directory, Some(user)))
+}
+
+fn concerns_user(rule: &Rule, user: &User) -> bool {
+    let users = &rule.users;
+    if users.everyone {
+        return true;
+    }
+    if users.email_domains.is_empty() && users.groups.is_empty() {
+        return false;
+    }
+    let domain = user.email.as_ref().and_then(|email| email.rsplit_once('@')).map(|(_, domain)| domain);
+    let by_domain = users.email_domains.is_empty()
+        || domain.is_some_and(|domain| users.email_domains.iter().any(|d| d.eq_ignore_ascii_case(domain)));
+    let by_group = users.groups.is_empty()
+        || matches!(&user.groups, Seen::Known(groups) if groups.iter().any(|g| users.groups.contains(g)));
+    by_domain && by_group
+}
+
+fn not_allowed(request: &Request, directory: &Directory, user: Option<&User>) -> Decision {
+    let who = user.map_or_else(String::new, |u| format!(" of {}", u.id.name));
+    let view = View::new(
+        Reason::NotAllowed,
+        format!(
+            "No rule of Directory {} allows namespace {} a {} reset{who}: nothing was sent. Ask whoever keeps the Directory for a rule.",
+            directory.name,
+            request.namespace,
+            request.mode()
+        ),
+    );
+    stall(
+        request,
+        match user {
+            Some(user) => view.about(&user.id),
+            None => view,
+        },
+    )
+}
+
+fn secrets(world: &World, request: &Request) -> Result<(), Decision> {
+    let Action::Password { source, deliver_to, .. } = &request.action else { return Ok(()) };
+    let namespace = &request.namespace;
+    let forbidden = |name: &str, verb: &str| {
+        let message = format!(
+            "The operator may not {verb} Secret {namespace}/{name}: nothing was sent. Give its ServiceAccount that right in the namespace."
+        );
+        look_again(world, request, View::new(Reason::SecretForbidden, message))
+    };
+    if let Source::FromSecret { name, key } = source {
+        let missing = |what: &str| {
+            look_again(
+                world,
+                request,
+                View::new(
+                    Reason::SecretMissing,
+                    format!(
+                        "Secret {namespace}/{name} {what}: nothing was sent. The request waits for it until {}.",
+                        request.deadline()
+                    ),
+                ),
+            )
+        };
+        match &world.entered {
+            Seen::Unread => return Err(Decision::Read(Fact::Entered)),
+            Seen::Known(Entered::Usable) => {}
+            Seen::Known(Entered::Unusable(what)) => return Err(missing(what)),
+            Seen::Known(Entered::Forbidden) => return Err(forbidden(name, "read")),
+            Seen::Absent => return Err(missing(&format!("does not exist (key {key} of it should hold the password)"))),
+            Seen::Unknown(why) => {
+                return Err(unreadable(
+                    world,
+                    request,
+                    Reason::SecretMissing,
+                    &format!("Secret {namespace}/{name}"),
+                    why,
+                ));
+            }
+        }
+    }
+    let Some(name) = deliver_to else { return Ok(()) };
+    match &world.delivery {
+        Seen::Unread => Err(Decision::Read(Fact::Delivery)),
+        Seen::Absent => Ok(()),
+        Seen::Known(Delivery::Taken) => Err(look_again(
+            world,
+            request,
+            View::new(
+                Reason::DeliveryConflict,
+                format!(
+                    "Secret {namespace}/{name} exists already and is not overwritten: nothing was sent. Delete it, and the request goes on \
+                     until {}.",
+                    request.deadline()
+                ),
+            ),
+        )),
+        Seen::Known(Delivery::Forbidden) => Err(forbidden(name, "read and create")),
+        Seen::Unknown(why) => {
+            Err(unreadable(world, request, Reason::DirectoryNotReady, &format!("Secret {namespace}/{name}"), why))
+        }
+    }
+}
+
+fn unchanged(request: &Request, user: &User) -> Result<(), Decision> {
+    match &user.changed_at {
+        Seen::Known(at) if *at >= request.requested_at => Err(refuse(
+            View::new(
+                Reason::ChangedSinceRequest,
+                format!(
+                    "The {} of {} was changed at {at}, after it was asked for at {}: nothing was sent. File a new request if a reset is \
+                     still wanted.",
+                    request.mode(),
+                    user.id.name,
+                    request.requested_at
+                ),
+            )
+            .about(&user.id),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn limits(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
+    let now = world.now;
+    let own = super::ledger::record_name(&directory.identity, &user.id.id, request.mode(), request.requested_at);
+    let here: Vec<&Past> =
+        world.past.iter().filter(|p| p.directory_identity == directory.identity).filter(|p| p.record != own).collect();
+    let busy = here
+        .iter()
+        .filter(|p| p.user == user.id.id)
+        .filter_map(|p| {
+            use super::ledger::State::{Applied, Changed, NotApplied, Released, Sent, Superseded, Unknown};
+            let interval = after(p.started_at, directory.limits.min_interval_per_user);
+            match p.state {
+                Sent | Changed | Unknown => Some(p.over.max(interval)),
+                Applied | Superseded => Some(interval),
+                NotApplied | Released => None,
+            }
+        })
+        .max()
+        .filter(|until| *until > now);
+    if let Some(until) = busy {
+        let message = format!(
+            "Another reset of {} was started a short while ago: this one starts at {until} at the earliest.",
+            user.id.name
+        );
+        return Err(wait_about(world, request, Reason::UserBusy, message, until, user));
+    }
+    let mut started: Vec<Timestamp> = here
+        .iter()
+        .filter(|p| p.state != super::ledger::State::Released)
+        .map(|p| p.started_at)
+        .filter(|at| after(*at, HOUR) > now)
+        .collect();
+    started.sort_unstable();
+    let allowed = usize::try_from(directory.limits.resets_per_hour).unwrap_or(usize::MAX);
+    if started.len() >= allowed {
+        // The one that must be more than an hour ago before there is room.
+        let until = started
+            .len()
+            .checked_sub(allowed)
+            .and_then(|i| started.get(i))
+            .map_or(request.deadline(), |at| after(*at, HOUR));
+        let message = format!(
+            "Directory {} allows {allowed} resets an hour and that many were started: this one starts at {until} at the earliest.",
+            directory.name
+        );
+        return Err(wait_about(world, request, Reason::LimitReached, message, until, user));
+    }
+    Ok(())
+}
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+fn after(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+// What a closed gate comes to.
+
+/// Settled: nothing was changed, and nothing will be.
+fn refuse(view: View) -> Decision {
+    Decision::rest(view, Next::Never)
+}
+
+/// Somebody must look; the request is looked at again when Directories change, and ends with its deadline.
+fn stall(request: &Request, view: View) -> Decision {
+    Decision::rest(view, Next::At(request.deadline()))
+}
+
+/// Somebody must look; since nothing tells when that was done, it is looked at again.
+fn look_again(world: &World, request: &Request, view: View) -> Decision {
+    Decision::rest(view, Next::At(after(world.now, LOOK_AGAIN).min(request.deadline())))
+}
+
+/// It goes on by itself at `until`, or when what it waits for changes.
+fn wait(world: &World, request: &Request, reason: Reason, message: String, until: Timestamp) -> Decision {
+    let next = until.max(world.now).min(request.deadline());
+    Decision::rest(View::new(reason, message), Next::At(next))
+}
+
+fn wait_about(
+    world: &World,
+    request: &Request,
+    reason: Reason,
+    message: String,
+    until: Timestamp,
+    user: &User,
+) -> Decision {
+    let mut decision = wait(world, request, reason, message, until);
+    if let Decision::Rest { view: Some(view), .. } = &mut decision {
+        view.user = Some(user.id.clone());
+    }
+    decision
+}
+
+/// A fact could not be read: waits.
+fn unreadable(world: &World, request: &Request, reason: Reason, what: &str, why: &Why) -> Decision {
+    let until = why.not_before.unwrap_or_else(|| after(world.now, LOOK_AGAIN));
+    wait(
+        world,
+        request,
+        reason,
+        format!("{what} could not be read: {} Looked at again at {until}.", why.message),
+        until,
+    )
+}

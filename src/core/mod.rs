@@ -1,0 +1,460 @@
+//! The decision: from what is known to the next thing to do. No clock, no network, no Kubernetes.
+//!
+//! A reset goes through these states; each arrow is one durable effect, after which the world is read again:
+//!
+//! ```text
+//!  request ──gates──▶ password stored ──▶ record Sent ──▶ call ──▶ Changed ──▶ Applied ──▶ status
+//!     │                                      │              │
+//!     │ refused, waits, lapsed               │              ├─ no effect ──▶ Released ──gates──▶ Sent again
+//!     ▼                                      │              ├─ refused ────▶ NotApplied
+//!   status                                   ▼              └─ no answer ──▶ look for evidence ──▶ Changed or Unknown
+//!                              another process's: wait, then look for evidence
+//! ```
+//! The record's own states are drawn in [`ledger`].
+mod gates;
+pub mod ledger;
+pub mod plan;
+pub mod report;
+pub mod request;
+pub mod world;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use ledger::{Attempt, Evidence, Record, Reply, State};
+use plan::Once;
+pub use report::{Outcome, Reason, View};
+use request::{Action, Source};
+pub use request::{Mode, Request};
+pub use world::World;
+use world::{Holding, Progress, Proof, Seen, StepState, Subject};
+
+/// Something that must be read before the next decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Fact {
+    /// The record with the request's key.
+    Record,
+    /// The Directory.
+    Directory,
+    /// Labels of the request's namespace.
+    NamespaceLabels,
+    /// The user, at the directory.
+    User,
+    /// The record by its name.
+    RecordByName,
+    /// The Secret with the entered password.
+    Entered,
+    /// The Secret that is to receive the password.
+    Delivery,
+    /// Evidence of the attempt's effect.
+    Proof,
+    /// Whether a later request of the same user and mode has been applied.
+    Superseded,
+}
+
+/// One durable effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Effect {
+    /// Put the password into a Secret named after the attempt.
+    #[serde(rename_all = "camelCase")]
+    StorePassword {
+        /// Id of the attempt.
+        attempt: String,
+        /// Name of the record it will belong to.
+        record: String,
+        /// Where the password comes from.
+        source: Source,
+    },
+    /// Create the record: intent, fence and lock in one.
+    Open(Box<Record>),
+    /// Replace a released record with a new attempt.
+    TakeOver(Box<Record>),
+    /// Send the call.
+    Send(Once),
+    /// Replace the record.
+    Write(Box<Record>),
+    /// Write the delivery Secret.
+    Deliver {
+        /// Its name, in the request's namespace.
+        secret: String,
+    },
+    /// Mail the password.
+    Mail {
+        /// To whom.
+        to: String,
+    },
+    /// Delete a password Secret that is no longer needed.
+    DropPassword {
+        /// Its name.
+        secret: String,
+    },
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Next {
+    /// It is over.
+    Never,
+    /// Then, or when something changes before.
+    At(Timestamp),
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Decision {
+    /// Read this, then decide again.
+    Read(Fact),
+    /// Do this, then decide again.
+    Do(Effect),
+    /// Show this and rest.
+    Rest {
+        /// What the object's status is to show; none: what it shows now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        view: Option<Box<View>>,
+        /// When to look again.
+        next: Next,
+    },
+}
+
+impl Decision {
+    /// Show `view` and rest.
+    fn rest(view: View, next: Next) -> Self {
+        Self::Rest { view: Some(Box::new(view)), next }
+    }
+}
+
+/// The next thing to do.
+#[must_use]
+pub fn decide(world: &World) -> Decision {
+    if let Subject::Object { shown, .. } = &world.subject
+        && shown.is_settled()
+    {
+        return Decision::Rest { view: None, next: Next::Never };
+    }
+    match (&world.subject, &world.record) {
+        (_, Seen::Unread) => Decision::Read(Fact::Record),
+        (Subject::Object { .. }, Seen::Unknown(why)) => Decision::Rest {
+            view: Some(Box::new(View::new(
+                Reason::Verifying,
+                format!("The ledger could not be read: {}", why.message),
+            ))),
+            next: Next::At(later(world.now, SignedDuration::from_secs(5))),
+        },
+        (Subject::Object { request, .. }, Seen::Known(record)) => {
+            if record.request.digest == request.digest() {
+                follow(world, record)
+            } else {
+                conflict(world, request, record)
+            }
+        }
+        (Subject::Object { request, .. }, Seen::Absent) => start(world, request, None),
+        (Subject::Gone, Seen::Known(record)) => follow(world, record),
+        (Subject::Gone, Seen::Absent | Seen::Unknown(_)) => Decision::Rest { view: None, next: Next::Never },
+    }
+}
+
+fn conflict(world: &World, request: &Request, record: &Record) -> Decision {
+    // A password that was stored for this request before the other record was found is nobody's.
+    if let Some(secret) = &world.stored {
+        return Decision::Do(Effect::DropPassword { secret: secret.clone() });
+    }
+    let view = View {
+        evidence: None,
+        started_at: None,
+        completed_at: None,
+        ..View::of(
+            record,
+            Reason::ConflictingRequest,
+            format!(
+                "A request for the same user, mode and requestedAt with other contents was made as {}/{}: this one was not carried out. \
+                 If it is wanted, file it with a requestedAt of its own (this one says {}).",
+                record.request.namespace, record.request.name, request.requested_at
+            ),
+        )
+    };
+    Decision::rest(view, Next::Never)
+}
+
+/// No record, or a released one: through the gates, then on to the call.
+fn start(world: &World, request: &Request, released: Option<&Record>) -> Decision {
+    let pass = match gates::check(world, request) {
+        Ok(pass) => pass,
+        Err(decision @ Decision::Read(_)) => return decision,
+        Err(decision) => {
+            // A gate that has closed since the password was stored: it will be drawn afresh.
+            return match &world.stored {
+                Some(secret) => Decision::Do(Effect::DropPassword { secret: secret.clone() }),
+                None => with_record(decision, released),
+            };
+        }
+    };
+    let name = ledger::record_name(&pass.directory.identity, &pass.user.id.id, request.mode(), request.requested_at);
+    if let Action::Password { source, .. } = &request.action
+        && world.stored.is_none()
+    {
+        let source = source.clone();
+        return Decision::Do(Effect::StorePassword { attempt: world.me.attempt.clone(), record: name, source });
+    }
+    let window = pass.directory.limits.request_timeout.saturating_add(ledger::SLACK);
+    let attempt = Attempt {
+        id: world.me.attempt.clone(),
+        number: released.map_or(1, |r| r.attempt.number.saturating_add(1)),
+        holder: world.me.holder.clone(),
+        started_at: world.now,
+        deadline: later(world.now, window),
+        secret: world.stored.clone(),
+        baseline: pass.user.baseline(),
+        redrawn: released
+            .is_some_and(|r| r.attempt.redrawn || r.verdict.as_ref().is_some_and(|v| v.reason == Reason::Rejected)),
+    };
+    Decision::Do(match released {
+        Some(record) => Effect::TakeOver(Box::new(record.take_over(attempt))),
+        None => Effect::Open(Box::new(Record::open(
+            request,
+            pass.directory,
+            pass.user.id.clone(),
+            pass.plan.finish,
+            attempt,
+        ))),
+    })
+}
+
+/// A request that waits at a gate with a released record says so in its status, too. A refusal ends the record.
+fn with_record(decision: Decision, released: Option<&Record>) -> Decision {
+    match (decision, released) {
+        (Decision::Rest { view: Some(view), next }, Some(record)) => Decision::Rest {
+            view: Some(Box::new(View {
+                user: Some(record.user.clone()),
+                record: Some(record.name.clone()),
+                started_at: Some(record.attempt.started_at),
+                ..*view
+            })),
+            next,
+        },
+        (decision, _) => decision,
+    }
+}
+
+/// A record exists: whatever happens now follows from it.
+fn follow(world: &World, record: &Record) -> Decision {
+    let now = world.now;
+    // A password of ours that the record does not name: somebody else was first, or the attempt is over.
+    if let Some(secret) = &world.stored
+        && (record.state.is_settled()
+            || (record.state != State::Released && record.attempt.secret.as_ref() != Some(secret)))
+    {
+        return Decision::Do(Effect::DropPassword { secret: secret.clone() });
+    }
+    match record.state {
+        State::Applied | State::NotApplied | State::Superseded => {
+            let own = world.subject.request().is_some_and(|r| r.uid == record.request.uid);
+            Decision::rest(report::settled(record, own), Next::Never)
+        }
+        State::Released => released(world, record),
+        State::Sent => match &world.holding {
+            Some(holding) if holding.attempt == record.attempt.id => sent(world, record, holding),
+            _ => verify(world, record),
+        },
+        State::Changed => finish(world, record, record.evidence.unwrap_or(Evidence::Response)),
+        State::Unknown => unknown(world, record, now),
+    }
+}
+
+fn released(world: &World, record: &Record) -> Decision {
+    let now = world.now;
+    let Some(request) = world.subject.request() else {
+        return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::Pending, None, now))));
+    };
+    if now >= record.expires_at {
+        return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::Expired, None, now))));
+    }
+    if let Some(at) = record.retry_at
+        && at > now
+    {
+        let view = match &record.verdict {
+            Some(v) if v.reason == Reason::Throttled => View::of(
+                record,
+                Reason::Throttled,
+                format!("The directory asked to be left alone and did nothing: tried again at {at}."),
+            ),
+            _ => View::of(
+                record,
+                Reason::DirectoryNotReady,
+                format!("The directory could not be used and nothing took effect: tried again at {at}."),
+            ),
+        };
+        return Decision::rest(view, Next::At(at.min(record.expires_at)));
+    }
+    match start(world, request, Some(record)) {
+        // A gate that refuses for good ends the record, too: it must not be taken over later.
+        Decision::Rest { view: Some(view), next: Next::Never }
+            if view.reason.outcome() == Some(Outcome::NotApplied) =>
+        {
+            Decision::Do(Effect::Write(Box::new(Record {
+                note: Some(view.message),
+                ..record.not_applied(view.reason, None, now)
+            })))
+        }
+        decision => decision,
+    }
+}
+
+/// Our own attempt, under way.
+fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
+    let now = world.now;
+    let write = |record: Record| Decision::Do(Effect::Write(Box::new(record)));
+    let back_off = SignedDuration::from_secs(2i64.saturating_pow(record.attempt.number.min(6)));
+    match &holding.reply {
+        None if holding.may_send && now < record.expires_at => match world.subject.request().map(|r| &r.action) {
+            Some(Action::Password {
+                force_change_on_login,
+                clear_mobile_sessions_and_api_tokens,
+                email_to_user,
+                ..
+            }) => Decision::Do(Effect::Send(Once::SetPassword {
+                force_change_on_login: *force_change_on_login,
+                clear_mobile_sessions_and_api_tokens: *clear_mobile_sessions_and_api_tokens,
+                email_to_user: *email_to_user && record.finish.mail_to.is_none(),
+            })),
+            Some(Action::Mfa { .. }) => Decision::Do(Effect::Send(Once::ResetMfa)),
+            None => write(record.released(Reason::DirectoryNotReady, None, now)),
+        },
+        // Too late, or no longer leading: never sent.
+        None | Some(Reply::NotSent | Reply::Denied) => {
+            write(record.released(Reason::DirectoryNotReady, None, later(now, back_off)))
+        }
+        Some(Reply::Throttled { after }) => {
+            let wait =
+                after.map_or(back_off.max(SignedDuration::from_secs(30)), |s| SignedDuration::from_secs(i64::from(s)));
+            write(record.released(Reason::Throttled, None, later(now, wait)))
+        }
+        Some(Reply::NoSuchUser) => write(record.not_applied(Reason::UserNotFound, None, now)),
+        Some(Reply::Rejected { code }) => {
+            let drawn = world
+                .subject
+                .request()
+                .is_some_and(|r| matches!(&r.action, Action::Password { source: Source::Generate { .. }, .. }));
+            if drawn && !record.attempt.redrawn {
+                // A policy that the generator does not know: one more draw, under a new attempt.
+                write(record.released(Reason::Rejected, Some(code.clone()), now))
+            } else {
+                write(record.not_applied(Reason::Rejected, Some(code.clone()), now))
+            }
+        }
+        Some(Reply::Done) => finish(world, record, Evidence::Response),
+        Some(Reply::Conflict | Reply::Unsure) => verify(world, record),
+    }
+}
+
+/// Sent, and nobody has told us the result: look for evidence, and wait until nothing can arrive any more.
+fn verify(world: &World, record: &Record) -> Decision {
+    let now = world.now;
+    let nothing = match &world.proof {
+        Seen::Unread => return Decision::Read(Fact::Proof),
+        Seen::Known(Proof::Proven(evidence)) => return finish(world, record, *evidence),
+        Seen::Known(Proof::Disproven) => {
+            return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
+        }
+        Seen::Known(Proof::Nothing(shown)) => shown.clone(),
+        Seen::Absent => "The directory shows nothing.".to_owned(),
+        Seen::Unknown(why) => format!("The directory could not be asked: {}", why.message),
+    };
+    let over = record.over();
+    if now >= over {
+        return Decision::Do(Effect::Write(Box::new(record.unknown(nothing, now))));
+    }
+    let view = View::of(
+        record,
+        Reason::Verifying,
+        format!(
+            "The call was sent and no answer came: nothing is sent again. Whether it took effect is looked for until {over}. {nothing}"
+        ),
+    );
+    Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
+}
+
+/// The change is proven: deliver what is to be delivered, then close the record.
+///
+/// While all goes well the record goes from Sent to Applied in one write: the delivery Secret itself is the proof that a
+/// successor would need. Only where a step fails is Changed written, so that the evidence is not lost.
+fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
+    let now = world.now;
+    let Progress { deliver, mail } = &world.progress;
+    let mut notes = Vec::new();
+    let mut failed = None;
+    if let Some(secret) = &record.finish.deliver_to {
+        match deliver {
+            StepState::Pending => return hold_or(world, record, evidence, Effect::Deliver { secret: secret.clone() }),
+            StepState::Done => {}
+            StepState::Failed(why) => failed = Some(why.clone()),
+            StepState::Impossible(why) => notes.push(why.clone()),
+        }
+    }
+    if let Some(to) = &record.finish.mail_to {
+        match mail {
+            StepState::Pending if failed.is_none() => {
+                return hold_or(world, record, evidence, Effect::Mail { to: to.clone() });
+            }
+            StepState::Pending | StepState::Done => {}
+            StepState::Failed(why) => failed = Some(why.clone()),
+            StepState::Impossible(why) => notes.push(why.clone()),
+        }
+    }
+    if let Some(why) = failed {
+        if record.state != State::Changed {
+            return Decision::Do(Effect::Write(Box::new(record.changed(evidence))));
+        }
+        if now < record.keep_until {
+            let next = later(now, SignedDuration::from_secs(10)).min(record.keep_until);
+            let view = View::of(
+                record,
+                Reason::Finishing,
+                format!("The reset is in force, but {why} Tried again at {next}, until {}.", record.keep_until),
+            );
+            return Decision::rest(view, Next::At(next));
+        }
+        notes.push(why);
+    }
+    let note = (!notes.is_empty()).then(|| format!("But {}", notes.join(" ")));
+    Decision::Do(Effect::Write(Box::new(record.applied(evidence, note, now))))
+}
+
+/// A step that may take long, or whose success leaves no trace, waits until the evidence is durable.
+fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -> Decision {
+    let fresh = matches!(&world.holding, Some(h) if h.attempt == record.attempt.id && h.reply == Some(Reply::Done));
+    let traceable = matches!(effect, Effect::Deliver { .. });
+    if record.state == State::Changed || (fresh && traceable) {
+        Decision::Do(effect)
+    } else {
+        Decision::Do(Effect::Write(Box::new(record.changed(evidence))))
+    }
+}
+
+/// No proof either way: looked at again, reading only, ever more rarely, until the record goes.
+fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
+    let view = report::settled(record, true);
+    if now >= record.keep_until {
+        return Decision::rest(view, Next::Never);
+    }
+    match &world.superseded {
+        Seen::Unread => return Decision::Read(Fact::Superseded),
+        Seen::Known(true) => return Decision::Do(Effect::Write(Box::new(record.superseded(now)))),
+        Seen::Known(false) | Seen::Absent | Seen::Unknown(_) => {}
+    }
+    match &world.proof {
+        Seen::Unread => Decision::Read(Fact::Proof),
+        Seen::Known(Proof::Proven(evidence)) => Decision::Do(Effect::Write(Box::new(record.changed(*evidence)))),
+        Seen::Known(Proof::Disproven | Proof::Nothing(_)) | Seen::Absent | Seen::Unknown(_) => {
+            let age = record.settled_at.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
+            let pause = (age / 2).clamp(SignedDuration::from_mins(1), SignedDuration::from_hours(1));
+            Decision::rest(view, Next::At(later(now, pause).min(record.keep_until)))
+        }
+    }
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,331 @@
+//! What people are told: reasons, conditions, messages.
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ledger::{Evidence, Record, State, UserId, Verdict};
+
+/// Why a request is where it is: the machine-readable half of its conditions and Events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[allow(missing_docs, reason = "each is explained where it is given, and in docs/reasons.md")]
+pub enum Reason {
+    Pending,
+    DirectoryNotReady,
+    DirectorySuspended,
+    Throttled,
+    UserBusy,
+    LimitReached,
+    NotYetValid,
+    Executing,
+    Verifying,
+    Finishing,
+    Applied,
+    AlreadyApplied,
+    Superseded,
+    Lapsed,
+    RestoredFromBackup,
+    Expired,
+    DirectoryMissing,
+    NotAllowed,
+    UserProtected,
+    UserNotFound,
+    UserAmbiguous,
+    UserNotConfirmed,
+    UserInactive,
+    UserFederated,
+    NotSupported,
+    SecretMissing,
+    SecretForbidden,
+    DeliveryConflict,
+    ChangedSinceRequest,
+    ConflictingRequest,
+    Rejected,
+    OutcomeUnknown,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A condition's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Truth {
+    /// It is so.
+    True,
+    /// It is not.
+    False,
+    /// Open, or cannot be told.
+    Unknown,
+}
+
+impl fmt::Display for Truth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// kstatus's extra condition, present only when True.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extra {
+    /// Work goes on by itself.
+    Reconciling,
+    /// Somebody must look.
+    Stalled,
+}
+
+/// The outcome of a request; never changes once set, `Unknown` excepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Outcome {
+    /// The reset is in force.
+    Applied,
+    /// Nothing was changed.
+    NotApplied,
+    /// Sent, and no proof either way.
+    Unknown,
+    /// Unknown, and a later request has been applied.
+    Superseded,
+    /// History replayed: nothing was sent.
+    Lapsed,
+}
+
+impl Reason {
+    /// `Ready`, `Succeeded` and the extra condition that go with a reason.
+    #[must_use]
+    pub fn conditions(self) -> (Truth, Truth, Option<Extra>) {
+        use Truth::{False, True, Unknown};
+        match self {
+            Self::Pending => (Unknown, Unknown, None),
+            Self::DirectoryNotReady
+            | Self::DirectorySuspended
+            | Self::Throttled
+            | Self::UserBusy
+            | Self::LimitReached
+            | Self::NotYetValid
+            | Self::Executing
+            | Self::Verifying
+            | Self::Finishing => (Unknown, Unknown, Some(Extra::Reconciling)),
+            Self::Applied | Self::AlreadyApplied => (True, True, None),
+            Self::Superseded | Self::Lapsed | Self::RestoredFromBackup => (True, False, None),
+            Self::DirectoryMissing | Self::NotAllowed | Self::OutcomeUnknown => (False, Unknown, Some(Extra::Stalled)),
+            Self::Expired
+            | Self::UserProtected
+            | Self::UserNotFound
+            | Self::UserAmbiguous
+            | Self::UserNotConfirmed
+            | Self::UserInactive
+            | Self::UserFederated
+            | Self::NotSupported
+            | Self::SecretMissing
+            | Self::SecretForbidden
+            | Self::DeliveryConflict
+            | Self::ChangedSinceRequest
+            | Self::ConflictingRequest
+            | Self::Rejected => (False, False, Some(Extra::Stalled)),
+        }
+    }
+
+    /// The outcome that a reason settles; none while the request is open.
+    #[must_use]
+    pub fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Applied | Self::AlreadyApplied => Some(Outcome::Applied),
+            Self::Superseded => Some(Outcome::Superseded),
+            Self::Lapsed | Self::RestoredFromBackup => Some(Outcome::Lapsed),
+            Self::OutcomeUnknown => Some(Outcome::Unknown),
+            Self::Expired
+            | Self::UserProtected
+            | Self::UserNotFound
+            | Self::UserAmbiguous
+            | Self::UserNotConfirmed
+            | Self::UserInactive
+            | Self::UserFederated
+            | Self::NotSupported
+            | Self::ChangedSinceRequest
+            | Self::ConflictingRequest
+            | Self::Rejected => Some(Outcome::NotApplied),
+            // Looked at again until the deadline, so the request stays open.
+            Self::SecretMissing
+            | Self::SecretForbidden
+            | Self::DeliveryConflict
+            | Self::DirectoryMissing
+            | Self::NotAllowed
+            | Self::Pending
+            | Self::DirectoryNotReady
+            | Self::DirectorySuspended
+            | Self::Throttled
+            | Self::UserBusy
+            | Self::LimitReached
+            | Self::NotYetValid
+            | Self::Executing
+            | Self::Verifying
+            | Self::Finishing => None,
+        }
+    }
+}
+
+/// What an object's status shows now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Shown {
+    /// Its outcome.
+    pub outcome: Option<Outcome>,
+    /// Reason of its `Ready` condition.
+    pub reason: Option<Reason>,
+    /// Message of its `Ready` condition.
+    pub message: Option<String>,
+}
+
+/// What an object's status is to show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct View {
+    /// Of all conditions.
+    pub reason: Reason,
+    /// What happened, then what to do.
+    pub message: String,
+    /// `Succeeded`, which mostly follows from the reason.
+    pub succeeded: Truth,
+    /// The user as the directory names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// The ledger's record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// How success was proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// When the attempt began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When the outcome became known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+}
+
+impl View {
+    /// A view of a request that has no record.
+    #[must_use]
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            succeeded: reason.conditions().1,
+            user: None,
+            record: None,
+            evidence: None,
+            started_at: None,
+            completed_at: None,
+        }
+    }
+
+    /// The same, of a user that was found.
+    #[must_use]
+    pub fn about(mut self, user: &UserId) -> Self {
+        self.user = Some(user.clone());
+        self
+    }
+
+    /// A view of a request with a record.
+    #[must_use]
+    pub fn of(record: &Record, reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            user: Some(record.user.clone()),
+            record: Some(record.name.clone()),
+            evidence: record.evidence,
+            started_at: Some(record.attempt.started_at),
+            completed_at: record.settled_at,
+            ..Self::new(reason, message)
+        }
+    }
+
+    /// The object's outcome.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.reason.outcome()
+    }
+}
+
+/// The view of a record that has an outcome. `own`: the record was made for this very object.
+#[must_use]
+pub fn settled(record: &Record, own: bool) -> View {
+    let by = format!("{}/{}", record.request.namespace, record.request.name);
+    let who = &record.user.name;
+    let what = match record.mode {
+        super::Mode::Password => "password",
+        super::Mode::MFA => "MFA",
+    };
+    match record.state {
+        State::Applied if own => {
+            let note = record.note.as_ref().map(|n| format!(" {n}")).unwrap_or_default();
+            View::of(record, Reason::Applied, format!("The {what} of {who} has been reset{}.{note}", how(record)))
+        }
+        State::Applied => View::of(
+            record,
+            Reason::AlreadyApplied,
+            format!(
+                "This very request was carried out before, as {by}, at {}: nothing was sent again.",
+                record.attempt.started_at
+            ),
+        ),
+        State::NotApplied => {
+            let verdict = record.verdict.clone().unwrap_or(Verdict { reason: Reason::Rejected, code: None });
+            let (reason, message) = refusal(record, &verdict);
+            View::of(record, reason, message)
+        }
+        State::Superseded => View::of(
+            record,
+            Reason::Superseded,
+            format!(
+                "Whether the {what} of {who} was reset by this request never became known; a later request has been applied."
+            ),
+        ),
+        State::Unknown | State::Sent | State::Released | State::Changed => View::of(
+            record,
+            Reason::OutcomeUnknown,
+            format!(
+                "The reset of the {what} of {who} was sent between {} and {} and no answer came: it may or may not be in force. {} \
+                 Ask the user to sign in, or file a new request.",
+                record.attempt.started_at,
+                record.attempt.deadline,
+                record.note.as_deref().unwrap_or("The directory shows no proof either way.")
+            ),
+        ),
+    }
+}
+
+fn how(record: &Record) -> &'static str {
+    match record.evidence {
+        Some(Evidence::Response) | None => "",
+        Some(Evidence::ConditionalWrite) => " (no answer came; the same conditional call, sent again, told)",
+        Some(Evidence::SignIn) => " (no answer came; a sign-in with the new password succeeded)",
+        Some(Evidence::Marker) => {
+            " (no answer came; the directory shows a change within the attempt's time, and nobody else is known to have made one)"
+        }
+    }
+}
+
+/// Reason and message of a record that was not applied.
+fn refusal(record: &Record, verdict: &Verdict) -> (Reason, String) {
+    let who = &record.user.name;
+    let message = match verdict.reason {
+        _ if record.note.is_some() => record.note.clone().unwrap_or_default(),
+        Reason::Expired => format!(
+            "The request could not be carried out before {}: every try was turned away before it took effect. Nothing was changed. \
+             File a new request.",
+            record.expires_at
+        ),
+        Reason::UserNotFound => format!("The directory no longer knows {who}: nothing was changed."),
+        Reason::ChangedSinceRequest => {
+            format!("The credentials of {who} were changed by somebody else: nothing was changed by this request.")
+        }
+        Reason::Pending => "The request was withdrawn before anything took effect: nothing was changed.".to_owned(),
+        _ => format!(
+            "The directory refused the reset of {who} with code {}: nothing was changed. Mend the cause and file a new request.",
+            verdict.code.as_deref().unwrap_or("(none)")
+        ),
+    };
+    (if verdict.reason == Reason::Pending { Reason::Expired } else { verdict.reason }, message)
+}

@@ -1,0 +1,122 @@
+//! What HTTP directories share: one strict client, bounded bodies, and what a failed request means.
+use std::{net::IpAddr, time::Duration};
+
+use reqwest::{Client, Response, header, redirect};
+use url::{Host, Url};
+
+/// Larger answers are refused without being held in memory.
+pub const MOST: usize = 8 * 1024 * 1024;
+
+/// A client that follows no redirect and trusts `ca_bundle` (PEM) besides the system's authorities. `timeout` bounds a whole
+/// exchange.
+///
+/// # Errors
+/// What is wrong with `ca_bundle`.
+pub fn client(ca_bundle: Option<&str>, timeout: Duration) -> Result<Client, String> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("credreset/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(Duration::from_secs(5).min(timeout))
+        .timeout(timeout)
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false);
+    if let Some(pem) = ca_bundle {
+        let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
+            .ok()
+            .filter(|found| !found.is_empty())
+            .ok_or("caBundle holds no PEM certificate that could be read")?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder
+        .build()
+        .map_err(|_| "the TLS set-up is not usable: no trusted certificate authorities were found".to_owned())
+}
+
+/// A base address: https, or http to this very machine, for tests and the sandbox.
+///
+/// # Errors
+/// What is wrong with `text`, which is named `field`.
+pub fn base(field: &str, text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|_| format!("{field}: {text:?} is not an address such as https://host"))?;
+    let plain =
+        !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some();
+    if plain || url.host().is_none() {
+        return Err(format!("{field} must be an address such as https://host/path, without user, query and fragment"));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        "http" => Err(format!("{field}: plain http would show passwords to the network: use https")),
+        _ => Err(format!("{field} must be an https address")),
+    }
+}
+
+/// Whether an address is on this very machine.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        None => false,
+    }
+}
+
+/// `base` with `path` (which begins with a slash) after its own.
+#[must_use]
+pub fn join(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    /// Nothing was sent: name resolution, connection or TLS handshake failed.
+    #[error("no connection could be made (name, network or certificate)")]
+    NotSent,
+    /// It was sent, at least in part, and no answer came that could be read.
+    #[error("the connection broke or no answer came in time")]
+    Broken,
+    /// The answer is larger than [`MOST`].
+    #[error("the answer is larger than {} MiB", MOST / 1024 / 1024)]
+    TooLarge,
+}
+
+impl From<reqwest::Error> for Failed {
+    /// reqwest reports name resolution, connection and handshake as `is_connect`; all else may have been sent.
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_connect() || error.is_builder() { Self::NotSent } else { Self::Broken }
+    }
+}
+
+/// The body, if it is not too large.
+///
+/// # Errors
+/// Why it could not be read.
+pub async fn body(mut response: Response) -> Result<Vec<u8>, Failed> {
+    let announced = response.content_length().is_some_and(|length| usize::try_from(length).map_or(true, |l| l > MOST));
+    if announced {
+        return Err(Failed::TooLarge);
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if bytes.len() + chunk.len() > MOST {
+            return Err(Failed::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// Seconds of a `Retry-After` header, if it gives seconds (RFC 9110, section 10.2.3); an HTTP date counts from now.
+#[must_use]
+pub fn retry_after(response: &Response) -> Option<u32> {
+    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(seconds);
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    u32::try_from(date.duration_since(jiff::Timestamp::now()).as_secs()).ok()
+}

@@ -1,0 +1,117 @@
+//! The port to a directory: look up, perform, verify, check. Providers are an enum, matched exhaustively.
+pub mod http;
+pub mod mail;
+pub mod password;
+pub mod zoho;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secrecy::SecretString;
+
+use crate::{
+    api::directory::{DirectorySpec, Guarantees},
+    core::{
+        ledger::{Fenced, Record, Reply},
+        plan::Once,
+        request::{Mode, UserRef},
+        world::{Feature, Found, Proof, User, Why},
+    },
+};
+
+/// The contents of a credentials Secret.
+pub type Credentials = BTreeMap<String, SecretString>;
+
+/// A connection to a directory.
+#[derive(Debug)]
+pub enum Provider {
+    /// Zoho Directory.
+    Zoho(zoho::Zoho),
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The directory's own identity.
+    pub identity: String,
+    /// How much of "exactly once" it allows.
+    pub guarantees: Guarantees,
+    /// What it can do.
+    pub supports: BTreeSet<Feature>,
+}
+
+/// Why a Directory cannot be used. The text says what is wrong and what to do; it has fixed words and names only.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// It does not answer, or asks to be left alone.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It refuses the operator's credentials.
+    #[error("{0}")]
+    CredentialsRefused(String),
+    /// The operator's account lacks a right.
+    #[error("{0}")]
+    PermissionMissing(String),
+    /// The Directory object or its Secret is wrong.
+    #[error("{0}")]
+    InvalidConfiguration(String),
+}
+
+impl NotReady {
+    /// The reason of the `Ready` condition.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "Unreachable",
+            Self::CredentialsRefused(_) => "CredentialsRefused",
+            Self::PermissionMissing(_) => "PermissionMissing",
+            Self::InvalidConfiguration(_) => "InvalidConfiguration",
+        }
+    }
+}
+
+impl Provider {
+    /// A connection as `spec` describes it. Sends nothing.
+    ///
+    /// # Errors
+    /// [`NotReady::InvalidConfiguration`] says which field or key is wrong.
+    pub fn connect(spec: &DirectorySpec, credentials: &Credentials) -> Result<Self, NotReady> {
+        Ok(Self::Zoho(zoho::Zoho::connect(spec, credentials)?))
+    }
+
+    /// Signs in, and checks that the operator's account holds what each of `modes` needs.
+    ///
+    /// # Errors
+    /// Why the directory cannot be used.
+    pub async fn check(&self, modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
+        match self {
+            Self::Zoho(zoho) => zoho.check(modes).await,
+        }
+    }
+
+    /// Finds a user. `groups`: read the user's groups, too. `None`: the directory knows no such user.
+    ///
+    /// # Errors
+    /// Why it could not be told.
+    pub async fn look_up(&self, user: &UserRef, mode: Mode, groups: bool) -> Result<Option<Found>, Why> {
+        match self {
+            Self::Zoho(zoho) => zoho.look_up(user, mode, groups).await,
+        }
+    }
+
+    /// Sends the one call that is not repeated: one request, no retries, no redirects.
+    pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
+        match self {
+            Self::Zoho(zoho) => zoho.perform(fenced, once, user, password).await,
+        }
+    }
+
+    /// Looks for evidence that the attempt of `record` took effect. Reads only.
+    ///
+    /// # Errors
+    /// Why the directory could not be asked.
+    pub async fn verify(&self, record: &Record) -> Result<Proof, Why> {
+        match self {
+            Self::Zoho(zoho) => zoho.verify(record).await,
+        }
+    }
+}

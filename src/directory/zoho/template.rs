@@ -1,0 +1,135 @@
+//! Calls that a team wires itself: a method, a path and a JSON body with placeholders.
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::api::directory::{Method, Template};
+
+/// Placeholders that a body may hold.
+pub const IN_BODY: [&str; 10] = [
+    "organization",
+    "zoid",
+    "user.id",
+    "user.zuid",
+    "user.email",
+    "password",
+    "forceChangeOnLogin",
+    "clearMobileSessionsAndApiTokens",
+    "emailToUser",
+    "adminPassword",
+];
+/// Placeholders that a path may hold: all of them digits.
+const IN_PATH: [&str; 4] = ["organization", "zoid", "user.id", "user.zuid"];
+/// Those that make no sense where MFA is reset.
+const PASSWORD_ONLY: [&str; 4] = ["password", "forceChangeOnLogin", "clearMobileSessionsAndApiTokens", "emailToUser"];
+
+/// A call, checked.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// How it is sent.
+    pub method: reqwest::Method,
+    path: String,
+    body: Value,
+    used: BTreeSet<String>,
+}
+
+impl Call {
+    /// Checks a template.
+    ///
+    /// # Errors
+    /// What is wrong with it; `field` names it.
+    pub fn new(field: &str, template: &Template, with_password: bool) -> Result<Self, String> {
+        let Template { method, path, body } = template;
+        let allowed: Vec<&str> =
+            IN_BODY.into_iter().filter(|name| with_password || !PASSWORD_ONLY.contains(name)).collect();
+        check(&format!("{field}.path"), path, &IN_PATH)?;
+        if path.contains(['?', '#', ' ', '\\']) || path.contains("..") {
+            return Err(format!("{field}.path must be a plain path, without query, fragment, blanks and .."));
+        }
+        let mut used = BTreeSet::new();
+        each_string(body, &mut |text| {
+            used.extend(check(&format!("{field}.body"), text, &allowed)?);
+            Ok(())
+        })?;
+        if with_password && !used.contains("password") {
+            return Err(format!("{field}.body never uses ${{password}}: the new password would not be sent"));
+        }
+        let method = match method {
+            Method::PUT => reqwest::Method::PUT,
+            Method::POST => reqwest::Method::POST,
+            Method::PATCH => reqwest::Method::PATCH,
+        };
+        Ok(Self { method, path: path.clone(), body: body.clone(), used })
+    }
+
+    /// Whether a placeholder is in the body.
+    #[must_use]
+    pub fn uses(&self, placeholder: &str) -> bool {
+        self.used.contains(placeholder)
+    }
+
+    /// The path and the body with `values` filled in.
+    #[must_use]
+    pub fn fill(&self, values: &BTreeMap<&str, Value>) -> (String, Value) {
+        let path = replace(&self.path, values);
+        (path.as_str().map(str::to_owned).unwrap_or_default(), fill(&self.body, values))
+    }
+}
+
+/// The placeholders in `text`, all of them known.
+fn check(field: &str, text: &str, known: &[&str]) -> Result<Vec<String>, String> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once("${") {
+        let Some((name, after)) = after.split_once('}') else {
+            return Err(format!("{field}: a placeholder is not closed with }}"));
+        };
+        if !known.contains(&name) {
+            let known: Vec<String> = known.iter().map(|k| format!("${{{k}}}")).collect();
+            return Err(format!("{field}: unknown placeholder ${{{name}}}. Known here: {}", known.join(", ")));
+        }
+        found.push(name.to_owned());
+        rest = after;
+    }
+    Ok(found)
+}
+
+fn each_string(value: &Value, f: &mut impl FnMut(&str) -> Result<(), String>) -> Result<(), String> {
+    match value {
+        Value::String(text) => f(text),
+        Value::Array(values) => values.iter().try_for_each(|value| each_string(value, f)),
+        Value::Object(map) => map.values().try_for_each(|value| each_string(value, f)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+    }
+}
+
+fn fill(value: &Value, values: &BTreeMap<&str, Value>) -> Value {
+    match value {
+        Value::String(text) => replace(text, values),
+        Value::Array(items) => items.iter().map(|item| fill(item, values)).collect(),
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), fill(value, values))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+/// A text that is exactly one placeholder takes the value as it is; within a longer text it is written out. What was filled in
+/// is not looked at again: a password may hold `${`.
+fn replace(text: &str, values: &BTreeMap<&str, Value>) -> Value {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((name, after)) = after.split_once('}') else { break };
+        let value = values.get(name).cloned().unwrap_or_default();
+        if before.is_empty() && after.is_empty() && out.is_empty() {
+            return value;
+        }
+        out.push_str(before);
+        match value {
+            Value::String(text) => out.push_str(&text),
+            other => out.push_str(&other.to_string()),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    Value::String(out)
+}

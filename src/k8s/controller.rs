@@ -1,0 +1,255 @@
+//! What is watched, and what is done about it. All of it belongs to a term of leadership.
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use kube::{
+    Api, ResourceExt,
+    runtime::{
+        Controller, PredicateConfig, WatchStreamExt,
+        controller::{self, Action},
+        reflector::{self, ObjectRef},
+        watcher,
+    },
+};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    directories::Directories,
+    lease::Leadership,
+    ledger::OPEN,
+    reconcile::{self, Item, Operator, Term},
+};
+use crate::{
+    api::{CredentialReset, CredentialResetRecord},
+    core::{Next, ledger::State},
+};
+
+/// Between two looks for password Secrets that nobody needs.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Between two looks for records whose time has passed.
+const EXPIRE: Duration = Duration::from_secs(3600);
+/// The first pause after a failed reconcile; doubled up to a minute.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+
+/// What the two controllers share.
+struct Shared {
+    term: Arc<Term>,
+    /// Reconciles run as tasks of their own: one that has sent a call must write down what came back, whatever becomes of the
+    /// term; and a panic ends that one only.
+    tasks: TaskTracker,
+    failures: Mutex<HashMap<String, u32>>,
+}
+
+/// Why a reconcile ended badly; told where it happened.
+#[derive(Debug, thiserror::Error)]
+#[error("reconcile failed")]
+struct Failed;
+
+/// Works until leadership is lost, or `stop`. `concurrency`: reconciles at once, of each kind.
+///
+/// # Errors
+/// If the ledger cannot be read at the start: then nothing may be started.
+pub async fn run(
+    operator: Arc<Operator>,
+    leadership: Leadership,
+    concurrency: u16,
+    tasks: TaskTracker,
+    stop: &CancellationToken,
+) -> kube::Result<()> {
+    operator.ledger.load(Timestamp::now()).await?;
+    let (changed, directories_changed) = mpsc::unbounded_channel();
+    let directories = Directories::new(
+        operator.client.clone(),
+        operator.secrets.clone(),
+        operator.events.clone(),
+        operator.metrics.clone(),
+        changed,
+    );
+    let lost = leadership.lost.clone();
+    let term = Arc::new(Term { operator, leadership, directories: Arc::clone(&directories) });
+    let shared = Arc::new(Shared { term: Arc::clone(&term), tasks, failures: Mutex::default() });
+    let work = async {
+        tokio::join!(
+            directories.run(),
+            requests(Arc::clone(&shared), directories_changed, concurrency),
+            records(Arc::clone(&shared), concurrency),
+            housekeeping(&term),
+        )
+    };
+    tokio::select! {
+        _ = work => {}
+        () = lost.cancelled() => {}
+        () = stop.cancelled() => {}
+    }
+    Ok(())
+}
+
+/// The open requests, each when it is new, when its time has come, and when its Directory has changed.
+async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>, concurrency: u16) {
+    let operator = &shared.term.operator;
+    let api: Api<CredentialReset> = Api::all(operator.client.clone());
+    let open = watcher::Config::default().fields("status.outcome=").page_size(500);
+    let (reader, writer) = reflector::store();
+    let metrics = operator.metrics.clone();
+    let store = reader.clone();
+    let new = watcher(api, open)
+        .default_backoff()
+        .modify(|object| {
+            object.managed_fields_mut().clear();
+            object.annotations_mut().clear();
+        })
+        .reflect(writer)
+        .inspect(move |_| metrics.open_requests(store.len()))
+        .touched_objects()
+        // A spec never changes and the status is our own: what matters is that the object is a new one.
+        .predicate_filter(|object: &CredentialReset| object.uid().map(|uid| hash(&uid)), PredicateConfig::default());
+    let store = reader.clone();
+    let affected =
+        stream::unfold(changes, |mut changes| async { Some((changes.recv().await?, changes)) }).flat_map(move |name| {
+            let waiting = store.state_filter(|object| object.spec.directory == name);
+            stream::iter(waiting.into_iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect::<Vec<_>>())
+        });
+    Controller::for_stream(new, reader)
+        .with_config(controller::Config::default().concurrency(concurrency))
+        .reconcile_on(affected)
+        .run(
+            |object: Arc<CredentialReset>, shared: Arc<Shared>| async move {
+                let item = Item::Request(object.namespace().unwrap_or_default(), object.name_any());
+                work(&shared, item).await
+            },
+            |object, _, shared| {
+                back_off(&shared, &format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()))
+            },
+            shared,
+        )
+        .for_each(|result| async { told(result) })
+        .await;
+}
+
+/// The records that still move: of requests whose objects are gone, and those whose outcome is not known.
+async fn records(shared: Arc<Shared>, concurrency: u16) {
+    let api = shared.term.operator.ledger.api();
+    let open = watcher::Config::default().fields(OPEN).page_size(500);
+    let (reader, writer) = reflector::store();
+    let noted = Arc::clone(&shared);
+    let moved = watcher(api, open)
+        .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
+        .reflect(writer)
+        .touched_objects()
+        .inspect(move |object| {
+            if let Ok(object) = object {
+                noted.term.operator.ledger.note_seen(&object.record());
+            }
+        })
+        .predicate_filter(
+            |object: &CredentialResetRecord| Some(hash(&(object.uid(), object.spec.state))),
+            PredicateConfig::default(),
+        );
+    Controller::for_stream(moved, reader)
+        .with_config(controller::Config::default().concurrency(concurrency))
+        .run(
+            |object: Arc<CredentialResetRecord>, shared: Arc<Shared>| async move {
+                let record = object.record();
+                // This process's own attempt is under way: its request's reconcile goes on with it.
+                if record.state == State::Sent && shared.term.operator.ledger.holds(&record) {
+                    return Ok(Action::requeue(until(record.over())));
+                }
+                work(&shared, Item::Record(record.name)).await
+            },
+            |object, _, shared| back_off(&shared, &object.name_any()),
+            shared,
+        )
+        .for_each(|result| async { told(result) })
+        .await;
+}
+
+async fn work(shared: &Arc<Shared>, item: Item) -> Result<Action, Failed> {
+    let metrics = &shared.term.operator.metrics;
+    let name = match &item {
+        Item::Request(namespace, name) => format!("{namespace}/{name}"),
+        Item::Record(name) => name.clone(),
+    };
+    let term = Arc::clone(&shared.term);
+    let began = tokio::time::Instant::now();
+    let ended = shared.tasks.spawn(async move { reconcile::reconcile(&term, &item).await }).await;
+    metrics.reconciled(began.elapsed());
+    match ended {
+        Ok(Ok(next)) => {
+            shared.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            Ok(match next {
+                Next::Never => Action::await_change(),
+                Next::At(at) => Action::requeue(until(at)),
+            })
+        }
+        Ok(Err(error)) => {
+            metrics.failed(error.kind());
+            tracing::warn!(name, error = %error, "will be tried again");
+            Err(Failed)
+        }
+        Err(gone) => {
+            if gone.is_panic() {
+                metrics.panicked();
+            }
+            tracing::error!(name, "a reconcile ended in a panic: a defect of this program");
+            Err(Failed)
+        }
+    }
+}
+
+fn back_off(shared: &Shared, name: &str) -> Action {
+    let mut failures = shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = failures.entry(name.to_owned()).or_default();
+    *count = count.saturating_add(1);
+    Action::requeue((FIRST_RETRY * 2u32.pow((*count - 1).min(7))).min(Duration::from_secs(60)))
+}
+
+fn told<K: kube::Resource>(result: Result<(ObjectRef<K>, Action), controller::Error<Failed, watcher::Error>>)
+where
+    K::DynamicType: std::fmt::Debug + Clone + Eq + Hash,
+{
+    match result {
+        Ok((object, action)) => tracing::debug!(name = object.name, ?action, "looked at"),
+        // It has left the selection: settled, or deleted.
+        Err(controller::Error::ObjectNotFound(object)) => tracing::debug!(name = object.name, "settled or gone"),
+        Err(controller::Error::ReconcilerFailed(..)) => {}
+        Err(error) => tracing::warn!(error = %error, "watching goes on"),
+    }
+}
+
+async fn housekeeping(term: &Term) {
+    let operator = &term.operator;
+    let mut sweep = tokio::time::interval(SWEEP);
+    let mut expire = tokio::time::interval(EXPIRE);
+    for timer in [&mut sweep, &mut expire] {
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    }
+    loop {
+        let (what, result) = tokio::select! {
+            _ = sweep.tick() => ("password Secrets", operator.secrets.sweep(&operator.ledger, Timestamp::now()).await),
+            _ = expire.tick() => ("records", operator.ledger.expire(Timestamp::now()).await),
+        };
+        match result {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "removed {what} that nobody needs any more"),
+            Err(error) => tracing::warn!(error = %error, "{what} could not be swept; tried again later"),
+        }
+    }
+}
+
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}

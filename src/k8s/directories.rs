@@ -1,0 +1,371 @@
+//! Directories: each is checked at start, on change and every few minutes, and says so in its status.
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    core::PartialObjectMeta,
+    runtime::{WatchStreamExt, watcher},
+};
+use serde_json::json;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
+
+use super::{
+    admin::Metrics,
+    events::Events,
+    secrets::{PASSWORD_LABEL, Secrets},
+};
+use crate::{
+    api::{Directory, directory::DirectoryStatus},
+    core::{
+        request::Mode,
+        world::{self, Seen, Why},
+    },
+    directory::{Checked, NotReady, Provider, mail::Mailer},
+};
+
+/// Between two checks of a Directory that is Ready.
+const EVERY: Duration = Duration::from_secs(180);
+/// Between two checks of one that is not: from this, doubling, to the above.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+
+/// A Directory with its connection.
+#[derive(Clone, Debug)]
+pub struct Connected {
+    /// What decisions may know of it.
+    pub facts: world::Directory,
+    /// The connection, if the object describes one.
+    pub provider: Option<Arc<Provider>>,
+    /// For the operator's own mail.
+    pub mailer: Option<Arc<Mailer>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    connected: Connected,
+    /// Uid and generation of the object: its own status writes change neither.
+    version: (Option<String>, Option<i64>),
+    kick: Arc<Notify>,
+    secrets: BTreeSet<String>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// All Directories that there are.
+pub struct Directories {
+    client: Client,
+    secrets: Secrets,
+    events: Events,
+    metrics: Metrics,
+    entries: Mutex<Option<HashMap<String, Entry>>>,
+    /// Told the name of each Directory that is another than before.
+    changed: mpsc::UnboundedSender<String>,
+}
+
+impl Directories {
+    /// None are known before [`Directories::run`]. `changed` is told the name of each that is another than before.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        secrets: Secrets,
+        events: Events,
+        metrics: Metrics,
+        changed: mpsc::UnboundedSender<String>,
+    ) -> Arc<Self> {
+        Arc::new(Self { client, secrets, events, metrics, entries: Mutex::default(), changed })
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Option<HashMap<String, Entry>>) -> T) -> T {
+        f(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is known of the Directory `name`.
+    #[must_use]
+    pub fn facts(&self, name: &str) -> Seen<world::Directory> {
+        self.with(|entries| match entries {
+            None => Seen::Unknown(Why::new("the Directories are still being read.")),
+            Some(entries) => entries.get(name).map_or(Seen::Absent, |e| Seen::Known(e.connected.facts.clone())),
+        })
+    }
+
+    /// The connection of the Directory `name`, if it is one.
+    #[must_use]
+    pub fn connected(&self, name: &str) -> Option<Connected> {
+        self.with(|entries| entries.as_ref().and_then(|all| all.get(name)).map(|e| e.connected.clone()))
+    }
+
+    /// A Ready Directory with this identity: after an object was renamed, its records still find their directory.
+    #[must_use]
+    pub fn by_identity(&self, identity: &str) -> Option<Connected> {
+        self.with(|entries| {
+            let all = entries.as_ref()?;
+            all.values().map(|e| &e.connected).find(|c| c.facts.identity == identity && c.provider.is_some()).cloned()
+        })
+    }
+
+    /// Has the Directory `name` checked now: a call was refused.
+    pub fn check_now(&self, name: &str) {
+        self.with(|entries| {
+            if let Some(entry) = entries.as_ref().and_then(|all| all.get(name)) {
+                entry.kick.notify_one();
+            }
+        });
+    }
+
+    /// Follows the Directory objects, and the Secrets they name, until dropped.
+    pub async fn run(self: Arc<Self>) {
+        let objects = watcher(Api::<Directory>::all(self.client.clone()), watcher::Config::default()).default_backoff();
+        let others = watcher::Config::default().labels(&format!("!{PASSWORD_LABEL}"));
+        let secrets: Api<PartialObjectMeta<Secret>> = self.secrets.own_metadata();
+        let secrets = watcher(secrets, others).default_backoff();
+        tokio::join!(self.follow_objects(objects), self.follow_secrets(secrets));
+    }
+
+    async fn follow_objects(self: &Arc<Self>, events: impl Stream<Item = watcher::Result<watcher::Event<Directory>>>) {
+        let mut events = std::pin::pin!(events);
+        let mut listed: Option<Vec<Directory>> = None;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init) => listed = Some(Vec::new()),
+                Ok(watcher::Event::InitApply(object)) => listed.get_or_insert_default().push(object),
+                Ok(watcher::Event::InitDone) => {
+                    let objects = listed.take().unwrap_or_default();
+                    let names: BTreeSet<String> = objects.iter().map(ResourceExt::name_any).collect();
+                    self.with(|entries| entries.get_or_insert_default().retain(|name, _| names.contains(name)));
+                    objects.into_iter().for_each(|object| self.apply(object));
+                }
+                Ok(watcher::Event::Apply(object)) => self.apply(object),
+                Ok(watcher::Event::Delete(object)) => {
+                    let name = object.name_any();
+                    self.with(|entries| entries.get_or_insert_default().remove(&name));
+                    self.metrics.directory_gone(&name);
+                    self.tell(&name);
+                }
+                Err(error) => tracing::warn!(error = %error, "the Directories cannot be watched"),
+            }
+        }
+    }
+
+    async fn follow_secrets(
+        &self,
+        events: impl Stream<Item = watcher::Result<watcher::Event<PartialObjectMeta<Secret>>>>,
+    ) {
+        let mut events = std::pin::pin!(events.touched_objects());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(secret) => {
+                    let name = secret.name_any();
+                    self.with(|entries| {
+                        for entry in entries.iter().flat_map(HashMap::values).filter(|e| e.secrets.contains(&name)) {
+                            entry.kick.notify_one();
+                        }
+                    });
+                }
+                Err(error) => tracing::warn!(error = %error, "the operator's Secrets cannot be watched"),
+            }
+        }
+    }
+
+    fn tell(&self, name: &str) {
+        // Nobody listens only while the process ends.
+        let _ = self.changed.send(name.to_owned());
+    }
+
+    /// A Directory object is new or another.
+    fn apply(self: &Arc<Self>, object: Directory) {
+        let name = object.name_any();
+        let kick = Arc::new(Notify::new());
+        let spec = &object.spec;
+        let mut secrets = BTreeSet::from([spec.provider.zoho.credentials.secret.clone()]);
+        secrets.extend(spec.mail.iter().filter_map(|mail| Some(mail.smtp.credentials.as_ref()?.secret.clone())));
+        let facts = object.settings().map_or_else(
+            |wrong| world::Directory { not_ready: Some(wrong), ..world::Directory::unusable(&name) },
+            |facts| world::Directory { not_ready: Some("it is being checked.".to_owned()), ..facts },
+        );
+        let version = (object.uid(), object.meta().generation);
+        let new = self.with(|entries| {
+            let entries = entries.get_or_insert_default();
+            if entries.get(&name).is_some_and(|old| old.version == version) {
+                return false;
+            }
+            let task = tokio::spawn(Arc::clone(self).keep_checking(object, Arc::clone(&kick)));
+            let connected = Connected { facts, provider: None, mailer: None };
+            entries.insert(name.clone(), Entry { connected, version, kick, secrets, task });
+            true
+        });
+        if new {
+            self.tell(&name);
+        }
+    }
+
+    async fn keep_checking(self: Arc<Self>, object: Directory, kick: Arc<Notify>) {
+        let name = object.name_any();
+        let mut current: Option<Connection> = None;
+        let mut shown = object.status.clone();
+        let mut retry = FIRST_RETRY;
+        loop {
+            let result = self.check(&object, &mut current).await;
+            self.metrics.directory_ready(&name, result.is_ok());
+            self.publish(&object, current.as_ref(), &result);
+            self.show(&object, &mut shown, &result).await;
+            let pause = match &result {
+                Ok(_) => {
+                    retry = FIRST_RETRY;
+                    EVERY
+                }
+                Err(_) => {
+                    let pause = retry;
+                    retry = (retry * 2).min(EVERY);
+                    pause
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = kick.notified() => {}
+            }
+        }
+    }
+
+    /// Connects with the credentials as they are now, and checks.
+    async fn check(&self, object: &Directory, current: &mut Option<Connection>) -> Result<Checked, NotReady> {
+        let invalid = NotReady::InvalidConfiguration;
+        let facts = object.settings().map_err(invalid)?;
+        let spec = &object.spec;
+        let (credentials, version) =
+            self.secrets.credentials(&spec.provider.zoho.credentials.secret).await.map_err(invalid)?;
+        let mail = match &spec.mail {
+            None => None,
+            Some(mail) => {
+                let credentials = match &mail.smtp.credentials {
+                    None => None,
+                    Some(secret) => Some(self.secrets.credentials(&secret.secret).await.map_err(invalid)?),
+                };
+                Some((mail, credentials))
+            }
+        };
+        let versions = (version, mail.as_ref().and_then(|(_, c)| c.as_ref().map(|(_, version)| version.clone())));
+        // The old connection is kept while nothing has changed: it knows a token.
+        if current.as_ref().is_none_or(|c| c.versions != versions) {
+            *current = None;
+            let provider = Arc::new(Provider::connect(spec, &credentials)?);
+            let mailer = match mail {
+                None => None,
+                Some((mail, credentials)) => {
+                    let mailer =
+                        Mailer::connect(mail, credentials.as_ref().map(|(values, _)| values)).map_err(invalid)?;
+                    Some(Arc::new(mailer))
+                }
+            };
+            *current = Some(Connection { versions, provider, mailer });
+        }
+        let Some(connection) = current else { return Err(invalid("it has no connection.".to_owned())) };
+        let modes: BTreeSet<Mode> = facts.allow.iter().flat_map(|rule| rule.modes.iter().copied()).collect();
+        connection.provider.check(&modes).await
+    }
+
+    /// Lets decisions know.
+    fn publish(&self, object: &Directory, connection: Option<&Connection>, result: &Result<Checked, NotReady>) {
+        let name = object.name_any();
+        let changed = self.with(|entries| {
+            let Some(entry) = entries.as_mut().and_then(|all| all.get_mut(&name)) else { return false };
+            let mut facts = object.settings().unwrap_or_else(|_| world::Directory::unusable(&name));
+            match result {
+                Ok(Checked { identity, guarantees: _, supports }) => {
+                    facts.identity.clone_from(identity);
+                    facts.supports.clone_from(supports);
+                }
+                Err(not_ready) => {
+                    // What it was stays known, so that its records still find it.
+                    facts.identity.clone_from(&entry.connected.facts.identity);
+                    facts.supports.clone_from(&entry.connected.facts.supports);
+                    facts.not_ready = Some(not_ready.to_string());
+                }
+            }
+            let changed = entry.connected.facts != facts;
+            entry.connected = Connected {
+                facts,
+                provider: connection.map(|c| Arc::clone(&c.provider)),
+                mailer: connection.and_then(|c| c.mailer.clone()),
+            };
+            changed
+        });
+        if changed {
+            self.tell(&name);
+        }
+    }
+
+    /// Writes the status, if it is another than before.
+    async fn show(&self, object: &Directory, shown: &mut Option<DirectoryStatus>, result: &Result<Checked, NotReady>) {
+        let (status, reason, message) = match result {
+            Ok(_) => (
+                "True",
+                "Connected",
+                "The directory answers and the operator's account holds what the rules need.".to_owned(),
+            ),
+            Err(not_ready) => ("False", not_ready.reason(), not_ready.to_string()),
+        };
+        let old = shown.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));
+        let since = old
+            .filter(|c| c.status == status)
+            .map_or_else(|| Time(Timestamp::now()), |c| c.last_transition_time.clone());
+        let told = old.is_some_and(|c| c.reason == reason);
+        let mut next = shown.clone().unwrap_or_default();
+        next.observed_generation = object.meta().generation.unwrap_or_default();
+        if let Ok(Checked { identity, guarantees, supports }) = result {
+            next.identity = Some(identity.clone());
+            next.guarantees = Some(*guarantees);
+            next.supports = supports.iter().copied().collect();
+        }
+        next.conditions = vec![Condition {
+            type_: "Ready".to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message,
+            observed_generation: object.meta().generation,
+            last_transition_time: since,
+        }];
+        if shown.as_ref() == Some(&next) {
+            return;
+        }
+        let name = object.name_any();
+        let api: Api<Directory> = Api::all(self.client.clone());
+        match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({ "status": next }))).await {
+            Ok(_) => {
+                if !told {
+                    let message = next.conditions.first().map(|c| c.message.clone()).unwrap_or_default();
+                    self.events.publish(object, reason, &message, result.is_err());
+                }
+                *shown = Some(next);
+            }
+            Err(error) => {
+                tracing::warn!(directory = name, error = %error, "the Directory's status could not be written")
+            }
+        }
+    }
+}
+
+/// A connection and the versions of the Secrets that it was made with.
+#[derive(Debug)]
+struct Connection {
+    versions: (String, Option<String>),
+    provider: Arc<Provider>,
+    mailer: Option<Arc<Mailer>>,
+}

@@ -1,0 +1,45 @@
+//! Events, one per transition. They are told in the background: a lost Event is no reason to stop.
+use kube::{
+    Client, Resource, ResourceExt,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+
+/// Who the operator is, in Events and field managers.
+pub const MANAGER: &str = "credreset";
+
+/// Publishes Events.
+#[derive(Clone)]
+pub struct Events(Recorder);
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Events")
+    }
+}
+
+impl Events {
+    /// As the process called `instance`.
+    #[must_use]
+    pub fn new(client: Client, instance: &str) -> Self {
+        Self(Recorder::new(client, Reporter { controller: MANAGER.to_owned(), instance: Some(instance.to_owned()) }))
+    }
+
+    /// Tells about `object`.
+    pub fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, message: &str, warning: bool) {
+        let reference = object.object_ref(&());
+        let event = Event {
+            type_: if warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.to_owned(),
+            note: Some(message.chars().take(1000).collect()),
+            action: "Reset".to_owned(),
+            secondary: None,
+        };
+        let recorder = self.0.clone();
+        let name = object.name_any();
+        tokio::spawn(async move {
+            if let Err(error) = recorder.publish(&event, &reference).await {
+                tracing::debug!(name, error = %error, "an Event could not be published");
+            }
+        });
+    }
+}

@@ -1,0 +1,358 @@
+//! The ledger at the API server: the fence before every call. Only here is a [`Fenced`] made.
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams, PostParams, Preconditions},
+};
+use tokio::time::{Duration, Instant};
+
+use crate::{
+    api::{
+        CredentialResetRecord,
+        record::{HOUR_LABEL, KEY_LABEL, USER_LABEL, hour},
+    },
+    core::{
+        ledger::{Fenced, Record, Reply, State, user_key},
+        world::{Holding, Past, Progress},
+    },
+};
+
+/// Selects the records that still move.
+pub const OPEN: &str = "spec.state!=Applied,spec.state!=NotApplied,spec.state!=Superseded";
+
+/// After its deadline, an attempt that was never sent and whose record never turned up is forgotten.
+const FORGET: Duration = Duration::from_secs(600);
+
+/// What this process alone knows of an attempt of its own. Kept until the record has taken it over, through every failed
+/// write: nobody else can tell whether the call was sent, or what came back.
+#[derive(Debug)]
+struct Held {
+    /// On the monotonic clock: nothing is sent that could not end by then.
+    deadline: Instant,
+    /// The longest that the call may take.
+    timeout: Duration,
+    sent: bool,
+    reply: Option<Reply>,
+    progress: Progress,
+}
+
+/// What came of a write.
+#[derive(Debug)]
+pub enum Written {
+    /// It is stored, as returned.
+    Stored(Box<CredentialResetRecord>),
+    /// Somebody else was first; the record as it is now, if it is there.
+    Lost(Option<Box<CredentialResetRecord>>),
+}
+
+/// The records in the operator's namespace.
+#[derive(Debug)]
+pub struct Ledger {
+    api: Api<CredentialResetRecord>,
+    namespace: String,
+    holder: String,
+    held: Mutex<HashMap<String, Held>>,
+    past: Mutex<HashMap<String, Past>>,
+    /// Held from the question whether there is room within the limits to the reservation of that room.
+    pub admission: tokio::sync::Mutex<()>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these hold is whole after every statement, so a panic elsewhere leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ledger {
+    /// The ledger in `namespace`, for a process called `holder`.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str, holder: &str) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            namespace: namespace.to_owned(),
+            holder: holder.to_owned(),
+            held: Mutex::default(),
+            past: Mutex::default(),
+            admission: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The records, to be watched.
+    #[must_use]
+    pub fn api(&self) -> Api<CredentialResetRecord> {
+        self.api.clone()
+    }
+
+    /// Reads what limits need: the open records and those of this hour and the last.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub async fn load(&self, now: Timestamp) -> kube::Result<()> {
+        let before = now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now);
+        let hours = format!("{HOUR_LABEL} in ({},{})", hour(now), hour(before));
+        for params in [ListParams::default().fields(OPEN), ListParams::default().labels(&hours)] {
+            let mut params = params.limit(500);
+            loop {
+                let page = self.api.list(&params).await?;
+                page.items.iter().for_each(|object| self.note(&object.record()));
+                params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+                if params.continue_token.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes notice of a record's state, for limits.
+    pub fn note(&self, record: &Record) {
+        let past = Past {
+            record: record.name.clone(),
+            directory_identity: record.directory_identity.clone(),
+            user: record.user.id.clone(),
+            state: record.state,
+            started_at: record.attempt.started_at,
+            over: record.over(),
+        };
+        lock(&self.past).insert(record.name.clone(), past);
+    }
+
+    /// Takes notice of a record that a watch has shown. What this process has written itself is newer.
+    pub fn note_seen(&self, record: &Record) {
+        let newer = lock(&self.past)
+            .get(&record.name)
+            .is_some_and(|p| p.state.is_settled() || p.started_at > record.attempt.started_at);
+        if !newer {
+            self.note(record);
+        }
+    }
+
+    /// What limits are counted over.
+    #[must_use]
+    pub fn past(&self, now: Timestamp) -> Vec<Past> {
+        let hour_ago = now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now);
+        let mut past = lock(&self.past);
+        past.retain(|_, p| p.started_at > hour_ago || !(p.state.is_settled() || p.state == State::Released));
+        past.values().cloned().collect()
+    }
+
+    /// The record of the same manifest.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub async fn find(&self, key: &str) -> kube::Result<Option<CredentialResetRecord>> {
+        let found = self.api.list(&ListParams::default().labels(&format!("{KEY_LABEL}={key}"))).await?;
+        Ok(found.items.into_iter().next())
+    }
+
+    /// The record of this name, as most of the API server's members have it.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub async fn get(&self, name: &str) -> kube::Result<Option<CredentialResetRecord>> {
+        self.api.get_opt(name).await
+    }
+
+    /// Whether a later request for the same user and mode has been applied.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub async fn superseded(&self, record: &Record) -> kube::Result<bool> {
+        let user = user_key(&record.directory_identity, &record.user.id);
+        let all = self.api.list(&ListParams::default().labels(&format!("{USER_LABEL}={user}"))).await?;
+        Ok(all.items.iter().any(|other| {
+            other.spec.state == State::Applied
+                && other.record().mode == record.mode
+                && other.spec.attempt.started_at > record.attempt.started_at
+        }))
+    }
+
+    /// Creates the record: intent, fence and lock in one. A create whose answer was lost and that took effect is ours all the
+    /// same: the attempt's id tells.
+    ///
+    /// # Errors
+    /// If it cannot be told whether the record was stored. Should it turn up, this process knows that nothing was sent.
+    pub async fn open(&self, record: &Record) -> kube::Result<Written> {
+        let object = CredentialResetRecord::of(record, &self.namespace);
+        match self.api.create(&PostParams::default(), &object).await {
+            Ok(stored) => Ok(self.stored(stored)),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => self.lost(record).await,
+            Err(error) => {
+                if matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code)) {
+                    lock(&self.held).remove(&record.attempt.id);
+                    lock(&self.past).remove(&record.name);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts a new attempt into a released record.
+    ///
+    /// # Errors
+    /// As for [`Ledger::open`].
+    pub async fn take_over(&self, object: &CredentialResetRecord, record: &Record) -> kube::Result<Written> {
+        match self.api.replace(&record.name, &PostParams::default(), &object.with(record)).await {
+            Ok(stored) => Ok(self.stored(stored)),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => self.lost(record).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the record. A write whose answer was lost and that took effect counts as done.
+    ///
+    /// # Errors
+    /// If the API server does not answer, or refuses.
+    pub async fn write(&self, object: &CredentialResetRecord, record: &Record) -> kube::Result<Written> {
+        match self.api.replace(&record.name, &PostParams::default(), &object.with(record)).await {
+            Ok(stored) => Ok(self.stored(stored)),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
+                Ok(match self.get(&record.name).await? {
+                    Some(now) if now.record() == *record => self.stored(now),
+                    other => Written::Lost(other.map(Box::new)),
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn stored(&self, object: CredentialResetRecord) -> Written {
+        let record = object.record();
+        self.note(&record);
+        if record.state != State::Sent && record.state != State::Changed {
+            lock(&self.held).remove(&record.attempt.id);
+        }
+        Written::Stored(Box::new(object))
+    }
+
+    /// The record exists already, or was written by somebody else: ours only if it names our attempt.
+    async fn lost(&self, record: &Record) -> kube::Result<Written> {
+        let now = self.get(&record.name).await?;
+        Ok(match now {
+            Some(object) if object.spec.attempt == record.attempt => self.stored(object),
+            other => {
+                lock(&self.held).remove(&record.attempt.id);
+                match &other {
+                    Some(object) => self.note(&object.record()),
+                    None => drop(lock(&self.past).remove(&record.name)),
+                }
+                Written::Lost(other.map(Box::new))
+            }
+        })
+    }
+
+    /// Reserves room within the limits for the attempt of `record`, whose call takes `timeout` at most, and remembers that
+    /// nothing of it was sent yet. To be called before the attempt is written.
+    pub fn hold(&self, record: &Record, timeout: Duration) {
+        let window = record.attempt.deadline.duration_since(record.attempt.started_at);
+        let deadline = Instant::now() + Duration::try_from(window).unwrap_or_default();
+        let held = Held { deadline, timeout, sent: false, reply: None, progress: Progress::default() };
+        let mut all = lock(&self.held);
+        // Attempts whose record never came to be.
+        all.retain(|_, held| held.sent || held.deadline + FORGET > Instant::now());
+        all.insert(record.attempt.id.clone(), held);
+        drop(all);
+        self.note(record);
+    }
+
+    /// What this process knows of the record's attempt, if it is its own. `leading`: it holds the lease right now.
+    #[must_use]
+    pub fn holding(&self, record: &Record, leading: bool) -> Option<(Holding, Progress)> {
+        let held = lock(&self.held);
+        let held = held.get(&record.attempt.id)?;
+        let in_time = Instant::now() + held.timeout <= held.deadline;
+        let holding = Holding {
+            attempt: record.attempt.id.clone(),
+            may_send: leading && in_time && !held.sent,
+            // Sent, and this process has lost track of the answer: as good as no answer.
+            reply: held.reply.clone().or_else(|| held.sent.then_some(Reply::Unsure)),
+        };
+        Some((holding, held.progress.clone()))
+    }
+
+    /// Whether this process is at work on the attempt of `record`.
+    #[must_use]
+    pub fn holds(&self, record: &Record) -> bool {
+        lock(&self.held).contains_key(&record.attempt.id)
+    }
+
+    /// The right to send the call of `object`'s attempt, once: it is this process's own, was never used, and there is time.
+    /// To be called at the last moment.
+    #[must_use]
+    pub fn fence(&self, object: &CredentialResetRecord, leading: bool) -> Option<Fenced> {
+        let record = object.record();
+        let mut held = lock(&self.held);
+        let held = held.get_mut(&record.attempt.id)?;
+        let in_time = Instant::now() + held.timeout <= held.deadline && Timestamp::now() < record.expires_at;
+        if !leading || !in_time || held.sent || record.state != State::Sent || record.attempt.holder != self.holder {
+            return None;
+        }
+        held.sent = true;
+        Some(Fenced::by_write(record))
+    }
+
+    /// What came back.
+    pub fn replied(&self, attempt: &str, reply: Reply) {
+        if let Some(held) = lock(&self.held).get_mut(attempt) {
+            held.reply = Some(reply);
+        }
+    }
+
+    /// How far the steps after the change have come.
+    pub fn progressed(&self, attempt: &str, progress: &Progress) {
+        if let Some(held) = lock(&self.held).get_mut(attempt) {
+            held.progress = progress.clone();
+        }
+    }
+
+    /// Deletes the records whose time has passed; returns how many.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub async fn expire(&self, now: Timestamp) -> kube::Result<usize> {
+        let mut gone = 0;
+        let mut params = ListParams::default().limit(200);
+        loop {
+            let page = self.api.list(&params).await?;
+            for object in page.items {
+                let record = object.record();
+                let still_moving = matches!(record.state, State::Sent | State::Changed);
+                if now < record.keep_until || still_moving {
+                    continue;
+                }
+                let unchanged =
+                    Preconditions { uid: object.metadata.uid, resource_version: object.metadata.resource_version };
+                match self.api.delete(&record.name, &DeleteParams::default().preconditions(unchanged)).await {
+                    Ok(_) => gone += 1,
+                    Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok(gone);
+            }
+        }
+    }
+}
+
+/// Locks by name, so that no two tasks of this process work on the same request or record.
+#[derive(Debug, Default)]
+pub struct Locks(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Locks {
+    /// Waits for the lock of `name`.
+    pub async fn lock(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let mutex = {
+            let mut locks = lock(&self.0);
+            // Nobody holds it or waits for it any more.
+            locks.retain(|_, mutex| Arc::strong_count(mutex) > 1);
+            Arc::clone(locks.entry(name.to_owned()).or_default())
+        };
+        mutex.lock_owned().await
+    }
+}

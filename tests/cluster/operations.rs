@@ -1,0 +1,190 @@
+//! Running it: rights, memory, readiness, secrecy, bad configuration.
+use std::{
+    collections::BTreeSet,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::env::{SYSTEM, Site, TEAM, mfa_reset, password_reset, rules, text, time, wait_for};
+
+const EMAIL: &str = "annette.c@zylker.biz";
+
+/// RBAC has what the operator does and nothing else: every rule was used, and nothing was forbidden.
+#[test]
+fn rights_are_exactly_what_is_used() {
+    let site = Site::start();
+    if !site.is_own() {
+        println!("compared only where the API server is our own, with an audit log");
+        return;
+    }
+    // A record whose time has passed, and a password Secret that nobody needs.
+    let past = time(-400_000);
+    site.apply(&json!({
+        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetRecord",
+        "metadata": {"name": "r-old", "namespace": SYSTEM},
+        "spec": {
+            "directory": "zylker", "directoryIdentity": "x", "user": {"id": "1", "name": "x"}, "mode": "MFA", "requestedAt": past,
+            "expiresAt": past, "keepUntil": past, "request": {"namespace": TEAM, "name": "x", "uid": "x", "key": "x", "digest": "x"},
+            "finish": {}, "attempt": {"id": "x", "number": 1, "holder": "x", "startedAt": past, "deadline": past}, "state": "Applied",
+        },
+    }).to_string());
+    site.directory("zylker", json!({"limits": {"resetsPerHour": 1000}, "allow": [
+        {"name": "labelled", "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": TEAM}}, "modes": ["Password", "MFA"], "users": {"everyone": true}},
+    ]}));
+    let operator = site.operator();
+    site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
+    site.apply(&password_reset("password", EMAIL, json!({})));
+    site.until("password", "Applied");
+    // The same reason twice on one object: a series of Events.
+    let suspend = |yes: bool| {
+        let patch = json!({"spec": {"suspend": yes}}).to_string();
+        site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", &patch]);
+    };
+    suspend(true);
+    site.apply(&mfa_reset("mfa", EMAIL, json!({})));
+    site.until("mfa", "DirectorySuspended");
+    site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", r#"{"spec":{"suspend":false,"allow":[]}}"#]);
+    site.until("mfa", "NotAllowed");
+    suspend(true);
+    site.until("mfa", "DirectorySuspended");
+    wait_for("the old record's end", || {
+        (!site.kubectl(&["get", "crecord", "-n", SYSTEM]).contains("r-old")).then_some(())
+    });
+    wait_for("the series", || site.audit().iter().any(|a| a.resource == "events" && a.verb == "patch").then_some(()));
+    assert_eq!(operator.stop(), Some(0));
+
+    let mut granted = BTreeSet::new();
+    for file in ["examples/operator/rbac.yaml", "examples/zoho-sandbox/namespace.yaml"] {
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&text(file)).unwrap();
+        for document in documents {
+            let place = document["metadata"]["namespace"].as_str().unwrap_or("*").to_owned();
+            for (group, resource, verb) in rules(&document) {
+                assert!(![&group, &resource, &verb].contains(&&"*".to_owned()), "a wildcard in {file}");
+                granted.insert((place.clone(), group, resource, verb));
+            }
+        }
+    }
+    let mut used = BTreeSet::new();
+    for asked in site.audit() {
+        assert_ne!(asked.code, 403, "forbidden: {asked:?}");
+        // Discovery and such are everybody's.
+        if asked.resource.is_empty() {
+            continue;
+        }
+        let cluster_wide = !(asked.namespace == SYSTEM || asked.namespace == TEAM)
+            || asked.group == "events.k8s.io"
+            || (asked.group == "credreset.dev" && asked.resource != "credentialresetrecords")
+            || asked.resource == "namespaces";
+        let place = if cluster_wide { "*".to_owned() } else { asked.namespace };
+        used.insert((place, asked.group, asked.resource, asked.verb));
+    }
+    assert_eq!(granted, used, "left: granted in RBAC, right: seen in the audit log");
+}
+
+/// Every output of a run at trace level, searched for every secret that was used.
+#[test]
+fn no_secret_in_any_output() {
+    let site = Site::start();
+    site.directory("zylker", json!({"limits": {"resetsPerHour": 1000}}));
+    let operator = site.operator();
+    site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
+    site.kubectl(&["create", "secret", "generic", "-n", TEAM, "chosen", "--from-literal=password=Entered/by+hand=7"]);
+    site.apply(&password_reset("generated", EMAIL, json!({"spec": {"password": {"emailToUser": true}}})));
+    site.until("generated", "Applied");
+    let entered = json!({"spec": {"requestedAt": time(0), "password": {"generate": null, "deliverTo": null, "fromSecret": {"name": "chosen"}}}});
+    site.apply(&password_reset("entered", EMAIL, entered));
+    site.until("entered", "Applied");
+    site.sandbox.fault(json!({"call": "reset-password", "fault": "apply-then-drop"}));
+    site.apply(&password_reset("lost", "jan.n@zylker.biz", json!({})));
+    site.until("lost", "Verifying");
+    let lost = site
+        .records()
+        .iter()
+        .find_map(|r| {
+            Some(r["spec"]["attempt"]["secret"].as_str()?.to_owned()).filter(|_| r["spec"]["state"] == "Sent")
+        })
+        .unwrap();
+    let tokens = std::fs::read_to_string(site.dir.join("sandbox.json")).unwrap();
+    let tokens: Value = serde_json::from_str(&tokens).unwrap();
+    let mut secrets = vec![
+        site.secret(TEAM, "generated-password", "password"),
+        site.secret(SYSTEM, &lost, "password"),
+        "Entered/by+hand=7".to_owned(),
+        "sandbox-client-secret".to_owned(),
+        "1000.sandbox-refresh-token".to_owned(),
+        "Sandbox-admin-pw-1".to_owned(),
+    ];
+    secrets.extend(tokens["tokens"].as_object().unwrap().keys().cloned());
+    let metrics = operator.metrics();
+    assert!(metrics.contains("credreset_calls_total"), "{metrics}");
+    let mut outputs = vec![("the log", operator.read_log()), ("metrics", metrics)];
+    assert!(outputs[0].1.contains("TRACE"), "the log is at trace level");
+    for kinds in ["creset,events.events.k8s.io,events", "crecord", "directories"] {
+        outputs.push(("objects", site.kubectl(&["get", kinds, "-A", "-o", "yaml"])));
+    }
+    outputs.push(("the sandbox's page", crate::env::http_get(&site.sandbox.url, "/").1));
+    outputs.push(("the sandbox's log", site.sandbox.get("/sandbox/calls").to_string()));
+    for secret in secrets {
+        for form in forms(&secret) {
+            for (name, output) in &outputs {
+                assert!(!output.contains(&form), "{name} holds a secret");
+            }
+        }
+    }
+}
+
+/// Plain, base64 and URL-encoded.
+fn forms(secret: &str) -> [String; 3] {
+    let base64 = {
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        // Of whole groups only, so that it is found within longer texts, too.
+        let whole = &secret.as_bytes()[..secret.len() / 3 * 3];
+        whole.chunks(3).fold(String::new(), |mut out, c| {
+            let n = (u32::from(c[0]) << 16) | (u32::from(c[1]) << 8) | u32::from(c[2]);
+            out.extend([18, 12, 6, 0].map(|shift| char::from(DIGITS[(n >> shift & 63) as usize])));
+            out
+        })
+    };
+    let url = secret.bytes().fold(String::new(), |out, b| {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+            out + &char::from(b).to_string()
+        } else {
+            out + &format!("%{b:02X}")
+        }
+    });
+    [secret.to_owned(), base64, url]
+}
+
+/// Bad configuration ends at once with one sentence.
+#[test]
+fn bad_configuration() {
+    let run = |arguments: &[&str], kubeconfig: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_credreset"))
+            .arg("run")
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig)
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (arguments, kubeconfig, says) in [
+        (&["--listen", "nowhere"][..], "", "--listen"),
+        (&["--concurrency", "0"], "", "--concurrency"),
+        (&["--log", "credreset=loud=er"], "", "--log"),
+        (&["--listen", "203.0.113.1:1"], "", "cannot be listened on"),
+        (&["--listen", "127.0.0.1:0"], "/nonexistent/kubeconfig", "Kubernetes configuration"),
+    ] {
+        let (code, said) = run(arguments, kubeconfig);
+        assert!(code.is_some_and(|c| c == 1 || c == 2), "{arguments:?}: {code:?}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    let help = Command::new(env!("CARGO_BIN_EXE_credreset")).args(["run", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for variable in ["CREDRESET_NAMESPACE", "CREDRESET_LISTEN", "CREDRESET_LOG"] {
+        assert!(help.contains(variable), "{help}");
+    }
+}

@@ -1,0 +1,267 @@
+//! Bad input of every kind: each gets its reason or admission message, nothing is sent, nothing is lost.
+use serde_json::{Value, json};
+
+use crate::env::{ANNETTE, Site, TEAM, condition, message, mfa_reset, password_reset, time, wait_for};
+
+const EMAIL: &str = "annette.c@zylker.biz";
+
+fn nothing_was_sent(site: &Site) {
+    assert_eq!(site.sandbox.count("reset-password") + site.sandbox.count("reset-mfa"), 0, "something was sent");
+}
+
+/// Waits until the Directory's `Ready` condition has this reason; returns its message.
+fn directory_is(site: &Site, reason: &str) -> String {
+    let path = format!(r#"--for=jsonpath={{.status.conditions[?(@.type=="Ready")].reason}}={reason}"#);
+    let output = site.try_kubectl(&["wait", &path, "--timeout=60s", "directory/zylker"], "");
+    let now = site.get(&["directory", "zylker"]);
+    assert!(output.status.success(), "not {reason}: {:#}", now["status"]);
+    message(&now)
+}
+
+#[test]
+fn admission() {
+    let site = Site::start();
+    let spec = |patch: Value| password_reset("bad", EMAIL, json!({ "spec": patch }));
+    for (object, says) in [
+        (spec(json!({"validFor": "169h"})), "validFor is at most 168h"),
+        (spec(json!({"validFor": "0s"})), "validFor must be longer than nothing"),
+        (spec(json!({"validFor": "soon"})), "spec.validFor"),
+        (spec(json!({"user": {"id": "1"}})), "name the user by exactly one of"),
+        (spec(json!({"user": {"email": null}})), "name the user by exactly one of"),
+        (spec(json!({"reason": "short"})), "spec.reason"),
+        (spec(json!({"requestedAt": "yesterday"})), "spec.requestedAt"),
+        (spec(json!({"password": {"deliverTo": null}})), "a generated password must reach somebody"),
+        (spec(json!({"password": {"generate": null}})), "exactly one of generate and fromSecret"),
+        (spec(json!({"password": {"fromSecret": {"name": "x"}}})), "exactly one of generate and fromSecret"),
+        (spec(json!({"password": {"generate": null, "fromSecret": {"name": "x"}}})), "leave deliverTo out"),
+        (spec(json!({"password": {"generate": {"length": 11}}})), "greater than or equal to 12"),
+        (spec(json!({"password": null})), "mode Password needs password"),
+        (spec(json!({"mfa": {"confirm": EMAIL}})), "mode MFA needs mfa"),
+        (mfa_reset("bad", EMAIL, json!({"spec": {"mfa": {"confirm": "annete.c@zylker.biz"}}})), "typed again"),
+        (mfa_reset("bad", EMAIL, json!({"spec": {"mfa": {"factors": ["Pigeon"]}}})), "Unsupported value"),
+        (password_reset(&"a".repeat(64), EMAIL, json!({})), "at most 63 characters"),
+        (password_reset("x", EMAIL, json!({"metadata": {"name": null, "generateName": "x-"}})), "give it a name"),
+    ] {
+        let said = site.refused(&object);
+        assert!(said.contains(says), "{said}\nshould say: {says}");
+    }
+    site.apply(&spec(json!({})));
+    let edit = site.try_kubectl(
+        &["patch", "creset", "-n", TEAM, "bad", "--type=merge", "-p", r#"{"spec":{"validFor":"2h"}}"#],
+        "",
+    );
+    let said = String::from_utf8(edit.stderr).unwrap();
+    assert!(said.contains("a request never changes") && !said.contains("immutable"), "{said}");
+    let fresh = site.reset("bad");
+    assert_eq!(
+        fresh["status"]["observedGeneration"], -1,
+        "kstatus must not call it current before the operator has seen it"
+    );
+    assert_eq!(condition(&fresh, "Ready").unwrap(), ("Unknown".into(), "Pending".into()));
+    let spec = &fresh["spec"];
+    assert_eq!(
+        (&spec["validFor"], &spec["password"]["forceChangeOnLogin"]),
+        (&json!("24h"), &json!(true)),
+        "what was reviewed is what is stored"
+    );
+    assert_eq!(
+        (&spec["password"]["emailToUser"], &spec["password"]["clearMobileSessionsAndApiTokens"]),
+        (&json!(false), &json!(false))
+    );
+}
+
+#[test]
+fn who_and_when() {
+    let site = Site::start();
+    site.sandbox.send("PATCH", "/sandbox/users/700012307", &json!({"emails": ["hiro.t@other.example"]}));
+    site.usual_directory();
+    let _operator = site.operator();
+    let from_other = |name: &str| {
+        let mut object: Value = serde_json::from_str(&password_reset(name, EMAIL, json!({}))).unwrap();
+        object["metadata"]["namespace"] = json!("default");
+        object.to_string()
+    };
+    for (name, email, reason) in [
+        ("nobody", "nobody@zylker.biz", "UserNotFound"),
+        ("twins", "support@zylker.biz", "UserAmbiguous"),
+        ("pending", "bruno.k@zylker.biz", "UserNotConfirmed"),
+        ("external", "carla.o@zylker.biz", "UserNotConfirmed"),
+        ("inactive", "daniel.f@zylker.biz", "UserInactive"),
+        ("federated", "ines.m@zylker.biz", "UserFederated"),
+        ("owner", "erika.s@zylker.biz", "UserProtected"),
+        ("admin", "femi.a@zylker.biz", "UserProtected"),
+        ("ceo", "CEO@zylker.biz", "UserProtected"),
+        ("unknown-role", "nora.v@zylker.biz", "UserProtected"),
+    ] {
+        site.apply(&password_reset(name, email, json!({})));
+        let reset = site.until(name, reason);
+        assert_eq!(condition(&reset, "Stalled").unwrap().0, "True");
+        assert_eq!(condition(&reset, "Succeeded").unwrap().0, "False");
+        assert_eq!(reset["status"]["outcome"], "NotApplied");
+        assert!(message(&reset).contains("nothing was sent"), "{}", message(&reset));
+    }
+    for (name, patch, reason) in [
+        ("other-domain", json!({"user": {"email": "hiro.t@other.example"}}), "NotAllowed"),
+        ("too-long", json!({"validFor": "48h"}), "NotAllowed"),
+        ("no-directory", json!({"directory": "elsewhere"}), "DirectoryMissing"),
+        ("tomorrow", json!({"requestedAt": time(3600)}), "NotYetValid"),
+        (
+            "no-secret",
+            json!({"password": {"generate": null, "deliverTo": null, "fromSecret": {"name": "none"}}}),
+            "SecretMissing",
+        ),
+    ] {
+        site.apply(&password_reset(name, EMAIL, json!({ "spec": patch })));
+        let reset = site.until(name, reason);
+        assert_eq!(reset["status"]["outcome"], Value::Null, "{name} is looked at again");
+    }
+    // From a namespace that no rule names.
+    site.apply(&from_other("stranger"));
+    wait_for("NotAllowed in another namespace", || {
+        let reset = site.get(&["creset", "-n", "default", "stranger"]);
+        (condition(&reset, "Ready")?.1 == "NotAllowed").then_some(())
+    });
+    nothing_was_sent(&site);
+    assert!(site.records().is_empty());
+
+    // What stalls goes on once it can: the Directory is made, the Secret is made.
+    site.kubectl(&["create", "secret", "generic", "-n", TEAM, "key", "--from-literal=other=x"]);
+    site.kubectl(&["create", "secret", "generic", "-n", TEAM, "empty", "--from-literal=password="]);
+    site.kubectl(&["create", "secret", "generic", "-n", TEAM, "break", "--from-literal=password=Correct-horse-7\n"]);
+    for (name, says) in
+        [("key", "has no key password"), ("empty", "has an empty key"), ("break", "ends with a line break")]
+    {
+        let from = json!({"generate": null, "deliverTo": null, "fromSecret": {"name": name}});
+        site.apply(&password_reset(name, EMAIL, json!({"spec": {"password": from}})));
+        let said = message(&site.until(name, "SecretMissing"));
+        assert!(said.contains(says), "{said}");
+    }
+    site.kubectl(&["create", "secret", "generic", "-n", TEAM, "taken-password", "--from-literal=mine=1"]);
+    site.apply(&password_reset("taken", EMAIL, json!({})));
+    assert!(message(&site.until("taken", "DeliveryConflict")).contains("not overwritten"));
+    assert_eq!(site.secret(TEAM, "taken-password", "mine"), "1");
+    nothing_was_sent(&site);
+    site.directory("elsewhere", json!({"limits": {"resetsPerHour": 100}}));
+    site.until("no-directory", "Applied");
+    assert_eq!(site.sandbox.user(ANNETTE)["passwordResets"], 1);
+}
+
+#[test]
+fn forbidden_secret_and_suspended_directory() {
+    let site = Site::start();
+    site.usual_directory();
+    let _operator = site.operator();
+    site.kubectl(&["delete", "rolebinding", "-n", TEAM, "credreset-passwords"]);
+    site.apply(&password_reset("annette", EMAIL, json!({})));
+    let said = message(&site.until("annette", "SecretForbidden"));
+    assert!(said.contains("ServiceAccount"), "{said}");
+    site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", r#"{"spec":{"suspend":true}}"#]);
+    site.apply(&mfa_reset("annette-mfa", EMAIL, json!({})));
+    site.until("annette-mfa", "DirectorySuspended");
+    nothing_was_sent(&site);
+    site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", r#"{"spec":{"suspend":false}}"#]);
+    site.until("annette-mfa", "Applied");
+}
+
+#[test]
+fn wrong_directories() {
+    let site = Site::start();
+    let _operator = site.operator();
+    let zoho = |patch: Value| site.directory("zylker", json!({"provider": {"zoho": patch}}));
+    let template = |value: &str| json!({"resetPassword": {"body": {"password": value}}});
+    zoho(template("${pasword}"));
+    let said = directory_is(&site, "InvalidConfiguration");
+    assert!(said.contains("unknown placeholder ${pasword}") && said.contains("${forceChangeOnLogin}"), "{said}");
+    site.apply(&password_reset("annette", EMAIL, json!({})));
+    site.until("annette", "DirectoryNotReady");
+
+    zoho(json!({"resetPassword": {"body": {"password": "${password}"}}, "urls": {"api": "http://198.51.100.7"}}));
+    wait_for("the refusal of plain http", || {
+        directory_is(&site, "InvalidConfiguration").contains("plain http").then_some(())
+    });
+    zoho(json!({"urls": {"api": site.sandbox.url}, "organization": "1"}));
+    wait_for("the refusal of the organization", || {
+        message(&site.get(&["directory", "zylker"])).contains("knows no organization").then_some(())
+    });
+    // A token without a scope.
+    site.sandbox.send("POST", "/sandbox/scopes", &json!("ZohoDirectory.Users.READ"));
+    zoho(json!({"organization": "700012345", "zoid": "800012345"}));
+    let said = directory_is(&site, "PermissionMissing");
+    assert!(said.contains("ZohoDirectory.Users.UPDATE"), "{said}");
+    nothing_was_sent(&site);
+    // Wrong credentials, then the right ones: read fresh when the Secret changes.
+    site.kubectl(&[
+        "patch",
+        "secret",
+        "-n",
+        "credreset-system",
+        "zylker-zoho",
+        "-p",
+        r#"{"stringData":{"client-id":"1000.WRONG"}}"#,
+    ]);
+    assert!(directory_is(&site, "CredentialsRefused").contains("invalid_client"));
+    site.sandbox.send(
+        "POST",
+        "/sandbox/scopes",
+        &json!("ZohoDirectory.Users.ALL ZohoDirectory.Groups.READ ZohoMail.organization.accounts.ALL"),
+    );
+    site.kubectl(&[
+        "patch",
+        "secret",
+        "-n",
+        "credreset-system",
+        "zylker-zoho",
+        "-p",
+        r#"{"stringData":{"client-id":"1000.SANDBOX"}}"#,
+    ]);
+    site.until("annette", "Applied");
+    assert_eq!(site.sandbox.user(ANNETTE)["passwordResets"], 1);
+}
+
+/// What a directory may answer that is none: told, waited for, and gone on with.
+#[test]
+fn strange_answers() {
+    let site = Site::start();
+    site.usual_directory();
+    let _operator = site.operator();
+    site.sandbox.fault(json!({"call": "look-up", "fault": "huge", "bytes": 52_428_800}));
+    site.apply(&password_reset("huge", EMAIL, json!({})));
+    let said = message(&site.until("huge", "DirectoryNotReady"));
+    assert!(said.contains("larger than"), "{said}");
+    site.sandbox.send("DELETE", "/sandbox/faults", &json!(null));
+    site.sandbox.fault(json!({"call": "reset-password", "fault": "redirect", "location": "http://127.0.0.1:1/"}));
+    site.until("huge", "Rejected");
+    assert_eq!(site.sandbox.user(ANNETTE)["passwordResets"], 0);
+    // A policy that refuses the first password that was drawn: another one is drawn, once.
+    site.sandbox.fault(
+        json!({"call": "reset-password", "fault": "refuse", "status": 400, "body": {"error": "PASSWORD_POLICY"}}),
+    );
+    site.apply(&password_reset("redrawn", EMAIL, json!({})));
+    site.until("redrawn", "Applied");
+    site.sandbox.fault(json!({"call": "reset-password", "fault": "refuse", "times": 2, "status": 400, "body": {"error": "PASSWORD_POLICY"}}));
+    site.apply(&password_reset("refused", EMAIL, json!({})));
+    let said = message(&site.until("refused", "Rejected"));
+    assert!(said.contains("PASSWORD_POLICY"), "{said}");
+    // Throttled: waits as long as it was asked to, then goes on.
+    site.sandbox.fault(json!({"call": "reset-password", "fault": "throttle", "retryAfter": 2}));
+    site.apply(&password_reset("throttled", EMAIL, json!({})));
+    site.until("throttled", "Throttled");
+    site.until("throttled", "Applied");
+    assert_eq!(site.sandbox.user(ANNETTE)["passwordResets"], 2);
+}
+
+/// A token reply that is a web page.
+#[test]
+fn html_instead_of_a_token() {
+    let site = Site::start();
+    site.sandbox.fault(json!({"call": "token", "fault": "html", "times": 1000}));
+    site.directory("zylker", json!({}));
+    let _operator = site.operator();
+    let said = directory_is(&site, "Unreachable");
+    assert!(said.contains("no JSON"), "{said}");
+    site.apply(&password_reset("annette", EMAIL, json!({})));
+    site.until("annette", "DirectoryNotReady");
+    nothing_was_sent(&site);
+    site.sandbox.send("DELETE", "/sandbox/faults", &json!(null));
+    site.until("annette", "Applied");
+}

@@ -1,0 +1,606 @@
+//! A site for one test: a real API server, the sandbox as directory, and operators as processes of their own under their own
+//! ServiceAccount's token. Everything is gone when the site is dropped, and also when the test process is killed.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+/// The operator's namespace, as in examples/operator.
+pub const SYSTEM: &str = "credreset-system";
+/// The requesters' namespace, as in examples/zoho-sandbox.
+pub const TEAM: &str = "helpdesk";
+/// Annette Charbonneau.
+pub const ANNETTE: &str = "700012399";
+/// Longer than anything takes here; a limit for what hangs, not a measure.
+const LIMIT: Duration = Duration::from_secs(60);
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+/// On a cluster that is not our own, tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A path within the project.
+pub fn path(relative: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
+}
+
+/// The text of a file of the project.
+pub fn text(relative: &str) -> String {
+    fs::read_to_string(path(relative)).unwrap_or_else(|e| panic!("{relative}: {e}"))
+}
+
+/// A line of the API server's audit log: what an operator did.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Audited {
+    pub verb: String,
+    pub group: String,
+    /// With its subresource, as in `credentialresets/status`.
+    pub resource: String,
+    pub namespace: String,
+    pub name: String,
+    pub code: u64,
+}
+
+impl Audited {
+    pub fn writes(&self) -> bool {
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+    }
+}
+
+/// How a site is set up.
+#[derive(Default)]
+pub struct Setup {
+    /// More flags for the sandbox.
+    pub sandbox: Vec<String>,
+    /// Run Kubernetes' own controllers, too: namespaces are really deleted.
+    pub controllers: bool,
+}
+
+pub struct Site {
+    pub dir: PathBuf,
+    kubeconfig: PathBuf,
+    kubectl: PathBuf,
+    instance: Option<String>,
+    pub sandbox: Sandbox,
+    _turn: Option<MutexGuard<'static, ()>>,
+}
+
+impl Site {
+    pub fn start() -> Self {
+        Self::with(&Setup::default())
+    }
+
+    pub fn with(setup: &Setup) -> Self {
+        let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(format!("credreset-test-{instance}"));
+        fs::create_dir_all(&dir).unwrap();
+        let foreign = std::env::var_os("KUBECONFIG").filter(|v| !v.is_empty()).map(PathBuf::from);
+        let (kubeconfig, kubectl, turn) = match &foreign {
+            Some(kubeconfig) => {
+                let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+                (kubeconfig.clone(), PathBuf::from("kubectl"), Some(turn))
+            }
+            None => {
+                let (kubeconfig, kubectl) = cluster_up(&instance, &dir, setup.controllers);
+                (kubeconfig, kubectl, None)
+            }
+        };
+        let sandbox = Sandbox::start(&dir, &setup.sandbox);
+        let instance = foreign.is_none().then_some(instance);
+        let site = Self { dir, kubeconfig, kubectl, instance, sandbox, _turn: turn };
+        site.apply(&text("crds/credreset.yaml"));
+        site.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            "crd/directories.credreset.dev",
+            "crd/credentialresets.credreset.dev",
+            "crd/credentialresetrecords.credreset.dev",
+        ]);
+        site.apply(&text("examples/operator/rbac.yaml"));
+        site.apply(&text("examples/zoho-sandbox/namespace.yaml"));
+        site
+    }
+
+    /// The example's Directory, at this site's sandbox. `patch` is merged into its spec.
+    pub fn directory(&self, name: &str, patch: Value) {
+        let example = text("examples/zoho-sandbox/directory.yaml").replace("http://127.0.0.1:8090", &self.sandbox.url);
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&example).unwrap();
+        for mut document in documents {
+            if document["kind"] == "Directory" {
+                document["metadata"]["name"] = json!(name);
+                merge(&mut document["spec"], patch.clone());
+            }
+            self.apply(&document.to_string());
+        }
+    }
+
+    /// The example's Directory, with limits that are not in a test's way.
+    pub fn usual_directory(&self) {
+        self.directory("zylker", json!({"limits": {"resetsPerHour": 100_000}}));
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command.env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", self.dir.join("kube-cache"));
+        command
+    }
+
+    pub fn try_kubectl(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self
+            .command()
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl");
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.try_kubectl(arguments, "");
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn apply(&self, yaml: &str) {
+        let output = self.try_kubectl(&["apply", "-f", "-"], yaml);
+        assert!(output.status.success(), "{}\n{yaml}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Applies what must be refused, and returns what is said about it.
+    pub fn refused(&self, yaml: &str) -> String {
+        let output = self.try_kubectl(&["create", "-f", "-"], yaml);
+        assert!(!output.status.success(), "was accepted: {yaml}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    pub fn get(&self, arguments: &[&str]) -> Value {
+        let mut all = vec!["get", "-o", "json"];
+        all.extend(arguments);
+        serde_json::from_str(&self.kubectl(&all)).unwrap()
+    }
+
+    pub fn reset(&self, name: &str) -> Value {
+        self.get(&["creset", "-n", TEAM, name])
+    }
+
+    /// Waits until the request's `Ready` condition has this reason; returns the request.
+    pub fn until(&self, name: &str, reason: &str) -> Value {
+        let path = format!(r#"--for=jsonpath={{.status.conditions[?(@.type=="Ready")].reason}}={reason}"#);
+        let timeout = format!("--timeout={}s", LIMIT.as_secs());
+        let output = self.try_kubectl(&["wait", &path, &timeout, "-n", TEAM, &format!("creset/{name}")], "");
+        let now = self.reset(name);
+        assert!(output.status.success(), "{name} is not {reason} but {:#}\n{}", now["status"], self.logs());
+        now
+    }
+
+    pub fn delete(&self, name: &str) {
+        self.kubectl(&["delete", "creset", "-n", TEAM, name]);
+    }
+
+    pub fn records(&self) -> Vec<Value> {
+        self.get(&["crecord", "-n", SYSTEM])["items"].as_array().unwrap().clone()
+    }
+
+    /// The value of a key of a Secret, decoded.
+    pub fn secret(&self, namespace: &str, name: &str, key: &str) -> String {
+        let template = format!("{{{{index .data \"{key}\" | base64decode}}}}");
+        self.kubectl(&["get", "secret", "-n", namespace, name, "-o", &format!("go-template={template}")])
+    }
+
+    /// A kubeconfig of the operator's ServiceAccount.
+    fn service_account(&self) -> PathBuf {
+        let file = self.dir.join("operator.kubeconfig");
+        let token = self.kubectl(&["create", "token", "-n", SYSTEM, "credreset", "--duration=24h"]);
+        let view = self.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
+        let mut config: Value = serde_json::from_str(&view).unwrap();
+        config["users"][0]["user"] = json!({"token": token.trim()});
+        fs::write(&file, config.to_string()).unwrap();
+        file
+    }
+
+    pub fn operator(&self) -> Operator {
+        self.operator_named("op")
+    }
+
+    /// An operator as a process of its own; returns when it says it is ready.
+    pub fn operator_named(&self, identity: &str) -> Operator {
+        self.operator_of(Path::new(env!("CARGO_BIN_EXE_credreset")), identity, "trace")
+    }
+
+    pub fn operator_of(&self, binary: &Path, identity: &str, level: &str) -> Operator {
+        let kubeconfig = self.service_account();
+        let log = self.dir.join(format!("operator-{}.log", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let began = Instant::now();
+        let child = Command::new(binary)
+            .args([
+                "run",
+                "--namespace",
+                SYSTEM,
+                "--identity",
+                identity,
+                "--listen",
+                "127.0.0.1:0",
+                "--log-format",
+                "json",
+            ])
+            .env("CREDRESET_LOG", level)
+            .env("KUBECONFIG", kubeconfig)
+            .env_remove("HTTP_PROXY")
+            .env_remove("HTTPS_PROXY")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .expect("the operator");
+        let mut operator = Operator { child, log, url: String::new(), ready_after: Duration::ZERO };
+        operator.url = wait_for("the operator's address", || {
+            let line = operator
+                .read_log()
+                .lines()
+                .find_map(|l| serde_json::from_str::<Value>(l).ok()?["listen"].as_str().map(str::to_owned));
+            line.map(|listen| format!("http://{listen}"))
+        });
+        wait_for("the operator's readiness", || (http_get(&operator.url, "/readyz").0 == 200).then_some(()));
+        operator.ready_after = began.elapsed();
+        operator
+    }
+
+    /// Everything that operators and sandbox have said.
+    pub fn logs(&self) -> String {
+        let mut all = String::new();
+        for entry in fs::read_dir(&self.dir).unwrap().flatten() {
+            if entry.path().extension().is_some_and(|e| e == "log") && !entry.path().ends_with("audit.log") {
+                let text = fs::read_to_string(entry.path()).unwrap_or_default();
+                let last: Vec<&str> =
+                    text.lines().filter(|l| !l.contains("\"TRACE\"") && !l.contains("\"DEBUG\"")).collect();
+                let from = last.len().saturating_sub(40);
+                all +=
+                    &format!("--- {}\n{}\n", entry.path().display(), last.get(from..).unwrap_or_default().join("\n"));
+            }
+        }
+        all
+    }
+
+    /// What operators have asked of the API server. Only on a cluster of our own.
+    pub fn audit(&self) -> Vec<Audited> {
+        let text = fs::read_to_string(self.dir.join("audit.log")).expect("the audit log of a cluster of our own");
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .map(|line| {
+                let of = |name: &str| line["objectRef"][name].as_str().unwrap_or_default().to_owned();
+                let sub = of("subresource");
+                Audited {
+                    verb: line["verb"].as_str().unwrap_or_default().to_owned(),
+                    group: of("apiGroup"),
+                    resource: if sub.is_empty() { of("resource") } else { format!("{}/{sub}", of("resource")) },
+                    namespace: of("namespace"),
+                    name: of("name"),
+                    code: line["responseStatus"]["code"].as_u64().unwrap_or_default(),
+                }
+            })
+            .collect()
+    }
+
+    /// What `cluster.sh` does with this site's API server: `kill`, `up`, `stop`.
+    pub fn cluster(&self, what: &str) {
+        let instance = self.instance.as_ref().expect("a cluster of our own");
+        assert!(script(instance, &self.dir).arg(what).stdout(Stdio::null()).status().unwrap().success());
+    }
+
+    pub fn is_own(&self) -> bool {
+        self.instance.is_some()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        match &self.instance {
+            Some(instance) => {
+                drop(script(instance, &self.dir).arg("down").stdout(Stdio::null()).stderr(Stdio::null()).status())
+            }
+            None => {
+                let everything = [
+                    "delete",
+                    "--ignore-not-found",
+                    "--wait=true",
+                    "ns/credreset-system",
+                    "ns/helpdesk",
+                    "directories.credreset.dev",
+                    "--all",
+                ];
+                let _ = self.try_kubectl(&everything[..6], "");
+                let _ = self.try_kubectl(&["delete", "directories.credreset.dev", "--all"], "");
+            }
+        }
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+fn script(instance: &str, dir: &Path) -> Command {
+    let mut command = Command::new(path("tests/env/cluster.sh"));
+    let audit = format!(
+        "--audit-policy-file={} --audit-log-path={}",
+        path("tests/env/audit-policy.yaml").display(),
+        dir.join("audit.log").display()
+    );
+    command.env("INSTANCE", instance).env("APISERVER_ARGS", audit).env("DIE_WITH", std::process::id().to_string());
+    command
+}
+
+fn cluster_up(instance: &str, dir: &Path, controllers: bool) -> (PathBuf, PathBuf) {
+    let output = script(instance, dir)
+        .arg("up")
+        .env("CONTROLLER_MANAGER", if controllers { "1" } else { "0" })
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("tests/env/cluster.sh");
+    assert!(output.status.success(), "tests/env/cluster.sh up failed");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let value = |name: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        PathBuf::from(line.unwrap_or_else(|| panic!("{name} is missing in: {said}")))
+    };
+    (value("KUBECONFIG"), value("KUBECTL"))
+}
+
+/// `credreset sandbox`.
+pub struct Sandbox {
+    child: Child,
+    pub url: String,
+}
+
+impl Sandbox {
+    pub fn start(dir: &Path, flags: &[String]) -> Self {
+        Self::at("127.0.0.1:0", dir, flags)
+    }
+
+    pub fn at(listen: &str, dir: &Path, flags: &[String]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_credreset"))
+            .args(["sandbox", "--listen", listen, "--state"])
+            .arg(dir.join("sandbox.json"))
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::OpenOptions::new().create(true).append(true).open(dir.join("sandbox.log")).unwrap())
+            .spawn()
+            .expect("the sandbox");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url =
+            line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("the sandbox said {line:?}")).to_owned();
+        Self { child, url }
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        let (status, body) = http_get(&self.url, path);
+        assert_eq!(status, 200, "GET {path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    pub fn send(&self, method: &str, path: &str, body: &Value) -> String {
+        let (status, answer) = http(&self.url, method, path, Some(&body.to_string()));
+        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    pub fn fault(&self, fault: Value) {
+        self.send("POST", "/sandbox/faults", &json!([fault]));
+    }
+
+    pub fn user(&self, id: &str) -> Value {
+        self.get(&format!("/sandbox/users/{id}"))
+    }
+
+    /// Calls of this kind that arrived.
+    pub fn count(&self, kind: &str) -> u64 {
+        self.get("/sandbox/counts")[kind].as_u64().unwrap_or(0)
+    }
+
+    pub fn sign_in(&self, email: &str, password: &str) -> String {
+        let answer = self.send("POST", "/sandbox/sign-in", &json!({"email": email, "password": password}));
+        serde_json::from_str::<Value>(&answer).unwrap()["result"].as_str().unwrap().to_owned()
+    }
+
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// `credreset run`.
+pub struct Operator {
+    child: Child,
+    log: PathBuf,
+    pub url: String,
+    pub ready_after: Duration,
+}
+
+impl Operator {
+    pub fn read_log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn metrics(&self) -> String {
+        http_get(&self.url, "/metrics").1
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// As in a crash.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end after SIGTERM; returns its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        self.signal("TERM");
+        wait_for("the operator's end", || self.child.try_wait().unwrap()).code()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Resident memory in bytes: all of it, and what is the process's own alone.
+    pub fn memory(&self) -> (u64, u64) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let value = |name: &str| {
+            let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap();
+            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        };
+        (value("VmRSS"), value("RssAnon"))
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Polls what cannot be watched. The limit is for what hangs.
+pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(began.elapsed() < LIMIT, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub fn http_get(url: &str, path: &str) -> (u16, String) {
+    http(url, "GET", path, None)
+}
+
+/// One request on one connection; status 0: there was no answer.
+pub fn http(url: &str, method: &str, path: &str, body: Option<&str>) -> (u16, String) {
+    use std::{io::Read, net::TcpStream};
+    let address = url.strip_prefix("http://").expect("plain http");
+    let Ok(mut stream) = TcpStream::connect(address) else { return (0, String::new()) };
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let body = body.unwrap_or_default();
+    let head = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut answer = Vec::new();
+    if stream.write_all(head.as_bytes()).is_err() || stream.read_to_end(&mut answer).is_err() {
+        return (0, String::new());
+    }
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0), body.to_owned())
+}
+
+/// RFC 7386.
+pub fn merge(target: &mut Value, patch: Value) {
+    match patch {
+        Value::Object(fields) => {
+            if !target.is_object() {
+                *target = json!({});
+            }
+            for (name, value) in fields {
+                if value.is_null() {
+                    target.as_object_mut().unwrap().remove(&name);
+                } else {
+                    merge(&mut target[&name], value);
+                }
+            }
+        }
+        value => *target = value,
+    }
+}
+
+/// `seconds` from now, as the API writes it.
+pub fn time(seconds: i64) -> String {
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A request for a generated password, delivered to Secret `NAME-password`, asked for a moment ago; `patch` is merged into it.
+pub fn password_reset(name: &str, email: &str, patch: Value) -> String {
+    let mut object = json!({
+        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset",
+        "metadata": {"name": name, "namespace": TEAM},
+        "spec": {
+            "directory": "zylker", "user": {"email": email}, "mode": "Password",
+            "password": {"generate": {"length": 20}, "deliverTo": {"secret": format!("{name}-password")}},
+            "requestedAt": time(-1), "reason": "Locked out, HELP-4711",
+        },
+    });
+    merge(&mut object, patch);
+    object.to_string()
+}
+
+/// A request for an MFA reset; `patch` is merged into it.
+pub fn mfa_reset(name: &str, email: &str, patch: Value) -> String {
+    let mut object = json!({
+        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset",
+        "metadata": {"name": name, "namespace": TEAM},
+        "spec": {
+            "directory": "zylker", "user": {"email": email}, "mode": "MFA", "mfa": {"confirm": email},
+            "requestedAt": time(-1), "reason": "Lost her phone, HELP-4712",
+        },
+    });
+    merge(&mut object, patch);
+    object.to_string()
+}
+
+/// A condition of a request, as (status, reason).
+pub fn condition(object: &Value, kind: &str) -> Option<(String, String)> {
+    let all = object["status"]["conditions"].as_array()?;
+    let found = all.iter().find(|c| c["type"] == kind)?;
+    Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))
+}
+
+/// The message of a request's `Ready` condition.
+pub fn message(object: &Value) -> String {
+    let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    all.iter().find(|c| c["type"] == "Ready").and_then(|c| c["message"].as_str()).unwrap_or_default().to_owned()
+}
+
+/// The rules of a Role or ClusterRole as (group, resource, verb).
+pub fn rules(document: &Value) -> BTreeSet<(String, String, String)> {
+    let mut all = BTreeSet::new();
+    let texts =
+        |value: &Value| value.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    for rule in document["rules"].as_array().into_iter().flatten() {
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                for verb in texts(&rule["verbs"]) {
+                    all.insert((group.clone(), resource.clone(), verb));
+                }
+            }
+        }
+    }
+    all
+}
