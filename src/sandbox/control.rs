@@ -1,109 +1,206 @@
-//! The sandbox's own interface, for tests and the demo: look at the state, change it, order faults.
+//! The control interface for tests: state, faults, sign-in, and what was called.
+use std::{collections::BTreeMap, sync::Arc};
+
 use axum::{
-    Json,
-    extract::{Path, State as Shared},
+    Json, Router,
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
+    routing::{get, post},
 };
+use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Sandbox, faults::Fault, state::User};
+use super::{
+    Server,
+    fault::Fault,
+    seed,
+    state::{Call, Logged, Mail, split_scopes},
+    user::{Account, Person, Secret},
+};
 
-/// All users, without passwords.
-pub async fn users(Shared(sandbox): Shared<Sandbox>) -> Json<Value> {
-    Json(sandbox.state().users.iter().map(User::shown).collect())
-}
+type Shared = State<Arc<Server>>;
 
-/// One user, without the password.
-pub async fn user(Shared(sandbox): Shared<Sandbox>, Path(id): Path<String>) -> Response {
-    match sandbox.state().user(&id) {
-        Some(user) => Json(user.shown()).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
+/// A refusal in words, with status 400, 404 or 409.
+struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({"error": self.1}))).into_response()
     }
 }
 
-/// Adds users.
-pub async fn add_users(Shared(sandbox): Shared<Sandbox>, Json(users): Json<Vec<User>>) -> StatusCode {
-    sandbox.change(|state| state.users.extend(users));
-    StatusCode::CREATED
-}
-
-/// Changes fields of a user.
-pub async fn change_user(
-    Shared(sandbox): Shared<Sandbox>,
-    Path(id): Path<String>,
-    Json(fields): Json<Value>,
-) -> Response {
-    sandbox.change(|state| {
-        let Some(user) = state.user(&id) else { return StatusCode::NOT_FOUND.into_response() };
-        let mut value = serde_json::to_value(&*user).unwrap_or_default();
-        if let (Value::Object(all), Value::Object(new)) = (&mut value, fields) {
-            all.extend(new);
-        }
-        match serde_json::from_value(value) {
-            Ok(changed) => {
-                *user = changed;
-                StatusCode::NO_CONTENT.into_response()
-            }
-            Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
-        }
-    })
-}
-
-/// Who signs in.
 #[derive(Deserialize)]
-pub struct SignIn {
+#[serde(untagged)]
+enum OneOrMany<T> {
+    Many(Vec<T>),
+    One(T),
+}
+
+impl<T> OneOrMany<T> {
+    fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::Many(many) => many,
+            Self::One(one) => vec![one],
+        }
+    }
+}
+
+pub(super) fn routes() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/users", get(users).post(add_users))
+        .route("/users/{id}", get(user).patch(change_user))
+        .route("/sign-in", post(sign_in))
+        .route("/calls", get(calls))
+        .route("/counts", get(counts))
+        .route("/mail", get(mail))
+        .route("/faults", get(faults).post(add_faults).delete(clear_faults))
+        .route("/scopes", get(scopes).post(set_scopes))
+        .fallback(async || Refused(StatusCode::NOT_FOUND, "the control interface has no such path".to_owned()))
+}
+
+async fn users(State(server): Shared) -> Json<Vec<Person>> {
+    Json(server.store().state.users().cloned().collect())
+}
+
+async fn user(State(server): Shared, Path(id): Path<String>) -> Result<Json<Person>, Refused> {
+    let account = server.store().state.accounts.get(&id).cloned();
+    account.map(|account| Json(account.user)).ok_or_else(|| no_user(&id))
+}
+
+/// Adds users; what is not given is as for an ordinary member, with the next free id.
+async fn add_users(
+    State(server): Shared,
+    Json(given): Json<OneOrMany<Map<String, Value>>>,
+) -> Result<(StatusCode, Json<Vec<Person>>), Refused> {
+    let mut store = server.store();
+    let mut added: BTreeMap<String, Account> = BTreeMap::new();
+    for fields in given.into_vec() {
+        let taken = |id: &String| store.state.accounts.contains_key(id) || added.contains_key(id);
+        let next = (700_200_000..u64::MAX).find(|id| !taken(&id.to_string())).unwrap_or(u64::MAX);
+        let id = match fields.get("user_id") {
+            None => next,
+            Some(id) => {
+                id.as_str().and_then(|id| id.parse().ok()).ok_or_else(|| bad("user_id must be a string of digits"))?
+            }
+        };
+        let newcomer = Person::member(id, "New", "User", &format!("user{id}@zylker.biz"));
+        let account = merged(seed::account(newcomer), fields)?;
+        let id = account.user.user_id.clone();
+        if taken(&id) {
+            return Err(Refused(StatusCode::CONFLICT, format!("there is a user {id} already")));
+        }
+        added.insert(id, account);
+    }
+    let users = added.values().map(|account| account.user.clone()).collect();
+    store.state.accounts.extend(added);
+    store.save_or_report();
+    Ok((StatusCode::CREATED, Json(users)))
+}
+
+/// Changes the fields that are given, as an administrator or the user might elsewhere. Nothing of it counts as a reset.
+async fn change_user(
+    State(server): Shared,
+    Path(id): Path<String>,
+    Json(fields): Json<Map<String, Value>>,
+) -> Result<Json<Person>, Refused> {
+    let mut store = server.store();
+    let account = store.state.accounts.get(&id).ok_or_else(|| no_user(&id))?;
+    let account = merged(account.clone(), fields)?;
+    if account.user.user_id != id {
+        return Err(bad("user_id never changes"));
+    }
+    let user = account.user.clone();
+    store.state.accounts.insert(id, account);
+    store.save_or_report();
+    Ok(Json(user))
+}
+
+/// `password` is a field only here: it is never shown.
+fn merged(account: Account, mut fields: Map<String, Value>) -> Result<Account, Refused> {
+    let Account { mut user, mut password } = account;
+    if let Some(value) = fields.remove("password") {
+        password = Secret::new(value.as_str().ok_or_else(|| bad("password must be a string"))?);
+        user.must_change = false;
+        user.password_changed_time = Some(Timestamp::now().as_millisecond());
+    }
+    let mut json = serde_json::to_value(user).map_err(|error| bad(&error.to_string()))?;
+    if let Some(known) = json.as_object_mut() {
+        known.extend(fields);
+    }
+    let user = serde_json::from_value(json).map_err(|error| bad(&error.to_string()))?;
+    Ok(Account { user, password })
+}
+
+#[derive(Deserialize)]
+struct SignIn {
+    /// Any address or the login name of the user.
     email: String,
     password: String,
 }
 
-/// What a sign-in with a password comes to: `ok`, `must-change`, `inactive` or `wrong`.
-pub async fn sign_in(Shared(sandbox): Shared<Sandbox>, Json(form): Json<SignIn>) -> Json<Value> {
-    let state = sandbox.state();
-    let user = state.users.iter().find(|user| user.emails.contains(&form.email));
-    let result = match user {
-        Some(user) if user.password != form.password => "wrong",
-        Some(user) if user.status != "active" => "inactive",
-        Some(user) if user.must_change => "must-change",
-        Some(_) => "ok",
-        None => "wrong",
-    };
-    Json(json!({ "result": result }))
+async fn sign_in(State(server): Shared, Json(SignIn { email, password }): Json<SignIn>) -> Json<Value> {
+    Json(json!({"result": server.store().state.sign_in(&email, &password)}))
 }
 
-/// The calls that arrived, the oldest first.
-pub async fn calls(Shared(sandbox): Shared<Sandbox>) -> Json<Value> {
-    Json(json!(sandbox.state().calls))
+async fn calls(State(server): Shared) -> Json<Vec<Logged>> {
+    Json(server.store().state.calls.iter().cloned().collect())
 }
 
-/// How many calls arrived, by kind.
-pub async fn counts(Shared(sandbox): Shared<Sandbox>) -> Json<Value> {
-    Json(json!(sandbox.state().counts))
+async fn counts(State(server): Shared) -> Json<BTreeMap<&'static str, u64>> {
+    let store = server.store();
+    Json(Call::ALL.map(|call| (call.name(), store.state.counts.get(&call).copied().unwrap_or(0))).into())
 }
 
-/// The mails that were "sent".
-pub async fn mail(Shared(sandbox): Shared<Sandbox>) -> Json<Value> {
-    Json(json!(sandbox.state().mails))
+async fn mail(State(server): Shared) -> Json<Vec<Mail>> {
+    Json(server.store().state.mails.clone())
 }
 
-/// Orders faults.
-pub async fn add_faults(Shared(sandbox): Shared<Sandbox>, Json(faults): Json<Vec<Fault>>) -> StatusCode {
-    sandbox.change(|state| state.faults.extend(faults));
-    StatusCode::CREATED
+async fn faults(State(server): Shared) -> Json<Vec<Fault>> {
+    Json(server.store().faults.clone())
 }
 
-/// Orders no more faults.
-pub async fn clear_faults(Shared(sandbox): Shared<Sandbox>) -> StatusCode {
-    sandbox.change(|state| state.faults.clear());
+async fn add_faults(
+    State(server): Shared,
+    Json(given): Json<OneOrMany<Value>>,
+) -> Result<(StatusCode, Json<Vec<Fault>>), Refused> {
+    let parse = |fault: Value| serde_json::from_value(fault).map_err(|error| bad(&format!("not a fault: {error}")));
+    let faults = given.into_vec().into_iter().map(parse).collect::<Result<Vec<Fault>, _>>()?;
+    for Fault { kind, times, .. } in &faults {
+        if let Some(objection) = kind.objection() {
+            return Err(bad(objection));
+        }
+        if *times == 0 {
+            return Err(bad("times must be at least 1"));
+        }
+    }
+    let mut store = server.store();
+    store.faults.extend(faults);
+    Ok((StatusCode::CREATED, Json(store.faults.clone())))
+}
+
+async fn clear_faults(State(server): Shared) -> StatusCode {
+    server.store().faults.clear();
     StatusCode::NO_CONTENT
 }
 
-/// What the next tokens may be used for; the old ones are forgotten.
-pub async fn set_scopes(Shared(sandbox): Shared<Sandbox>, Json(scopes): Json<String>) -> StatusCode {
-    sandbox.change(|state| {
-        state.scopes = scopes;
-        state.tokens.clear();
-    });
-    StatusCode::NO_CONTENT
+async fn scopes(State(server): Shared) -> Json<Vec<String>> {
+    Json(server.store().state.scopes.clone())
+}
+
+/// A string, separated as in a request for tokens. Takes effect at once, for tokens that are already out too.
+async fn set_scopes(State(server): Shared, Json(scopes): Json<String>) -> Json<Vec<String>> {
+    let mut store = server.store();
+    store.state.scopes = split_scopes(&scopes);
+    store.save_or_report();
+    Json(store.state.scopes.clone())
+}
+
+fn no_user(id: &str) -> Refused {
+    Refused(StatusCode::NOT_FOUND, format!("there is no user {id}"))
+}
+
+fn bad(message: &str) -> Refused {
+    Refused(StatusCode::BAD_REQUEST, message.to_owned())
 }

@@ -1,141 +1,248 @@
-//! A stand-in for a directory: it speaks Zoho's wire format for a made-up organization, so that demos and tests drive the real
-//! provider unchanged. It proves nothing about Zoho's servers.
+//! A stand-in for a Zoho organization, for the demo and for tests: it speaks the wire format that the Zoho provider
+//! speaks, keeps users in memory (and in a file), counts every call and fails on request.
+//!
+//! It proves nothing about Zoho's servers, and guards nothing: its passwords are public and its control interface under
+//! `/sandbox` is open to whoever reaches it.
+mod connection;
 mod control;
-mod faults;
+mod fault;
 mod page;
+mod seed;
 mod state;
+mod user;
 mod wire;
 
 use std::{
-    convert::Infallible,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use axum::{
-    Router,
-    extract::Request,
-    response::Response,
-    routing::{get, post},
+    Json, Router,
+    body::Bytes,
+    extract::{ConnectInfo, DefaultBodyLimit, State},
+    http::{HeaderMap, Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+    routing::get,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
-use faults::DropConnection;
-use state::State;
+use self::{
+    connection::{CuttableListener, Cutter},
+    state::{Logged, Store},
+    wire::{Answer, Request},
+};
+pub use seed::{
+    ADMIN_PASSWORD, CLIENT_ID, CLIENT_SECRET, ORGANIZATION, ORGANIZATION_NAME, REFRESH_TOKEN, SCOPES, ZOID,
+};
 
-/// How the sandbox behaves.
+/// How long running calls may take to end after the shutdown.
+const GRACE: Duration = Duration::from_secs(1);
+/// Bytes of a request; the control interface takes whole lists of users.
+const BODY_LIMIT: usize = 64 << 20;
+
+/// What a sandbox starts with.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Where its state is kept; in memory only, if not given.
+    /// Where the state is kept; in memory only if absent.
     pub state: Option<PathBuf>,
-    /// This many ordinary users besides the organization's own.
+    /// Ordinary confirmed users beyond the seed: `user0001@zylker.biz` and so on.
     pub users: usize,
-    /// Look-ups show when password and MFA were last changed.
+    /// Whether look-ups tell when password and factors changed last.
     pub change_times: bool,
-    /// What tokens may be used for; everything, if not given.
+    /// Scopes of the tokens, separated by blanks or commas; absent: those of the state file, at first [`SCOPES`].
     pub scopes: Option<String>,
 }
 
-/// What all handlers share.
-#[derive(Clone, Debug)]
-struct Sandbox {
-    state: Arc<Mutex<State>>,
-    file: Option<PathBuf>,
-    change_times: bool,
-    /// Its own address, as it says in tokens.
-    url: String,
+/// Why the sandbox does not start or ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state file is there and cannot be read.
+    #[error("cannot read the state file {}: {source}; check its permissions", file.display())]
+    Read {
+        /// The state file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The state file is not one that a sandbox of this version wrote.
+    #[error("the state file {} is not understood at line {line}, column {column}; remove it to start afresh", file.display())]
+    Parse {
+        /// The state file.
+        file: PathBuf,
+        /// Line of the first fault.
+        line: usize,
+        /// Column of the first fault.
+        column: usize,
+    },
+    /// The state file cannot be written.
+    #[error("cannot write the state file {}: {source}; check that its folder exists and is writable", file.display())]
+    Write {
+        /// The state file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The listener failed.
+    #[error("the sandbox cannot listen: {0}")]
+    Listen(#[from] io::Error),
 }
 
-impl Sandbox {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the state, and keeps it.
-    fn change<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state();
-        let result = f(&mut state);
-        if let Some(file) = &self.file
-            && let Err(error) = state.save(file)
-        {
-            tracing::error!(file = %file.display(), error = %error, "the state could not be kept");
-        }
-        result
-    }
+struct Server {
+    store: Mutex<Store>,
+    base_url: String,
+    shutdown: CancellationToken,
 }
 
-/// Serves until `stop`.
+/// Serves until `shutdown`.
 ///
 /// # Errors
-/// If the state file cannot be read, or the listener breaks.
-pub async fn serve(options: Options, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
-    let state = match &options.state {
-        Some(file) if file.exists() => State::load(file)?,
-        _ => State::seed(options.users, options.scopes.as_deref()),
-    };
-    let sandbox = Sandbox {
-        state: Arc::new(Mutex::new(state)),
-        file: options.state,
-        change_times: options.change_times,
-        url: format!("http://{}", listener.local_addr()?),
-    };
-    sandbox.change(|_| ()); // so that a file that cannot be written is told at once
-    let app = Router::new()
+/// If the state file cannot be read or written, or the listener has no address.
+pub async fn serve(options: Options, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+    let server = Arc::new(Server {
+        store: Mutex::new(Store::open(options)?),
+        base_url: format!("http://{}", listener.local_addr()?),
+        shutdown: shutdown.clone(),
+    });
+    let router = Router::new()
         .route("/", get(page::page))
-        .route("/sandbox/users", get(control::users).post(control::add_users))
-        .route("/sandbox/users/{id}", get(control::user).patch(control::change_user))
-        .route("/sandbox/sign-in", post(control::sign_in))
-        .route("/sandbox/calls", get(control::calls))
-        .route("/sandbox/counts", get(control::counts))
-        .route("/sandbox/mail", get(control::mail))
-        .route("/sandbox/faults", post(control::add_faults).delete(control::clear_faults))
-        .route("/sandbox/scopes", post(control::set_scopes))
-        .route("/oauth/v2/token", post(wire::token))
-        .route("/directory/api/v2/orgs/{org}/users", get(wire::users))
-        .route("/directory/api/v2/orgs/{org}/users/{id}/groups", get(wire::groups))
-        .route("/directory/api/v2/orgs/{org}/users/{id}/password", post(wire::reset_password))
-        .route("/directory/api/v2/orgs/{org}/users/{id}/mfa/reset", post(wire::reset_mfa))
-        .route("/api/organization/{zoid}/accounts/{zuid}", get(wire::account).put(wire::change_account))
-        .fallback(wire::unknown)
-        .with_state(sandbox);
-    loop {
-        let (stream, _) = tokio::select! {
-            accepted = listener.accept() => accepted?,
-            () = stop.cancelled() => return Ok(()),
-        };
-        let app = app.clone();
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                let app = app.clone();
-                async move { answer(app, request.map(axum::body::Body::new)).await }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::select! {
-                _ = connection => {}
-                () = stop.cancelled() => {}
-            }
-        });
+        .nest("/sandbox", control::routes())
+        .fallback(call)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(server)
+        .into_make_service_with_connect_info::<Cutter>();
+    let serving =
+        axum::serve(CuttableListener(listener), router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    tokio::select! {
+        result = serving => result?,
+        // A client that keeps its connection busy does not keep the server.
+        () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => {}
+    }
+    Ok(())
+}
+
+impl Server {
+    /// A panic of one handler leaves nothing half done that the next would mind.
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries a request out, saves and logs. `told`: the status that the client will see instead of the true one.
+    fn answer(&self, request: &Request, fault: Option<&fault::Kind>, told: impl FnOnce(u16) -> Option<u16>) -> Answer {
+        let mut store = self.store();
+        let change_times = store.change_times;
+        let answer = wire::answer(&mut store.state, request, &self.base_url, change_times);
+        store.state.log(logged(request, fault, told(answer.status), answer.applied));
+        if answer.applied {
+            store.save_or_report();
+        }
+        answer
+    }
+
+    /// Logs a request that a fault keeps from being carried out.
+    fn skip(&self, request: &Request, fault: &fault::Kind, status: Option<u16>) {
+        self.store().state.log(logged(request, Some(fault), status, false));
     }
 }
 
-/// The connection is to be closed without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("closed on request")]
-struct Closed;
-
-/// hyper closes a connection whose service fails, without a status line: what a fault asks for.
-async fn answer(app: Router, request: Request) -> Result<Response, Closed> {
-    let response: Result<Response, Infallible> = app.oneshot(request).await;
-    match response {
-        Ok(response) if response.extensions().get::<DropConnection>().is_some() => Err(Closed),
-        Ok(response) => Ok(response),
-        Err(never) => match never {},
+fn logged(request: &Request, fault: Option<&fault::Kind>, status: Option<u16>, applied: bool) -> Logged {
+    Logged {
+        time: request.time,
+        kind: request.call,
+        method: request.method.to_string(),
+        path: request.logged_path(),
+        user: request.user.clone(),
+        fields: request.fields(),
+        status,
+        fault: fault.map(|fault| fault.name().to_owned()),
+        applied,
     }
+}
+
+/// Any call that the directory itself would get.
+async fn call(
+    State(server): State<Arc<Server>>,
+    ConnectInfo(cutter): ConnectInfo<Cutter>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request = Request::new(method, &uri, &headers, &body);
+    let fault = server.store().receive(&request);
+    match fault {
+        None => respond(server.answer(&request, None, Some)),
+        Some(fault) => with_fault(server, request, fault).await.unwrap_or_else(|| {
+            cutter.cut();
+            // Never seen: writing it fails.
+            StatusCode::NO_CONTENT.into_response()
+        }),
+    }
+}
+
+/// `None`: the connection is to be closed without an answer.
+async fn with_fault(server: Arc<Server>, request: Request, fault: fault::Kind) -> Option<Response> {
+    use fault::Kind;
+    let skip = |response: Response| {
+        server.skip(&request, &fault, Some(response.status().as_u16()));
+        Some(response)
+    };
+    match &fault {
+        Kind::Refuse { status, body } => skip(refusal(*status, body)),
+        Kind::Throttle { retry_after, shape } => skip(fault::throttle(*retry_after, *shape)),
+        Kind::Html {} => skip(fault::page()),
+        Kind::Huge { bytes } => skip(fault::huge(*bytes)),
+        Kind::Redirect { location } => skip(fault::redirect(location)),
+        Kind::DropBefore {} => {
+            server.skip(&request, &fault, None);
+            None
+        }
+        Kind::Hang {} => {
+            server.skip(&request, &fault, None);
+            // The server drops this future when the client goes.
+            server.shutdown.cancelled().await;
+            None
+        }
+        Kind::ApplyThenDrop {} => {
+            server.answer(&request, Some(&fault), |_| None);
+            None
+        }
+        Kind::ApplyThen502 {} => {
+            server.answer(&request, Some(&fault), |_| Some(502));
+            Some(fault::bad_gateway())
+        }
+        Kind::Slow { milliseconds_per_byte } => {
+            let Answer { status, body, applied: _ } = server.answer(&request, Some(&fault), Some);
+            Some(fault::slow(status_code(status), &body, Duration::from_millis(*milliseconds_per_byte)))
+        }
+        Kind::Delay { milliseconds, apply_late } => {
+            let (pause, apply_late) = (Duration::from_millis(*milliseconds), *apply_late);
+            // A task of its own, for it goes on when the client has gone.
+            let late = tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                server.answer(&request, Some(&fault), |status| (!apply_late).then_some(status))
+            });
+            if apply_late { None } else { late.await.ok().map(respond) }
+        }
+    }
+}
+
+fn respond(Answer { status, body, applied: _ }: Answer) -> Response {
+    (status_code(status), Json(body)).into_response()
+}
+
+/// A text stands for itself, anything else for its JSON.
+fn refusal(status: u16, body: &Value) -> Response {
+    match body {
+        Value::String(text) => (status_code(status), text.clone()).into_response(),
+        body => (status_code(status), Json(body)).into_response(),
+    }
+}
+
+fn status_code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

@@ -1,283 +1,276 @@
-//! The organization: its users, what has happened to them, and what was asked.
-use std::{collections::BTreeMap, fs, io, path::Path};
+//! All that the sandbox knows, and its file.
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::faults::Fault;
+use super::{
+    Error, Options,
+    fault::{self, Fault},
+    seed,
+    user::{Account, Person, Secret, Status},
+    wire::Request,
+};
 
-/// The organization's id in Zoho Directory.
-pub const ORGANIZATION: &str = "700012345";
-/// Its id in Zoho Mail's administration.
-pub const ZOID: &str = "800012345";
-/// Who may ask for tokens, and how.
-pub const CLIENT_ID: &str = "1000.SANDBOX";
-/// See [`CLIENT_ID`].
-pub const CLIENT_SECRET: &str = "sandbox-client-secret";
-/// See [`CLIENT_ID`].
-pub const REFRESH_TOKEN: &str = "1000.sandbox-refresh-token";
-/// The administrator's own password, where a call asks for it.
-pub const ADMIN_PASSWORD: &str = "Sandbox-admin-pw-1";
-/// Everything that a token may be used for.
-const SCOPES: &str = "ZohoDirectory.Users.READ ZohoDirectory.Users.UPDATE ZohoDirectory.Groups.READ \
-                      ZohoMail.organization.accounts.READ ZohoMail.organization.accounts.UPDATE";
+/// Older calls are forgotten; the counts are not.
+const CALLS_KEPT: usize = 1000;
+const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(1);
+const TOKEN_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+const TOKENS_PER_WINDOW: usize = 10;
 
-/// A user.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a box on the user's page")]
-pub struct User {
-    pub id: String,
-    pub zuid: String,
-    pub first_name: String,
-    pub last_name: String,
-    pub title: String,
-    pub department: String,
-    /// `active` or `inactive`.
-    pub status: String,
-    /// `confirmed`, `pending` or `external`.
-    pub kind: String,
-    /// The first one is the primary address.
-    pub emails: Vec<String>,
-    pub user_name: Option<String>,
-    pub federated: bool,
-    /// `super_admin`, `admin` or `member`; none: no account in Mail's administration.
-    pub role: Option<String>,
-    pub groups: Vec<String>,
-    pub password: String,
-    pub must_change: bool,
-    pub password_changed: Option<Timestamp>,
-    pub password_resets: u32,
-    pub mfa_enabled: bool,
-    pub factors: Vec<String>,
-    pub mfa_changed: Option<Timestamp>,
-    pub mfa_resets: u32,
-    pub web_sessions: u32,
-    pub mobile_sessions: u32,
-    pub api_tokens: u32,
+/// What a request asks for, for counts and faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Call {
+    Token,
+    LookUp,
+    Groups,
+    Role,
+    ResetPassword,
+    ResetMfa,
+    Other,
 }
 
-impl User {
-    pub fn name(&self) -> String {
-        format!("{} {}", self.first_name, self.last_name)
-    }
+impl Call {
+    pub(super) const ALL: [Self; 7] =
+        [Self::Token, Self::LookUp, Self::Groups, Self::Role, Self::ResetPassword, Self::ResetMfa, Self::Other];
 
-    /// All but the password.
-    pub fn shown(&self) -> Value {
-        let mut value = serde_json::to_value(self).unwrap_or_default();
-        if let Value::Object(map) = &mut value {
-            map.remove("password");
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::LookUp => "look-up",
+            Self::Groups => "groups",
+            Self::Role => "role",
+            Self::ResetPassword => "reset-password",
+            Self::ResetMfa => "reset-mfa",
+            Self::Other => "other",
         }
-        value
     }
 }
 
-/// A mail that was "sent".
+/// One line of the log of calls.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Mail {
-    pub time: Timestamp,
-    pub to: String,
-    pub subject: String,
-    pub body: String,
+pub(super) struct Logged {
+    pub(super) time: Timestamp,
+    pub(super) kind: Call,
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) user: Option<String>,
+    /// Flags with their values, all else as `(given)`.
+    pub(super) fields: BTreeMap<String, Value>,
+    /// Absent: the connection was closed without an answer.
+    pub(super) status: Option<u16>,
+    pub(super) fault: Option<String>,
+    pub(super) applied: bool,
 }
 
-/// A call that arrived.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Call {
-    pub time: Timestamp,
-    pub kind: String,
-    pub method: String,
-    pub path: String,
-    pub user: Option<String>,
-    /// Flags as they arrived, secrets only by their field's name.
-    pub fields: BTreeMap<String, Value>,
-    /// None: the connection was closed without an answer.
-    pub status: Option<u16>,
-    pub fault: Option<String>,
-    pub applied: bool,
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Mail {
+    pub(super) time: Timestamp,
+    pub(super) to: String,
+    pub(super) subject: String,
+    pub(super) body: Secret,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct State {
-    pub users: Vec<User>,
-    pub mails: Vec<Mail>,
-    pub calls: Vec<Call>,
-    /// Calls by kind; it outlives the log, which keeps the last ones only.
-    pub counts: BTreeMap<String, u64>,
-    pub scopes: String,
-    /// Access tokens that were given, with their scopes.
-    pub tokens: BTreeMap<String, String>,
-    pub faults: Vec<Fault>,
+/// The flags of a password reset.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Flags {
+    pub(super) must_change: bool,
+    pub(super) clear_mobile_sessions_and_api_tokens: bool,
+    pub(super) email_user: bool,
 }
 
-/// The log keeps this many calls.
-const LOG: usize = 2000;
+/// Zoho separates scopes by blanks in one place and by commas in another.
+pub(super) fn split_scopes(scopes: &str) -> Vec<String> {
+    scopes.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
+}
+
+/// What survives a restart.
+#[derive(Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) accounts: BTreeMap<String, Account>,
+    pub(super) scopes: Vec<String>,
+    pub(super) mails: Vec<Mail>,
+    pub(super) counts: BTreeMap<Call, u64>,
+    pub(super) calls: VecDeque<Logged>,
+    /// Access tokens, and when they were given out.
+    tokens: BTreeMap<String, Timestamp>,
+}
+
+/// The state, where it is kept, and the faults that wait for their calls.
+pub(super) struct Store {
+    pub(super) state: State,
+    pub(super) faults: Vec<Fault>,
+    pub(super) change_times: bool,
+    file: Option<PathBuf>,
+}
+
+impl Store {
+    /// The state of the file, or the seed if there is none yet.
+    pub(super) fn open(options: Options) -> Result<Self, Error> {
+        let Options { state: file, users, change_times, scopes } = options;
+        let mut state = match &file {
+            Some(file) => State::read(file)?.unwrap_or_else(State::seed),
+            None => State::seed(),
+        };
+        for account in seed::crowd(users) {
+            state.accounts.entry(account.user.user_id.clone()).or_insert(account);
+        }
+        if let Some(scopes) = scopes {
+            state.scopes = split_scopes(&scopes);
+        }
+        let store = Self { state, faults: Vec::new(), change_times, file };
+        store.save()?;
+        Ok(store)
+    }
+
+    /// Counts a request and takes the fault that waits for it.
+    pub(super) fn receive(&mut self, request: &Request) -> Option<fault::Kind> {
+        *self.state.counts.entry(request.call).or_default() += 1;
+        let user = request.user.as_deref().and_then(|name| {
+            self.state.accounts.get(name).map(|account| &account.user).or_else(|| self.state.user_by_zuid(name))
+        });
+        let names = user.map(|user| [user.user_id.as_str(), user.zuid.as_str()]);
+        fault::take(&mut self.faults, request.call, names.as_ref().map_or(&[], |names| names.as_slice()))
+    }
+
+    /// The change stands in memory whatever the disk says; the next save tries again.
+    pub(super) fn save_or_report(&self) {
+        if let Err(error) = self.save() {
+            tracing::error!(%error, "the state is not saved");
+        }
+    }
+
+    /// Writes the state beside the file and renames it, so that the file is whole at any time.
+    pub(super) fn save(&self) -> Result<(), Error> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let fail = |source| Error::Write { file: file.clone(), source };
+        let mut draft = file.clone().into_os_string();
+        draft.push(".new");
+        let json = serde_json::to_vec(&self.state).map_err(|error| fail(error.into()))?;
+        // The file holds passwords.
+        let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft);
+        open.and_then(|mut draft: File| draft.write_all(&json)).and_then(|()| fs::rename(&draft, file)).map_err(fail)
+    }
+}
 
 impl State {
-    pub fn load(file: &Path) -> io::Result<Self> {
-        serde_json::from_slice(&fs::read(file)?)
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", file.display())))
-    }
-
-    /// Whole or not at all.
-    pub fn save(&self, file: &Path) -> io::Result<()> {
-        let new = file.with_extension("new");
-        fs::write(&new, serde_json::to_vec(self)?)?;
-        fs::rename(new, file)
-    }
-
-    pub fn log(&mut self, call: Call) {
-        *self.counts.entry(call.kind.clone()).or_default() += 1;
-        self.calls.push(call);
-        if self.calls.len() > LOG {
-            self.calls.remove(0);
+    fn seed() -> Self {
+        Self {
+            accounts: seed::accounts().into_iter().map(|account| (account.user.user_id.clone(), account)).collect(),
+            scopes: seed::SCOPES.map(str::to_owned).to_vec(),
+            mails: Vec::new(),
+            counts: BTreeMap::new(),
+            calls: VecDeque::new(),
+            tokens: BTreeMap::new(),
         }
     }
 
-    pub fn user(&mut self, id: &str) -> Option<&mut User> {
-        self.users.iter_mut().find(|user| user.id == id || user.zuid == id)
+    fn read(file: &Path) -> Result<Option<Self>, Error> {
+        let text = match fs::read(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::Read { file: file.to_owned(), source }),
+        };
+        // The parser's own message may quote the file, and the file holds passwords.
+        serde_json::from_slice(&text).map(Some).map_err(|error| Error::Parse {
+            file: file.to_owned(),
+            line: error.line(),
+            column: error.column(),
+        })
     }
 
-    /// Sets a password as the console's form does: web sessions always end.
-    pub fn reset_password(
-        &mut self,
-        id: &str,
-        password: &str,
-        force_change: bool,
-        clear_all: bool,
-        email: bool,
-        now: Timestamp,
-    ) {
-        let Some(user) = self.user(id) else { return };
-        password.clone_into(&mut user.password);
-        user.must_change = force_change;
-        user.password_changed = Some(now);
-        user.password_resets += 1;
+    pub(super) fn users(&self) -> impl Iterator<Item = &Person> {
+        self.accounts.values().map(|account| &account.user)
+    }
+
+    pub(super) fn user_by_zuid(&self, zuid: &str) -> Option<&Person> {
+        self.users().find(|user| user.zuid == zuid)
+    }
+
+    pub(super) fn log(&mut self, call: Logged) {
+        self.calls.push_back(call);
+        if self.calls.len() > CALLS_KEPT {
+            self.calls.pop_front();
+        }
+    }
+
+    /// A new access token, or `None` if too many were asked for lately.
+    pub(super) fn issue_token(&mut self, now: Timestamp) -> Option<String> {
+        self.tokens.retain(|_, issued| now.duration_since(*issued) < TOKEN_LIFE);
+        let lately = self.tokens.values().filter(|issued| now.duration_since(**issued) < TOKEN_WINDOW).count();
+        if lately >= TOKENS_PER_WINDOW {
+            return None;
+        }
+        let value = format!("1000.{:032x}", rand::random::<u128>());
+        self.tokens.insert(value.clone(), now);
+        Some(value)
+    }
+
+    pub(super) fn knows_token(&self, value: &str, now: Timestamp) -> bool {
+        self.tokens.get(value).is_some_and(|issued| now.duration_since(*issued) < TOKEN_LIFE)
+    }
+
+    /// Sets the password. Web sessions end whatever the flags say, as the console has it.
+    pub(super) fn reset_password(&mut self, user_id: &str, password: &str, flags: Flags, now: Timestamp) {
+        let Some(Account { user, password: current }) = self.accounts.get_mut(user_id) else { return };
+        let Flags { must_change, clear_mobile_sessions_and_api_tokens, email_user } = flags;
+        *current = Secret::new(password);
+        user.must_change = must_change;
+        user.locked = false;
         user.web_sessions = 0;
-        if clear_all {
+        if clear_mobile_sessions_and_api_tokens {
             user.mobile_sessions = 0;
             user.api_tokens = 0;
         }
-        let to = user.emails.first().cloned();
-        if let (true, Some(to)) = (email, to) {
-            let body = format!("Your administrator has reset your password. It is now: {password}");
-            self.mails.push(Mail { time: now, to, subject: "Your password has been reset".to_owned(), body });
+        user.password_changed_time = Some(now.as_millisecond());
+        user.password_resets += 1;
+        user.password_reset_times.push(now);
+        if let (true, Some(to)) = (email_user, user.emails.first()) {
+            self.mails.push(Mail {
+                time: now,
+                to: to.clone(),
+                subject: "Your password was reset".to_owned(),
+                body: Secret::new(format!("Hello {},\n\nyour new password is: {password}\n", user.full_name())),
+            });
         }
     }
 
-    /// `turn_off`: MFA is turned off; else the user enrols again at the next sign-in.
-    pub fn reset_mfa(&mut self, id: &str, turn_off: bool, now: Timestamp) {
-        let Some(user) = self.user(id) else { return };
+    /// Removes all factors. With `turn_off` MFA is off afterwards, else the user enrols again at the next sign-in.
+    pub(super) fn reset_mfa(&mut self, user_id: &str, turn_off: bool, now: Timestamp) {
+        let Some(Account { user, .. }) = self.accounts.get_mut(user_id) else { return };
         user.factors.clear();
-        user.mfa_enabled = user.mfa_enabled && !turn_off;
-        user.mfa_changed = Some(now);
+        if turn_off {
+            user.mfa_enabled = false;
+        }
+        user.mfa_changed_time = Some(now.as_millisecond());
         user.mfa_resets += 1;
+        user.mfa_reset_times.push(now);
     }
 
-    /// The organization of the help page: Annette and a dozen colleagues.
-    pub fn seed(ordinary: usize, scopes: Option<&str>) -> Self {
-        let person = |number: u64, name: (&str, &str), title: &str, department: &str| {
-            let (first, last) = name;
-            User {
-                id: (700_012_300 + number).to_string(),
-                zuid: (800_012_300 + number).to_string(),
-                first_name: first.to_owned(),
-                last_name: last.to_owned(),
-                title: title.to_owned(),
-                department: department.to_owned(),
-                status: "active".to_owned(),
-                kind: "confirmed".to_owned(),
-                emails: vec![format!(
-                    "{}.{}@zylker.biz",
-                    first.to_lowercase(),
-                    last.chars().take(1).collect::<String>().to_lowercase()
-                )],
-                role: Some("member".to_owned()),
-                groups: vec!["Staff".to_owned()],
-                password: format!("{first}-old-1"),
-                mfa_enabled: true,
-                factors: vec!["TOTP".to_owned()],
-                web_sessions: 1,
-                mobile_sessions: 1,
-                api_tokens: 1,
-                ..User::default()
-            }
-        };
-        let mut users = vec![
-            User {
-                factors: vec!["TOTP".to_owned(), "WebAuthn".to_owned()],
-                ..person(99, ("Annette", "Charbonneau"), "Manager", "Sales")
+    /// Who would be let in with a login and a password; opens no session.
+    pub(super) fn sign_in(&self, login: &str, password: &str) -> &'static str {
+        let named = |account: &&Account| account.user.emails.first().is_some_and(|email| email == login);
+        let account = self
+            .accounts
+            .values()
+            .find(named)
+            .or_else(|| self.accounts.values().find(|account| account.user.answers_to(login)));
+        match account {
+            Some(Account { user, .. }) if user.user_status == Status::Inactive => "inactive",
+            Some(Account { user, password: current }) if current.is(password) => match user {
+                Person { locked: true, .. } => "locked",
+                Person { must_change: true, .. } => "must-change",
+                _ => "ok",
             },
-            User { kind: "pending".to_owned(), ..person(1, ("Bruno", "Keller"), "Trainee", "Sales") },
-            User { kind: "external".to_owned(), ..person(2, ("Carla", "Ortiz"), "Consultant", "Partners") },
-            User { status: "inactive".to_owned(), ..person(3, ("Daniel", "Frost"), "Accountant", "Finance") },
-            User { role: Some("super_admin".to_owned()), ..person(4, ("Erika", "Sund"), "Administrator", "IT") },
-            User { role: Some("admin".to_owned()), ..person(5, ("Femi", "Adeyemi"), "Help desk lead", "IT") },
-            User {
-                emails: vec!["ceo@zylker.biz".to_owned()],
-                groups: vec!["Staff".to_owned(), "Board".to_owned()],
-                ..person(6, ("Grace", "Lindqvist"), "CEO", "Board")
-            },
-            User { mfa_enabled: false, factors: Vec::new(), ..person(7, ("Hiro", "Tanaka"), "Engineer", "Products") },
-            User { federated: true, ..person(8, ("Ines", "Marques"), "Engineer", "Products") },
-            User {
-                emails: vec!["jan.n@zylker.biz".to_owned(), "support@zylker.biz".to_owned()],
-                ..person(9, ("Jan", "Novak"), "Agent", "Support")
-            },
-            User {
-                emails: vec!["kim.l@zylker.biz".to_owned(), "support@zylker.biz".to_owned()],
-                ..person(10, ("Kim", "Lee"), "Agent", "Support")
-            },
-            User {
-                emails: Vec::new(),
-                user_name: Some("lager-terminal".to_owned()),
-                ..person(11, ("Lager", "Terminal"), "Shared terminal", "Warehouse")
-            },
-            User {
-                emails: vec!["mustafa.o@zylker.biz".to_owned()],
-                ..person(12, ("Mustafa", "Öztürk"), "Driver", "Warehouse")
-            },
-            User { role: None, ..person(13, ("Nora", "Vogel"), "Intern", "Sales") },
-            User {
-                groups: Vec::new(),
-                emails: vec!["olga@partner.example".to_owned()],
-                ..person(14, ("Olga", "Petrova"), "Agent", "Partners")
-            },
-        ];
-        users.extend((1..=ordinary).map(|i| User {
-            id: (710_000_000 + i).to_string(),
-            zuid: (810_000_000 + i).to_string(),
-            emails: vec![format!("user{i:04}@zylker.biz")],
-            password: format!("user{i:04}-old-1"),
-            ..person(0, ("User", &format!("Number {i}")), "Clerk", "Operations")
-        }));
-        Self { users, scopes: scopes.unwrap_or(SCOPES).to_owned(), ..Self::default() }
+            _ => "wrong",
+        }
     }
-}
-
-/// A user as a look-up shows it.
-pub fn wire_user(user: &User, change_times: bool) -> Value {
-    let mut value = json!({
-        "user_id": user.id,
-        "zuid": user.zuid,
-        "first_name": user.first_name,
-        "last_name": user.last_name,
-        "full_name": user.name(),
-        "display_name": user.title,
-        "user_status": user.status,
-        "user_type": user.kind,
-        "primary_email": user.emails.first(),
-        "user_name": user.user_name,
-        "is_federated": user.federated,
-        "emails": user.emails.iter().enumerate()
-            .map(|(i, email)| json!({"email_id": email, "is_primary": i == 0, "is_verified": true}))
-            .collect::<Vec<_>>(),
-    });
-    if change_times {
-        value["password_changed_time"] = json!(user.password_changed.map(Timestamp::as_millisecond));
-        value["mfa_changed_time"] = json!(user.mfa_changed.map(Timestamp::as_millisecond));
-    }
-    value
 }

@@ -1,442 +1,416 @@
-//! The calls, in Zoho's wire format. What is public of it is cited in docs/zoho.md.
-use std::{collections::BTreeMap, time::Duration};
+//! The directory's own calls: which call a request is, and what is answered, in the shapes that Zoho documents for
+//! OAuth, Directory v2 and the Mail administration API. The reset calls of Directory are no published API: they are
+//! the templates of the project's example.
+use std::collections::BTreeMap;
 
 use axum::{
-    Json,
-    extract::{Form, Path, Query, State as Shared},
-    http::{HeaderMap, Method, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
+    body::Bytes,
+    http::{HeaderMap, Method, Uri, header},
 };
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
-    Sandbox,
-    faults::{DropConnection, Fault, Kind},
-    state::{
-        ADMIN_PASSWORD, CLIENT_ID, CLIENT_SECRET, Call, ORGANIZATION, REFRESH_TOKEN, State, User, ZOID, wire_user,
-    },
+    fault::CONTINUOUS,
+    seed,
+    state::{Call, Flags, State},
+    user::{Kind, Person, Status},
 };
 
-/// What a call does to the state once it takes effect.
-type Change = Box<dyn FnOnce(&mut State) + Send>;
+/// The longest page of a list, as at Zoho.
+const PAGE_LIMIT: usize = 200;
+/// No longer path is logged.
+const LOGGED_LENGTH: usize = 128;
+/// What the Mail API is asked to do.
+const MODES: [&str; 2] = ["resetPassword", "updateTFAStatus"];
+/// The names that the log may show.
+const FIELDS: [&str; 11] = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "refresh_token",
+    "mode",
+    "password",
+    "force_change",
+    "clear_mobile_sessions_and_api_tokens",
+    "email_user",
+    "admin_password",
+    "tfaEnabled",
+];
 
-/// One call on its way through faults, log and effect.
-struct Arrived {
-    kind: &'static str,
-    method: Method,
-    path: String,
-    user: Option<String>,
-    fields: BTreeMap<String, Value>,
+/// A request, read once.
+pub(super) struct Request {
+    pub(super) time: Timestamp,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) call: Call,
+    /// `user_id` or `zuid` as the path has it.
+    pub(super) user: Option<String>,
+    /// The organization of Directory or of Mail, as the path has it.
+    organization: Option<String>,
+    target: Target,
+    query: BTreeMap<String, String>,
+    token: Option<String>,
+    body: Map<String, Value>,
 }
 
-/// An answer, and what takes effect with it.
-struct Outcome {
-    response: Response,
-    change: Option<Change>,
+#[derive(Clone, Copy)]
+enum Target {
+    Token,
+    Users,
+    Groups,
+    Account,
+    ChangeAccount,
+    Password,
+    Mfa,
+    Unknown,
 }
 
-impl Outcome {
-    fn refused(status: StatusCode, body: Value) -> Self {
-        Self { response: (status, Json(body)).into_response(), change: None }
-    }
-
-    fn read(body: Value) -> Self {
-        Self { response: Json(body).into_response(), change: None }
-    }
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Value,
+    pub(super) applied: bool,
 }
 
-impl Sandbox {
-    /// Takes the fault that befalls this call, if one does; lets it take effect; keeps the log.
-    async fn conclude(&self, arrived: Arrived, outcome: Outcome) -> Response {
-        let Outcome { response, change } = outcome;
-        let (kind, user) = (arrived.kind, arrived.user.clone());
-        let fault = self.change(|state| {
-            let meant = |f: &Fault| f.call == kind && (f.user.is_none() || f.user == user) && f.times > 0;
-            let at = state.faults.iter().position(meant)?;
-            let fault = state.faults.get_mut(at)?;
-            fault.times -= 1;
-            let taken = fault.kind.clone();
-            state.faults.retain(|f| f.times > 0);
-            Some(taken)
-        });
-        let Some(fault) = fault else {
-            self.finish(change, call(arrived, Some(response.status().as_u16()), None));
-            return response;
+impl Request {
+    pub(super) fn new(method: Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Self {
+        let (target, organization, user) = target(&method, uri.path());
+        let pairs = |text: &[u8]| url::form_urlencoded::parse(text).into_owned().collect::<BTreeMap<_, _>>();
+        let body: Map<String, Value> = match target {
+            Target::Token => pairs(body).into_iter().map(|(name, value)| (name, value.into())).collect(),
+            _ => serde_json::from_slice(body).unwrap_or_default(),
         };
-        let name = Some(fault.name());
-        match &fault {
-            // Logged before, since nothing comes after.
-            Kind::Hang => {
-                self.finish(None, call(arrived, None, name));
-                fault.answer(response).await
-            }
-            Kind::Delay { milliseconds, apply_late: true } => {
-                let (sandbox, pause) = (self.clone(), Duration::from_millis(*milliseconds));
-                tokio::spawn(async move {
-                    tokio::time::sleep(pause).await;
-                    sandbox.finish(change, call(arrived, None, name));
-                });
-                fault.answer(response).await
-            }
-            // What a delayed call does comes after the delay, what any other does before its answer.
-            Kind::Delay { apply_late: false, .. } => {
-                let response = fault.answer(response).await;
-                self.finish(change, call(arrived, Some(response.status().as_u16()), name));
-                response
-            }
-            _ => {
-                let change = if fault.applies() { change } else { None };
-                let answer = fault.answer(response).await;
-                let closed = answer.extensions().get::<DropConnection>().is_some();
-                let status = (!closed).then(|| answer.status().as_u16());
-                self.finish(change, call(arrived, status, name));
-                answer
-            }
-        }
-    }
-
-    /// Lets a call take effect, and logs it.
-    fn finish(&self, change: Option<Change>, mut call: Call) {
-        self.change(|state| {
-            call.applied = change.is_some();
-            if let Some(change) = change {
-                change(state);
-            }
-            state.log(call);
-        });
-    }
-
-    /// Who is asked for must be allowed by the token: `None` is fine.
-    fn refuses(&self, headers: &HeaderMap, scope: &str) -> Option<Outcome> {
-        let unauthorized = |code: &str| {
-            let body = json!({"data": {"errorCode": code}, "status": {"code": 401, "description": "Invalid Access"}});
-            Some(Outcome::refused(StatusCode::UNAUTHORIZED, body))
+        let call = match target {
+            Target::Token => Call::Token,
+            Target::Users => Call::LookUp,
+            Target::Groups => Call::Groups,
+            Target::Account => Call::Role,
+            Target::ChangeAccount => match body.get("mode").and_then(Value::as_str) {
+                Some("resetPassword") => Call::ResetPassword,
+                Some("updateTFAStatus") => Call::ResetMfa,
+                _ => Call::Other,
+            },
+            Target::Password => Call::ResetPassword,
+            Target::Mfa => Call::ResetMfa,
+            Target::Unknown => Call::Other,
         };
-        let token = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.strip_prefix("Zoho-oauthtoken "));
-        let Some(scopes) = token.and_then(|token| self.state().tokens.get(token).cloned()) else {
-            return unauthorized("INVALID_OAUTHTOKEN");
+        let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        Self {
+            time: Timestamp::now(),
+            method,
+            path: uri.path().to_owned(),
+            call,
+            user: user.map(str::to_owned),
+            organization: organization.map(str::to_owned),
+            query: pairs(uri.query().unwrap_or_default().as_bytes()),
+            token: token.and_then(|value| value.strip_prefix("Zoho-oauthtoken ")).map(str::to_owned),
+            target,
+            body,
+        }
+    }
+
+    /// The path for the log. An unknown path may hold anything and is not shown.
+    pub(super) fn logged_path(&self) -> String {
+        match self.target {
+            Target::Unknown => "(unknown)".to_owned(),
+            _ => self.path.chars().take(LOGGED_LENGTH).collect(),
+        }
+    }
+
+    /// The fields that came, of those that some call has: any other may be a value gone astray. Flags are shown, all
+    /// else may be a secret.
+    pub(super) fn fields(&self) -> BTreeMap<String, Value> {
+        let known = self.body.iter().filter(|(name, _)| FIELDS.contains(&name.as_str()));
+        known
+            .map(|(name, value)| match value {
+                Value::Bool(_) => (name.clone(), value.clone()),
+                Value::String(mode) if name == "mode" && MODES.contains(&mode.as_str()) => {
+                    (name.clone(), value.clone())
+                }
+                _ => (name.clone(), json!("(given)")),
+            })
+            .collect()
+    }
+
+    fn text(&self, field: &str) -> Option<&str> {
+        self.body.get(field).and_then(Value::as_str)
+    }
+
+    /// The part of a list that was asked for, and whether more follows.
+    fn page<T>(&self, all: impl Iterator<Item = T>) -> (Vec<T>, bool) {
+        let number = |name: &str, default: usize| {
+            self.query.get(name).and_then(|value| value.parse().ok()).unwrap_or(default).max(1)
         };
-        let all = scope.rsplit_once('.').map(|(service, _)| format!("{service}.ALL")).unwrap_or_default();
-        let granted = scopes.split([' ', ',']).any(|s| s.eq_ignore_ascii_case(scope) || s.eq_ignore_ascii_case(&all));
-        if granted { None } else { unauthorized("INVALID_OAUTHSCOPE") }
+        let size = number("per_page", PAGE_LIMIT).min(PAGE_LIMIT);
+        let mut rest = all.skip((number("page", 1) - 1).saturating_mul(size));
+        let page = rest.by_ref().take(size).collect();
+        (page, rest.next().is_some())
     }
 }
 
-/// A line of the log.
-fn call(arrived: Arrived, status: Option<u16>, fault: Option<String>) -> Call {
-    let Arrived { kind, method, path, user, fields } = arrived;
-    Call {
-        time: Timestamp::now(),
-        kind: kind.to_owned(),
-        method: method.to_string(),
-        path,
-        user,
-        fields,
-        status,
-        fault,
-        applied: false,
-    }
-}
-
-/// What arrived, for the log: secrets only by the name of their field.
-fn without_secrets(body: &Value) -> BTreeMap<String, Value> {
-    let fields = body.as_object().into_iter().flatten();
-    fields
-        .map(|(name, value)| {
-            let shown = if value.is_boolean() || name == "mode" { value.clone() } else { json!("(given)") };
-            (name.clone(), shown)
-        })
-        .collect()
-}
-
-/// The form of a token request.
-#[derive(Deserialize)]
-pub struct TokenForm {
-    #[serde(default)]
-    grant_type: String,
-    #[serde(default)]
-    client_id: String,
-    #[serde(default)]
-    client_secret: String,
-    #[serde(default)]
-    refresh_token: String,
-}
-
-/// `POST /oauth/v2/token`.
-pub async fn token(Shared(sandbox): Shared<Sandbox>, uri: Uri, Form(form): Form<TokenForm>) -> Response {
-    let error = |code: &str| Outcome::read(json!({ "error": code }));
-    let outcome = if form.grant_type != "refresh_token" {
-        error("unsupported_grant_type")
-    } else if form.client_id != CLIENT_ID {
-        error("invalid_client")
-    } else if form.client_secret != CLIENT_SECRET {
-        error("invalid_client_secret")
-    } else if form.refresh_token != REFRESH_TOKEN {
-        error("invalid_code")
-    } else {
-        let token = format!("1000.{:032x}", rand::random::<u128>());
-        let scopes = sandbox.state().scopes.clone();
-        let body = json!({"access_token": token, "api_domain": sandbox.url, "token_type": "Bearer", "expires_in": 3600, "scope": scopes});
-        Outcome {
-            response: Json(body).into_response(),
-            change: Some(Box::new(move |state| drop(state.tokens.insert(token, scopes)))),
+/// The call that a method and a path name, the organization and the user.
+fn target<'a>(method: &Method, path: &'a str) -> (Target, Option<&'a str>, Option<&'a str>) {
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    match (method.as_str(), segments.as_slice()) {
+        ("POST", ["oauth", "v2", "token"]) => (Target::Token, None, None),
+        ("GET", ["directory", "api", "v2", "orgs", org, "users"]) => (Target::Users, Some(org), None),
+        ("GET", ["directory", "api", "v2", "orgs", org, "users", user, "groups"]) => {
+            (Target::Groups, Some(org), Some(user))
         }
-    };
-    let arrived = Arrived {
-        kind: "token",
-        method: Method::POST,
-        path: uri.path().to_owned(),
-        user: None,
-        fields: BTreeMap::new(),
-    };
-    sandbox.conclude(arrived, outcome).await
-}
-
-/// Which page of a list.
-#[derive(Deserialize)]
-pub struct Page {
-    #[serde(default = "first")]
-    page: usize,
-    #[serde(default = "ten")]
-    per_page: usize,
-}
-
-fn first() -> usize {
-    1
-}
-fn ten() -> usize {
-    10
-}
-
-impl Page {
-    /// The items of this page, and whether more follow.
-    fn of<T: Clone>(&self, all: &[T]) -> (Vec<T>, bool) {
-        let size = self.per_page.clamp(1, 200);
-        let begin = self.page.saturating_sub(1).saturating_mul(size);
-        let items: Vec<T> = all.iter().skip(begin).take(size).cloned().collect();
-        let more = begin + items.len() < all.len();
-        (items, more)
+        ("POST", ["directory", "api", "v2", "orgs", org, "users", user, "password"]) => {
+            (Target::Password, Some(org), Some(user))
+        }
+        ("POST", ["directory", "api", "v2", "orgs", org, "users", user, "mfa", "reset"]) => {
+            (Target::Mfa, Some(org), Some(user))
+        }
+        ("GET", ["api", "organization", org, "accounts", user]) => (Target::Account, Some(org), Some(user)),
+        ("PUT", ["api", "organization", org, "accounts", user]) => (Target::ChangeAccount, Some(org), Some(user)),
+        _ => (Target::Unknown, None, None),
     }
 }
 
-fn not_found(what: &str) -> Outcome {
-    Outcome::refused(StatusCode::NOT_FOUND, json!({"status_code": 404, "error": what, "message": "not found"}))
-}
-
-/// `GET .../users`.
-pub async fn users(
-    Shared(sandbox): Shared<Sandbox>,
-    Path(org): Path<String>,
-    Query(page): Query<Page>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response {
-    let outcome = sandbox.refuses(&headers, "ZohoDirectory.Users.READ").unwrap_or_else(|| {
-        if org != ORGANIZATION {
-            return not_found("ORG_NOT_FOUND");
-        }
-        let all: Vec<Value> = sandbox.state().users.iter().map(|user| wire_user(user, sandbox.change_times)).collect();
-        let (users, more) = page.of(&all);
-        Outcome::read(json!({"status_code": 200, "resource_name": "users", "users": users, "has_more": more}))
-    });
-    let path = uri.path().to_owned();
-    sandbox
-        .conclude(Arrived { kind: "look-up", method: Method::GET, path, user: None, fields: BTreeMap::new() }, outcome)
-        .await
-}
-
-/// `GET .../users/{id}/groups`.
-pub async fn groups(
-    Shared(sandbox): Shared<Sandbox>,
-    Path((org, id)): Path<(String, String)>,
-    Query(page): Query<Page>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response {
-    let outcome = sandbox.refuses(&headers, "ZohoDirectory.Groups.READ").unwrap_or_else(|| {
-        let Some(user) = find(&sandbox, &org, &id) else { return not_found("USER_NOT_FOUND") };
-        let (names, more) = page.of(&user.groups);
-        let groups: Vec<Value> = names.iter().map(|name| json!({"group_id": name, "group_name": name})).collect();
-        Outcome::read(json!({"status_code": 200, "resource_name": "groups", "groups": groups, "has_more": more}))
-    });
-    let path = uri.path().to_owned();
-    sandbox
-        .conclude(
-            Arrived { kind: "groups", method: Method::GET, path, user: Some(id), fields: BTreeMap::new() },
-            outcome,
-        )
-        .await
-}
-
-fn find(sandbox: &Sandbox, org: &str, id: &str) -> Option<User> {
-    (org == ORGANIZATION).then(|| sandbox.state().users.iter().find(|user| user.id == id).cloned()).flatten()
-}
-
-/// What the wired calls refuse.
-fn refusal(user: Option<&User>, body: &Value) -> Option<Outcome> {
-    let error = |status: StatusCode, code: &str| {
-        Some(Outcome::refused(status, json!({"status_code": status.as_u16(), "error": code, "message": "refused"})))
+/// Carries the request out on the state.
+pub(super) fn answer(state: &mut State, request: &Request, base_url: &str, change_times: bool) -> Answer {
+    let outcome = match request.target {
+        Target::Token => token(state, request, base_url),
+        Target::Users => users(state, request, change_times),
+        Target::Groups => groups(state, request),
+        Target::Account => account(state, request),
+        Target::ChangeAccount => change_account(state, request),
+        Target::Password => password(state, request),
+        Target::Mfa => mfa(state, request),
+        Target::Unknown => Err(mail_error(404, "URL_RULE_NOT_CONFIGURED", "No such call")),
     };
-    let Some(user) = user else { return Some(not_found("USER_NOT_FOUND")) };
-    if body.get("admin_password").and_then(Value::as_str) != Some(ADMIN_PASSWORD) {
-        return error(StatusCode::FORBIDDEN, "ADMIN_PASSWORD_MISMATCH");
+    outcome.unwrap_or_else(|refusal| refusal)
+}
+
+fn token(state: &mut State, request: &Request, base_url: &str) -> Result<Answer, Answer> {
+    let given = |field, expected: &str| request.text(field) == Some(expected);
+    let refuse = |error: &str| Err(refused(200, json!({"error": error})));
+    if !given("grant_type", "refresh_token") {
+        return refuse("unsupported_grant_type");
     }
-    match (user.kind.as_str(), user.status.as_str()) {
-        ("confirmed", "active") => None,
-        ("confirmed", _) => error(StatusCode::BAD_REQUEST, "USER_INACTIVE"),
-        _ => error(StatusCode::BAD_REQUEST, "USER_NOT_CONFIRMED"),
+    if !given("client_id", seed::CLIENT_ID) {
+        return refuse("invalid_client");
     }
-}
-
-/// What the password policy refuses.
-fn weak(user: &User, password: &str) -> Option<Outcome> {
-    let low = password.to_lowercase();
-    let weak = password.len() < 8 || low.contains("password") || low.contains(&user.first_name.to_lowercase());
-    weak.then(|| {
-        let body = json!({"status_code": 400, "error": "PASSWORD_POLICY", "message": "against the policy"});
-        Outcome::refused(StatusCode::BAD_REQUEST, body)
-    })
-}
-
-/// `POST .../users/{id}/password`, a made-up call: the whole form of the console.
-pub async fn reset_password(
-    Shared(sandbox): Shared<Sandbox>,
-    Path((org, id)): Path<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
-    Json(body): Json<Value>,
-) -> Response {
-    let user = find(&sandbox, &org, &id);
-    let flag = |name: &str| body.get(name).and_then(Value::as_bool).unwrap_or(false);
-    let (force, clear, email) =
-        (flag("force_change"), flag("clear_mobile_sessions_and_api_tokens"), flag("email_user"));
-    let password = body.get("password").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let refused = sandbox
-        .refuses(&headers, "ZohoDirectory.Users.UPDATE")
-        .or_else(|| refusal(user.as_ref(), &body))
-        .or_else(|| weak(user.as_ref()?, &password));
-    let outcome = refused.unwrap_or_else(|| {
-        let id = id.clone();
-        Outcome {
-            response: Json(json!({"status_code": 200, "resource_name": "password", "message": "reset"}))
-                .into_response(),
-            change: Some(Box::new(move |state| {
-                state.reset_password(&id, &password, force, clear, email, Timestamp::now())
-            })),
-        }
-    });
-    let fields = without_secrets(&body);
-    let path = uri.path().to_owned();
-    sandbox
-        .conclude(Arrived { kind: "reset-password", method: Method::POST, path, user: Some(id), fields }, outcome)
-        .await
-}
-
-/// `POST .../users/{id}/mfa/reset`, a made-up call.
-pub async fn reset_mfa(
-    Shared(sandbox): Shared<Sandbox>,
-    Path((org, id)): Path<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
-    Json(body): Json<Value>,
-) -> Response {
-    let user = find(&sandbox, &org, &id);
-    let refused = sandbox.refuses(&headers, "ZohoDirectory.Users.UPDATE").or_else(|| refusal(user.as_ref(), &body));
-    let outcome = refused.unwrap_or_else(|| {
-        let id = id.clone();
-        Outcome {
-            response: Json(json!({"status_code": 200, "resource_name": "mfa", "message": "reset"})).into_response(),
-            change: Some(Box::new(move |state| state.reset_mfa(&id, false, Timestamp::now()))),
-        }
-    });
-    let fields = without_secrets(&body);
-    let path = uri.path().to_owned();
-    sandbox.conclude(Arrived { kind: "reset-mfa", method: Method::POST, path, user: Some(id), fields }, outcome).await
-}
-
-fn by_zuid(sandbox: &Sandbox, zoid: &str, zuid: &str) -> Option<User> {
-    let state = sandbox.state();
-    let user = state.users.iter().find(|user| user.zuid == zuid && user.role.is_some());
-    (zoid == ZOID).then(|| user.cloned()).flatten()
-}
-
-fn no_account() -> Outcome {
-    let body =
-        json!({"data": {"errorCode": "INVALID_ACCOUNT"}, "status": {"code": 404, "description": "Invalid Input"}});
-    Outcome::refused(StatusCode::NOT_FOUND, body)
-}
-
-fn success() -> Value {
-    json!({"code": 200, "description": "success"})
-}
-
-/// `GET /api/organization/{zoid}/accounts/{zuid}` of Zoho Mail.
-pub async fn account(
-    Shared(sandbox): Shared<Sandbox>,
-    Path((zoid, zuid)): Path<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response {
-    let user = by_zuid(&sandbox, &zoid, &zuid);
-    let outcome = sandbox.refuses(&headers, "ZohoMail.organization.accounts.READ").unwrap_or_else(|| match &user {
-        None => no_account(),
-        Some(user) => Outcome::read(json!({
-            "status": success(),
-            "data": {"zuid": user.zuid, "accountId": user.id, "role": user.role, "tfaEnabled": user.mfa_enabled, "displayName": user.name()},
-        })),
-    });
-    let path = uri.path().to_owned();
-    let user = user.map(|user| user.id);
-    sandbox.conclude(Arrived { kind: "role", method: Method::GET, path, user, fields: BTreeMap::new() }, outcome).await
-}
-
-/// `PUT /api/organization/{zoid}/accounts/{zuid}` of Zoho Mail: `resetPassword` and `updateTFAStatus`.
-pub async fn change_account(
-    Shared(sandbox): Shared<Sandbox>,
-    Path((zoid, zuid)): Path<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
-    Json(body): Json<Value>,
-) -> Response {
-    let user = by_zuid(&sandbox, &zoid, &zuid);
-    let mode = body.get("mode").and_then(Value::as_str).unwrap_or_default();
-    let kind = match mode {
-        "resetPassword" => "reset-password",
-        "updateTFAStatus" => "reset-mfa",
-        _ => "other",
+    if !given("client_secret", seed::CLIENT_SECRET) {
+        return refuse("invalid_client_secret");
+    }
+    if !given("refresh_token", seed::REFRESH_TOKEN) {
+        return refuse("invalid_code");
+    }
+    let Some(token) = state.issue_token(request.time) else {
+        let body = json!({"error_description": CONTINUOUS, "error": "Access Denied", "status": "failure"});
+        return Err(refused(400, body));
     };
-    let change =
-        |change: Change| Outcome { response: Json(json!({"status": success()})).into_response(), change: Some(change) };
-    let outcome = sandbox.refuses(&headers, "ZohoMail.organization.accounts.UPDATE").unwrap_or_else(|| {
-        let Some(user) = user.clone() else { return no_account() };
-        match (mode, body.get("password").and_then(Value::as_str), body.get("tfaEnabled").and_then(Value::as_bool)) {
-            ("resetPassword", Some(password), _) => weak(&user, password).unwrap_or_else(|| {
-                let password = password.to_owned();
-                change(Box::new(move |state| state.reset_password(&user.id, &password, false, false, false, Timestamp::now())))
-            }),
-            ("updateTFAStatus", _, Some(false)) => {
-                change(Box::new(move |state| state.reset_mfa(&user.id, true, Timestamp::now())))
+    Ok(applied(json!({
+        "access_token": token,
+        "api_domain": base_url,
+        "token_type": "Bearer",
+        "expires_in": 3600,
+        "scope": state.scopes.join(" "),
+    })))
+}
+
+fn users(state: &State, request: &Request, change_times: bool) -> Result<Answer, Answer> {
+    authorize(state, request, "ZohoDirectory.Users.READ")?;
+    known_organization(request)?;
+    let with_emails = request.query.get("include").is_some_and(|parts| parts.split(',').any(|part| part == "emails"));
+    let (page, has_more) = request.page(state.users());
+    let users: Vec<Value> = page.into_iter().map(|user| listed(user, with_emails, change_times)).collect();
+    Ok(read(json!({
+        "status_code": 200,
+        "resource_name": "users",
+        "message": "Users fetched successfully",
+        "users": users,
+        "has_more": has_more,
+    })))
+}
+
+fn listed(user: &Person, with_emails: bool, change_times: bool) -> Value {
+    let mut json = json!({
+        "user_id": user.user_id,
+        "zuid": user.zuid,
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+        "full_name": user.full_name(),
+        "display_name": user.display_name,
+        "user_status": user.user_status,
+        "user_type": user.user_type,
+        "primary_email": user.emails.first(),
+    });
+    if let Some(name) = &user.user_name {
+        json["user_name"] = json!(name);
+    }
+    if let Some(federated) = user.is_federated {
+        json["is_federated"] = json!(federated);
+    }
+    if with_emails {
+        let email = |(index, email)| json!({"email_id": email, "is_primary": index == 0, "is_verified": true});
+        json["emails"] = user.emails.iter().enumerate().map(email).collect();
+    }
+    if change_times {
+        json["password_changed_time"] = json!(user.password_changed_time);
+        json["mfa_changed_time"] = json!(user.mfa_changed_time);
+    }
+    json
+}
+
+fn groups(state: &State, request: &Request) -> Result<Answer, Answer> {
+    authorize(state, request, "ZohoDirectory.Groups.READ")?;
+    known_organization(request)?;
+    let user = known_user(state, request)?;
+    let (page, has_more) = request.page(user.groups.iter());
+    Ok(read(json!({"status_code": 200, "resource_name": "groups", "groups": page, "has_more": has_more})))
+}
+
+fn account(state: &State, request: &Request) -> Result<Answer, Answer> {
+    authorize(state, request, "ZohoMail.organization.accounts.READ")?;
+    let user = known_account(state, request)?;
+    Ok(read(json!({
+        "status": {"code": 200, "description": "success"},
+        "data": {
+            "zuid": user.zuid,
+            "accountId": format!("{}000", user.zuid),
+            "role": user.role,
+            "tfaEnabled": user.mfa_enabled,
+            "displayName": user.full_name(),
+        },
+    })))
+}
+
+fn change_account(state: &mut State, request: &Request) -> Result<Answer, Answer> {
+    authorize(state, request, "ZohoMail.organization.accounts.UPDATE")?;
+    let user = known_account(state, request)?;
+    let (user_id, invalid) = (user.user_id.clone(), |what| mail_error(400, "INVALID_INPUT", what));
+    match user {
+        Person { user_type: Kind::Pending | Kind::External, .. } => {
+            return Err(mail_error(400, "USER_NOT_CONFIRMED", "The user is not confirmed"));
+        }
+        Person { user_status: Status::Inactive, .. } => {
+            return Err(mail_error(400, "USER_INACTIVE", "The user is inactive"));
+        }
+        _ => {}
+    }
+    match request.text("mode") {
+        Some("resetPassword") => {
+            let password = request.text("password").ok_or_else(|| invalid("password must be a string"))?;
+            if let Some(objection) = user.objection_to(password) {
+                return Err(mail_error(400, "PASSWORD_POLICY", objection));
             }
-            _ => Outcome::refused(
-                StatusCode::BAD_REQUEST,
-                json!({"data": {"errorCode": "LESS_THAN_MIN_OCCURANCE"}, "status": {"code": 400, "description": "Invalid Input"}}),
-            ),
+            state.reset_password(&user_id, password, Flags::default(), request.time);
         }
-    });
-    let fields = without_secrets(&body);
-    let path = uri.path().to_owned();
-    let user = user.map(|user| user.id);
-    sandbox.conclude(Arrived { kind, method: Method::PUT, path, user, fields }, outcome).await
+        Some("updateTFAStatus") => match request.body.get("tfaEnabled") {
+            Some(Value::Bool(false)) => state.reset_mfa(&user_id, true, request.time),
+            _ => return Err(invalid("the sandbox takes tfaEnabled false only")),
+        },
+        _ => return Err(invalid("mode must be resetPassword or updateTFAStatus")),
+    }
+    Ok(applied(json!({"status": {"code": 200, "description": "success"}})))
 }
 
-/// No such call.
-pub async fn unknown(Shared(sandbox): Shared<Sandbox>, method: Method, uri: Uri) -> Response {
-    let body = json!({"data": {"errorCode": "URL_RULE_NOT_CONFIGURED"}, "status": {"code": 404, "description": "Invalid Input"}});
-    let arrived = Arrived { kind: "other", method, path: uri.path().to_owned(), user: None, fields: BTreeMap::new() };
-    sandbox.conclude(arrived, Outcome::refused(StatusCode::NOT_FOUND, body)).await
+fn password(state: &mut State, request: &Request) -> Result<Answer, Answer> {
+    let user = resettable(state, request)?;
+    let user_id = user.user_id.clone();
+    let flag = |name: &str| match request.body.get(name) {
+        None => Ok(false),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(_) => Err(directory_error(400, "INVALID_INPUT", &format!("{name} must be true or false."))),
+    };
+    let flags = Flags {
+        must_change: flag("force_change")?,
+        clear_mobile_sessions_and_api_tokens: flag("clear_mobile_sessions_and_api_tokens")?,
+        email_user: flag("email_user")?,
+    };
+    let Some(password) = request.text("password") else {
+        return Err(directory_error(400, "INVALID_INPUT", "password must be a string."));
+    };
+    if let Some(objection) = user.objection_to(password) {
+        return Err(directory_error(400, "PASSWORD_POLICY", objection));
+    }
+    if flags.email_user && user.emails.is_empty() {
+        return Err(directory_error(400, "USER_HAS_NO_EMAIL", "The user has no e-mail address."));
+    }
+    state.reset_password(&user_id, password, flags, request.time);
+    Ok(applied(json!({"status_code": 200, "resource_name": "password", "message": "Password reset successfully"})))
+}
+
+fn mfa(state: &mut State, request: &Request) -> Result<Answer, Answer> {
+    let user_id = resettable(state, request)?.user_id.clone();
+    state.reset_mfa(&user_id, false, request.time);
+    Ok(applied(json!({"status_code": 200, "resource_name": "mfa", "message": "MFA reset successfully"})))
+}
+
+/// What both of the example's reset calls ask for.
+fn resettable<'a>(state: &'a State, request: &Request) -> Result<&'a Person, Answer> {
+    authorize(state, request, "ZohoDirectory.Users.UPDATE")?;
+    known_organization(request)?;
+    let user = known_user(state, request)?;
+    if request.text("admin_password") != Some(seed::ADMIN_PASSWORD) {
+        return Err(directory_error(403, "ADMIN_PASSWORD_MISMATCH", "The administrator's password is wrong."));
+    }
+    match user {
+        Person { user_type: Kind::Pending | Kind::External, .. } => {
+            Err(directory_error(400, "USER_NOT_CONFIRMED", "The user is not confirmed."))
+        }
+        Person { user_status: Status::Inactive, .. } => {
+            Err(directory_error(400, "USER_INACTIVE", "The user is inactive."))
+        }
+        user => Ok(user),
+    }
+}
+
+/// The scope is enough, and so is `ALL` of its kind.
+fn authorize(state: &State, request: &Request, scope: &str) -> Result<(), Answer> {
+    let known = request.token.as_deref().is_some_and(|token| state.knows_token(token, request.time));
+    if !known {
+        return Err(mail_error(401, "INVALID_OAUTHTOKEN", "Invalid Access"));
+    }
+    let every = scope.rsplit_once('.').map(|(kind, _)| format!("{kind}.ALL"));
+    let allows = |granted: &String| granted == scope || Some(granted) == every.as_ref();
+    if !state.scopes.iter().any(allows) {
+        return Err(mail_error(401, "INVALID_OAUTHSCOPE", "Invalid Access"));
+    }
+    Ok(())
+}
+
+fn known_organization(request: &Request) -> Result<(), Answer> {
+    if request.organization.as_deref() == Some(seed::ORGANIZATION) {
+        return Ok(());
+    }
+    Err(directory_error(404, "ORGANIZATION_NOT_FOUND", "There is no such organization."))
+}
+
+fn known_user<'a>(state: &'a State, request: &Request) -> Result<&'a Person, Answer> {
+    let account = request.user.as_ref().and_then(|user_id| state.accounts.get(user_id));
+    account.map(|account| &account.user).ok_or_else(|| directory_error(404, "USER_NOT_FOUND", "There is no such user."))
+}
+
+fn known_account<'a>(state: &'a State, request: &Request) -> Result<&'a Person, Answer> {
+    let known = request.organization.as_deref() == Some(seed::ZOID);
+    let user = request.user.as_deref().filter(|_| known).and_then(|zuid| state.user_by_zuid(zuid));
+    user.filter(|user| user.role.is_some())
+        .ok_or_else(|| mail_error(404, "INVALID_ACCOUNT", "There is no such account"))
+}
+
+fn applied(body: Value) -> Answer {
+    Answer { status: 200, body, applied: true }
+}
+
+fn read(body: Value) -> Answer {
+    Answer { status: 200, body, applied: false }
+}
+
+fn refused(status: u16, body: Value) -> Answer {
+    Answer { status, body, applied: false }
+}
+
+/// An error in the shape of the Directory API.
+fn directory_error(status: u16, code: &str, message: &str) -> Answer {
+    refused(status, json!({"status_code": status, "error": code, "message": message}))
+}
+
+/// An error in the shape of the Mail API and of OAuth.
+fn mail_error(status: u16, code: &str, description: &str) -> Answer {
+    refused(status, json!({"data": {"errorCode": code}, "status": {"code": status, "description": description}}))
 }
