@@ -1,4 +1,5 @@
 //! The house itself: generated files, dependencies between rooms, what documents promise.
+#![cfg(test)]
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 fn text(relative: &str) -> String {
