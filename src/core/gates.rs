@@ -135,7 +135,11 @@ fn directory<'a>(world: &'a World, request: &Request) -> Result<&'a Directory, D
             world,
             request,
             Reason::DirectorySuspended,
-            format!("Directory {} is suspended: nothing is started until spec.suspend is false.", directory.name),
+            format!(
+                "Directory {} is suspended: nothing is started until spec.suspend is false. The request waits until {:.0}.",
+                directory.name,
+                request.deadline()
+            ),
             request.deadline(),
         ));
     }
@@ -144,7 +148,11 @@ fn directory<'a>(world: &'a World, request: &Request) -> Result<&'a Directory, D
             world,
             request,
             Reason::DirectoryNotReady,
-            format!("Directory {} is not Ready: {not_ready}", directory.name),
+            format!(
+                "Directory {} is not Ready: {not_ready} The request waits until {:.0}.",
+                directory.name,
+                request.deadline()
+            ),
             request.deadline(),
         ));
     }

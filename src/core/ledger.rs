@@ -334,23 +334,3 @@ impl Record {
         self.attempt.deadline.saturating_add(MARGIN).unwrap_or(Timestamp::MAX)
     }
 }
-
-/// The right to send one call: only the creation of a record, or its take-over from `Released`, yields one, and sending
-/// uses it up.
-#[derive(Debug)]
-pub struct Fenced {
-    record: Record,
-}
-
-impl Fenced {
-    /// To be called by the ledger's store alone, with the record as the API server has just stored it.
-    pub(crate) fn by_write(record: Record) -> Self {
-        Self { record }
-    }
-
-    /// The record whose attempt this is.
-    #[must_use]
-    pub fn record(&self) -> &Record {
-        &self.record
-    }
-}

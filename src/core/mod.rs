@@ -158,7 +158,9 @@ pub fn decide(world: &World) -> Decision {
 
 fn conflict(world: &World, request: &Request, record: &Record) -> Decision {
     // A password that was stored for this request before the other record was found is nobody's.
-    if let Some(secret) = &world.stored {
+    if let Some(secret) = &world.stored
+        && record.attempt.secret.as_ref() != Some(secret)
+    {
         return Decision::Do(Effect::DropPassword { secret: secret.clone() });
     }
     let view = View {
@@ -241,12 +243,18 @@ fn with_record(decision: Decision, released: Option<&Record>) -> Decision {
 /// A record exists: whatever happens now follows from it.
 fn follow(world: &World, record: &Record) -> Decision {
     let now = world.now;
-    // A password of ours that the record does not name: somebody else was first, or the attempt is over.
-    if let Some(secret) = &world.stored
-        && (record.state.is_settled()
-            || (record.state != State::Released && record.attempt.secret.as_ref() != Some(secret)))
-    {
-        return Decision::Do(Effect::DropPassword { secret: secret.clone() });
+    // A password of ours that can come into force no more: somebody else was first, or the attempt is over. A released record
+    // is taken over with a fresh one, which it does not name yet.
+    if let Some(secret) = &world.stored {
+        let named = record.attempt.secret.as_ref() == Some(secret);
+        let of_no_use = match record.state {
+            State::Applied | State::NotApplied | State::Superseded => true,
+            State::Released => named,
+            State::Sent | State::Changed | State::Unknown => !named,
+        };
+        if of_no_use {
+            return Decision::Do(Effect::DropPassword { secret: secret.clone() });
+        }
     }
     match record.state {
         State::Applied | State::NotApplied | State::Superseded => {

@@ -92,6 +92,42 @@ pub enum Outcome {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 32] = [
+        Self::Pending,
+        Self::DirectoryNotReady,
+        Self::DirectorySuspended,
+        Self::Throttled,
+        Self::UserBusy,
+        Self::LimitReached,
+        Self::NotYetValid,
+        Self::Executing,
+        Self::Verifying,
+        Self::Finishing,
+        Self::Applied,
+        Self::AlreadyApplied,
+        Self::Superseded,
+        Self::Lapsed,
+        Self::RestoredFromBackup,
+        Self::Expired,
+        Self::DirectoryMissing,
+        Self::NotAllowed,
+        Self::UserProtected,
+        Self::UserNotFound,
+        Self::UserAmbiguous,
+        Self::UserNotConfirmed,
+        Self::UserInactive,
+        Self::UserFederated,
+        Self::NotSupported,
+        Self::SecretMissing,
+        Self::SecretForbidden,
+        Self::DeliveryConflict,
+        Self::ChangedSinceRequest,
+        Self::ConflictingRequest,
+        Self::Rejected,
+        Self::OutcomeUnknown,
+    ];
+
     /// `Ready`, `Succeeded` and the extra condition that go with a reason.
     #[must_use]
     pub fn conditions(self) -> (Truth, Truth, Option<Extra>) {

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use crate::{
     api::directory::{DirectorySpec, Guarantees},
     core::{
-        ledger::{Fenced, Record, Reply},
+        ledger::{Record, Reply},
         plan::Once,
         request::{Mode, UserRef},
         world::{Feature, Found, Proof, User, Why},
@@ -26,6 +26,33 @@ pub type Credentials = BTreeMap<String, SecretString>;
 pub enum Provider {
     /// Zoho Directory.
     Zoho(zoho::Zoho),
+}
+
+/// The right to send one call. Only the creation of a record, or its take-over from `Released`, yields one; sending uses it up.
+pub struct Fenced {
+    record: Record,
+    still: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl std::fmt::Debug for Fenced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fenced").field("record", &self.record.name).finish_non_exhaustive()
+    }
+}
+
+impl Fenced {
+    /// To be called by the ledger's store alone, with the record as the API server has just stored it. `still`: this process
+    /// leads, and there is time enough before the attempt's deadline and the request's.
+    pub(crate) fn by_write(record: Record, still: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { record, still: Box::new(still) }
+    }
+
+    /// To be asked right before the request goes out, when everything else has been fetched: false means that nothing may be
+    /// sent any more.
+    #[must_use]
+    pub fn pass(self) -> bool {
+        (self.still)()
+    }
 }
 
 /// What a check found.

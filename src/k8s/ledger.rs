@@ -11,15 +11,17 @@ use kube::{
 };
 use tokio::time::{Duration, Instant};
 
+use super::lease::Leadership;
 use crate::{
     api::{
         CredentialResetRecord,
         record::{HOUR_LABEL, KEY_LABEL, USER_LABEL, hour},
     },
     core::{
-        ledger::{Fenced, Record, Reply, State, user_key},
+        ledger::{Record, Reply, State, user_key},
         world::{Holding, Past, Progress},
     },
+    directory::Fenced,
 };
 
 /// Selects the records that still move.
@@ -280,19 +282,20 @@ impl Ledger {
         lock(&self.held).contains_key(&record.attempt.id)
     }
 
-    /// The right to send the call of `object`'s attempt, once: it is this process's own, was never used, and there is time.
-    /// To be called at the last moment.
+    /// The right to send the call of `object`'s attempt, once: the attempt is this process's own, and the right was never used.
     #[must_use]
-    pub fn fence(&self, object: &CredentialResetRecord, leading: bool) -> Option<Fenced> {
+    pub fn fence(&self, object: &CredentialResetRecord, leadership: &Leadership) -> Option<Fenced> {
         let record = object.record();
-        let mut held = lock(&self.held);
-        let held = held.get_mut(&record.attempt.id)?;
-        let in_time = Instant::now() + held.timeout <= held.deadline && Timestamp::now() < record.expires_at;
-        if !leading || !in_time || held.sent || record.state != State::Sent || record.attempt.holder != self.holder {
+        let mut all = lock(&self.held);
+        let held = all.get_mut(&record.attempt.id)?;
+        if held.sent || record.state != State::Sent || record.attempt.holder != self.holder {
             return None;
         }
         held.sent = true;
-        Some(Fenced::by_write(record))
+        let (leadership, deadline, timeout, expires) =
+            (leadership.clone(), held.deadline, held.timeout, record.expires_at);
+        let still = move || leadership.held() && Instant::now() + timeout <= deadline && Timestamp::now() < expires;
+        Some(Fenced::by_write(record, still))
     }
 
     /// What came back.

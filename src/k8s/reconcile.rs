@@ -230,10 +230,8 @@ impl Run {
         if self.world.record != Seen::Known(record.clone()) {
             self.world.proof = Seen::Unread;
         }
-        if record.attempt.secret.is_some()
-            && matches!(record.state, State::Sent | State::Changed)
-            && self.world.holding.is_some()
-        {
+        // Kept until the outcome is known; then it goes.
+        if self.world.stored.is_none() && matches!(record.state, State::Sent | State::Changed | State::Unknown) {
             self.world.stored.clone_from(&record.attempt.secret);
         }
         self.world.record = Seen::Known(record);
@@ -493,7 +491,7 @@ impl Run {
             operator.ledger.replied(&attempt, Reply::NotSent);
             return Ok(());
         };
-        let Some(fenced) = operator.ledger.fence(&object, self.term.leadership.held()) else { return Ok(()) };
+        let Some(fenced) = operator.ledger.fence(&object, &self.term.leadership) else { return Ok(()) };
         let reply = {
             let call = provider.perform(fenced, &once, &user, password.as_ref());
             let mut call = std::pin::pin!(call);
@@ -544,7 +542,7 @@ impl Run {
                 self.world.progress = Progress::default();
                 self.world.me.attempt = fresh_attempt();
             }
-            if record.state.is_settled() {
+            if record.state.is_settled() || record.state == State::Unknown {
                 operator.metrics.settled(&record);
             }
         }

@@ -1,7 +1,7 @@
 //! Every row of the console's form "Reset password/MFA of a single user", and what people see.
 use serde_json::{Value, json};
 
-use crate::env::{ANNETTE, SYSTEM, Site, TEAM, condition, message, mfa_reset, password_reset};
+use crate::env::{ANNETTE, SYSTEM, Site, TEAM, condition, message, mfa_reset, password_reset, wait_for};
 
 const EMAIL: &str = "annette.c@zylker.biz";
 
@@ -131,7 +131,9 @@ fn explain_has_a_text_for_every_field() {
         for part in ["spec", "status"] {
             described(&schema["properties"][part], &format!("{kind}.{part}"));
         }
-        assert!(site.kubectl(&["explain", &format!("{kind}.spec")]).contains("DESCRIPTION"));
+        // The API server takes a moment to publish what it was just given.
+        let explained = || String::from_utf8(site.try_kubectl(&["explain", &format!("{kind}.spec")], "").stdout).ok();
+        wait_for("kubectl explain", || explained().filter(|text| text.contains("DESCRIPTION")));
     }
 }
 

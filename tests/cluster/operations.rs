@@ -188,3 +188,80 @@ fn bad_configuration() {
         assert!(help.contains(variable), "{help}");
     }
 }
+
+/// Resident memory follows the work, not the history; and a start takes no time.
+#[test]
+fn memory_and_start() {
+    const MB: u64 = 1024 * 1024;
+    const SETTLED: usize = 10_000;
+    let release = crate::env::path("target/release/credreset");
+    assert!(release.exists(), "memory is measured on the release build: cargo build --release");
+    let site = Site::start();
+    site.usual_directory();
+    let measure = |name: &str| {
+        let operator = site.operator_of(&release, name, "info");
+        site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
+        site.apply(&mfa_reset(name, EMAIL, json!({"spec": {"requestedAt": time(0)}})));
+        site.until(name, "Applied");
+        let (resident, own) = operator.memory();
+        println!(
+            "{name}: {} MB resident, {} MB of its own, ready after {:?}",
+            resident / MB,
+            own / MB,
+            operator.ready_after
+        );
+        let ready_after = operator.ready_after;
+        assert_eq!(operator.stop(), Some(0));
+        (resident, ready_after)
+    };
+    let (at_rest, first) = measure("at-rest");
+    assert!(at_rest <= 25 * MB, "{at_rest} bytes at rest");
+    settled_history(&site, SETTLED);
+    let (with_history, second) = measure("with-history");
+    assert!(with_history <= 30 * MB, "{with_history} bytes with {SETTLED} settled resets");
+    let ready_after = first.min(second);
+    assert!(ready_after.as_secs() < 1, "ready after {ready_after:?}");
+}
+
+/// Requests with their outcome, and their records, from yesterday.
+fn settled_history(site: &Site, count: usize) {
+    use futures::{StreamExt, stream};
+    use kube::{
+        Api, Client,
+        api::{Patch, PatchParams, PostParams},
+        core::{ApiResource, DynamicObject, GroupVersionKind},
+    };
+    let kubeconfig = kube::config::Kubeconfig::read_from(site.kubeconfig()).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await.unwrap();
+        let client = Client::try_from(config).unwrap();
+        let api = |kind: &str, namespace: &str| -> Api<DynamicObject> {
+            let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("credreset.dev", "v1alpha1", kind));
+            Api::namespaced_with(client.clone(), namespace, &kind)
+        };
+        let (resets, records) = (api("CredentialReset", TEAM), api("CredentialResetRecord", SYSTEM));
+        let (then, keep) = (time(-86_400), time(86_400));
+        let one = |i: usize| {
+            let (resets, records, then, keep) = (resets.clone(), records.clone(), then.clone(), keep.clone());
+            async move {
+                let name = format!("old-{i:05}");
+                let reset: Value = serde_json::from_str(&mfa_reset(&name, EMAIL, json!({"spec": {"requestedAt": then}}))).unwrap();
+                resets.create(&PostParams::default(), &serde_json::from_value(reset).unwrap()).await.unwrap();
+                let status = json!({"status": {"outcome": "Applied", "observedGeneration": 1}});
+                resets.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+                let record = json!({
+                    "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetRecord",
+                    "metadata": {"name": format!("r-{i:05}"), "labels": {"credreset.dev/request-key": format!("k{i:05}"), "credreset.dev/hour": "2026010100"}},
+                    "spec": {
+                        "directory": "zylker", "directoryIdentity": "x", "user": {"id": "1", "name": EMAIL}, "mode": "MFA", "requestedAt": then,
+                        "expiresAt": then, "keepUntil": keep, "request": {"namespace": TEAM, "name": name, "uid": "x", "key": "x", "digest": "x"},
+                        "finish": {}, "attempt": {"id": "x", "number": 1, "holder": "x", "startedAt": then, "deadline": then}, "state": "Applied",
+                        "evidence": "Response", "settledAt": then,
+                    },
+                });
+                records.create(&PostParams::default(), &serde_json::from_value(record).unwrap()).await.unwrap();
+            }
+        };
+        stream::iter(0..count).map(one).buffer_unordered(32).collect::<Vec<()>>().await;
+    });
+}

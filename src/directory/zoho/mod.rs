@@ -16,11 +16,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Checked, Credentials, NotReady, http};
+use super::{Checked, Credentials, Fenced, NotReady, http};
 use crate::{
     api::directory::{DataCenter, DirectorySpec, Guarantees, Provider},
     core::{
-        ledger::{Evidence, Fenced, MARGIN, Record, Reply},
+        ledger::{Evidence, MARGIN, Record, Reply},
         plan::Once,
         request::{Mode, UserRef},
         world::{Feature, Found, Guarantee, Proof, Seen, User, Why},
@@ -292,8 +292,6 @@ impl Zoho {
 
     /// Sends the call, once.
     pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
-        // The right to send is used up here, whatever comes of it.
-        drop(fenced);
         let token = match self.tokens.get(&self.http).await {
             Ok(token) => token,
             Err(NoToken::Throttled(until)) => {
@@ -304,6 +302,9 @@ impl Zoho {
             Err(NoToken::Unreachable(_)) => return Reply::NotSent,
         };
         let Some((method, url, body)) = self.request(&token, once, user, password) else { return Reply::NotSent };
+        if !fenced.pass() {
+            return Reply::NotSent;
+        }
         let sent = self
             .http
             .request(method, url)

@@ -1,0 +1,307 @@
+//! The decision: a world in, a decision out. Each file of tests/cases is one; a bug report is such a file.
+//!
+//! A case names a base (tests/cases/base), says what is different in its world (a merge patch, RFC 7386), and what of the
+//! decision must be so. `conditions` is checked with what people would see.
+#![cfg(test)]
+use std::{collections::BTreeSet, fs, path::Path};
+
+use credreset::core::{
+    Decision, World, decide,
+    report::{Extra, Reason, Truth},
+};
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    /// One sentence: what this shows.
+    why: String,
+    /// A file of tests/cases/base, without its ending.
+    base: String,
+    /// What is different in the world.
+    #[serde(default)]
+    world: Value,
+    /// What must be in the decision.
+    decision: Value,
+    /// What must not be in the view's message, and what must.
+    #[serde(default)]
+    says: Vec<String>,
+    /// `Ready, Succeeded` or `Ready, Succeeded, Extra`.
+    #[serde(default)]
+    conditions: Option<String>,
+    /// The outcome that goes with it; `open` for none.
+    #[serde(default)]
+    outcome: Option<String>,
+}
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
+}
+
+fn yaml(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn merge(target: &mut Value, patch: Value) {
+    match patch {
+        Value::Object(fields) => {
+            if !target.is_object() {
+                *target = json!({});
+            }
+            for (name, value) in fields {
+                if value.is_null() {
+                    target.as_object_mut().unwrap().remove(&name);
+                } else {
+                    merge(&mut target[&name], value);
+                }
+            }
+        }
+        value => *target = value,
+    }
+}
+
+/// An enum's variant is replaced whole: a patch that names another one must not leave both.
+fn base(name: &str, patch: Value) -> World {
+    let mut world = yaml(&folder().join(format!("base/{name}.yaml")));
+    if let Value::Object(fields) = &patch {
+        for (field, value) in fields {
+            let variant = |v: &Value| {
+                v.as_object().and_then(|o| o.keys().next().cloned()).or_else(|| v.as_str().map(str::to_owned))
+            };
+            let another = variant(&world[field]) != variant(value) && field != "now" && field != "me";
+            if another && !value.is_null() {
+                world[field] = Value::Null;
+            }
+        }
+    }
+    if !patch.is_null() {
+        merge(&mut world, patch);
+    }
+    serde_json::from_value(world.clone()).unwrap_or_else(|e| panic!("base {name}: {e}\n{world:#}"))
+}
+
+/// `wanted` is in `found`: objects by their fields, everything else as it is.
+fn holds(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => wanted.iter().all(|(name, value)| {
+            if value.is_null() { !found.contains_key(name) } else { found.get(name).is_some_and(|f| holds(f, value)) }
+        }),
+        (found, wanted) => found == wanted,
+    }
+}
+
+fn cases() -> Vec<(String, Case)> {
+    let mut all: Vec<_> = fs::read_dir(folder()).unwrap().flatten().map(|entry| entry.path()).collect();
+    all.retain(|path| path.extension().is_some_and(|e| e == "yaml"));
+    all.sort();
+    let read = |path: &std::path::PathBuf| {
+        let case = serde_json::from_value(yaml(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        (path.file_stem().unwrap().to_string_lossy().into_owned(), case)
+    };
+    all.iter().map(read).collect()
+}
+
+#[test]
+fn every_case() {
+    let all = cases();
+    assert!(all.len() > 40, "{} cases", all.len());
+    for (name, case) in all {
+        assert!(case.why.len() > 20, "{name}: say why");
+        let world = base(&case.base, case.world);
+        let decision = decide(&world);
+        let found = serde_json::to_value(&decision).unwrap();
+        assert!(holds(&found, &case.decision), "{name}: {}\nfound {found:#}\nwanted {:#}", case.why, case.decision);
+        let Decision::Rest { view: Some(view), .. } = decision else {
+            assert!(case.conditions.is_none() && case.says.is_empty(), "{name}: there is no view");
+            continue;
+        };
+        for text in &case.says {
+            assert!(view.message.contains(text), "{name}: {:?} does not say {text:?}", view.message);
+        }
+        let (ready, _, extra) = view.reason.conditions();
+        let extra = extra.map(|e| format!(", {e:?}")).unwrap_or_default();
+        let shown = format!("{ready}, {}{extra}", view.succeeded);
+        assert_eq!(case.conditions.as_ref(), Some(&shown), "{name}: conditions");
+        let outcome = view.outcome().map_or("open".to_owned(), |o| format!("{o:?}"));
+        assert_eq!(case.outcome.as_ref(), Some(&outcome), "{name}: outcome");
+    }
+}
+
+fn reasons() -> Vec<Reason> {
+    Reason::ALL.to_vec()
+}
+
+/// `Executing` is shown by the adapter while a call takes long; `Pending` is the schema's default.
+#[test]
+fn every_reason_has_a_case() {
+    let shown: BTreeSet<String> = cases()
+        .iter()
+        .filter_map(|(_, case)| Some(case.decision["rest"]["view"]["reason"].as_str()?.to_owned()))
+        .collect();
+    for reason in reasons() {
+        let name = reason.to_string();
+        assert!(shown.contains(&name) || ["Pending", "Executing"].contains(&name.as_str()), "no case shows {name}");
+    }
+}
+
+/// docs/reasons.md is what the code does.
+#[test]
+fn reasons_are_documented_as_they_are() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reasons.md")).unwrap();
+    for reason in reasons() {
+        let (ready, succeeded, extra) = reason.conditions();
+        let extra = extra.map_or("-", |e| match e {
+            Extra::Reconciling => "Reconciling",
+            Extra::Stalled => "Stalled",
+        });
+        let outcome = reason.outcome().map_or("-".to_owned(), |o| format!("{o:?}"));
+        let row = format!("| `{reason}` | {ready} | {succeeded} | {extra} | {outcome} |");
+        assert!(text.contains(&row), "docs/reasons.md lacks: {row}");
+    }
+}
+
+/// Ready is never True while something may still happen, and success is never claimed without an outcome that says so.
+#[test]
+fn conditions_are_consistent() {
+    for reason in reasons() {
+        let (ready, succeeded, extra) = reason.conditions();
+        assert_eq!(ready == Truth::False, extra == Some(Extra::Stalled), "{reason}");
+        assert!(succeeded != Truth::True || reason.outcome() == Some(credreset::core::Outcome::Applied), "{reason}");
+        assert!(ready != Truth::True || reason.outcome().is_some(), "{reason}");
+    }
+}
+
+// Properties: what must hold in any world that can be put together from the bases and these differences.
+
+fn differences() -> impl Strategy<Value = Vec<Value>> {
+    let one = prop_oneof![
+        (-90_000i64..2_000_000).prop_map(|s| json!({"now": (("2026-11-24T09:00:00Z".parse::<jiff::Timestamp>().unwrap()) + jiff::SignedDuration::from_secs(s)).to_string()})),
+        Just(json!({"user": "unread"})),
+        Just(json!({"user": "absent"})),
+        Just(json!({"user": {"unknown": {"message": "no answer"}}})),
+        Just(json!({"user": {"known": {"one": {"confirmed": false}}}})),
+        Just(json!({"user": {"known": {"one": {"active": false}}}})),
+        Just(json!({"user": {"known": {"one": {"administrator": {"known": true}}}}})),
+        Just(json!({"directory": "absent"})),
+        Just(json!({"directory": "unread"})),
+        Just(json!({"directory": {"known": {"suspend": true}}})),
+        Just(json!({"directory": {"known": {"notReady": "down."}}})),
+        Just(json!({"directory": {"known": {"allow": []}}})),
+        Just(json!({"record": "unread"})),
+        Just(json!({"recordByName": "unread"})),
+        Just(json!({"delivery": "unread"})),
+        Just(json!({"delivery": {"known": "taken"}})),
+        Just(json!({"proof": {"known": {"proven": "Marker"}}})),
+        Just(json!({"proof": {"known": {"nothing": "x"}}})),
+        Just(json!({"proof": {"unknown": {"message": "x"}}})),
+        Just(json!({"superseded": {"known": true}})),
+        Just(json!({"stored": "credreset-a1"})),
+        Just(json!({"stored": "credreset-other"})),
+        Just(json!({"holding": {"attempt": "a1", "maySend": true}})),
+        Just(json!({"holding": {"attempt": "a1", "maySend": false}})),
+        Just(json!({"holding": {"attempt": "a1", "maySend": false, "reply": "done"}})),
+        Just(json!({"holding": {"attempt": "a1", "maySend": false, "reply": "unsure"}})),
+        Just(json!({"holding": {"attempt": "a1", "maySend": false, "reply": "notSent"}})),
+        Just(json!({"holding": {"attempt": "a1", "maySend": false, "reply": {"rejected": {"code": "X"}}}})),
+        Just(json!({"holding": {"attempt": "a1", "maySend": false, "reply": {"throttled": {"after": 7}}}})),
+        Just(json!({"holding": {"attempt": "other", "maySend": true}})),
+        Just(json!({"progress": {"deliver": "done"}})),
+        Just(json!({"progress": {"deliver": {"failed": "x"}}})),
+        Just(json!({"subject": "gone"})),
+    ];
+    proptest::collection::vec(one, 0..6)
+}
+
+fn worlds() -> impl Strategy<Value = World> {
+    let bases = prop_oneof![
+        Just("password"),
+        Just("mfa"),
+        Just("sent"),
+        Just("released"),
+        Just("changed"),
+        Just("unknown"),
+        Just("applied")
+    ];
+    (bases, differences()).prop_map(|(name, differences)| {
+        let mut world = serde_json::to_value(base(name, json!({}))).unwrap();
+        for difference in differences {
+            let mut next = world.clone();
+            for (field, value) in difference.as_object().unwrap() {
+                // Another variant of an enum takes the place of the old one.
+                if value.is_string()
+                    || value.get("known").is_none_or(Value::is_string)
+                    || next[field].get("known").is_none()
+                {
+                    next[field] = Value::Null;
+                }
+            }
+            merge(&mut next, difference);
+            if serde_json::from_value::<World>(next.clone()).is_ok() {
+                world = next;
+            }
+        }
+        serde_json::from_value(world).unwrap()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_sent_that_must_not_be(world in worlds()) {
+        use credreset::core::{Effect, ledger::State, world::{Found, Seen, Subject}};
+        match decide(&world) {
+            Decision::Do(Effect::Send(_)) => {
+                let holding = world.holding.clone().unwrap();
+                prop_assert!(holding.may_send && holding.reply.is_none());
+                let Seen::Known(record) = &world.record else { return Err(TestCaseError::fail("no record")) };
+                prop_assert!(record.state == State::Sent && record.attempt.id == holding.attempt);
+                prop_assert!(world.now < record.expires_at);
+            }
+            Decision::Do(Effect::Open(_) | Effect::TakeOver(_)) => {
+                let request = world.subject.request().unwrap();
+                prop_assert!(world.now < request.deadline() && world.now >= request.requested_at);
+                let Seen::Known(Found::One(user)) = &world.user else { return Err(TestCaseError::fail("no user")) };
+                prop_assert!(user.confirmed && user.active && user.administrator == Seen::Known(false));
+                let Seen::Known(directory) = &world.directory else { return Err(TestCaseError::fail("no directory")) };
+                prop_assert!(!directory.suspend && directory.not_ready.is_none() && !directory.allow.is_empty());
+                prop_assert!(!matches!(world.record, Seen::Unread | Seen::Unknown(_)));
+            }
+            Decision::Do(Effect::Write(next)) => {
+                let Seen::Known(record) = &world.record else { return Err(TestCaseError::fail("no record")) };
+                let allowed: &[State] = match record.state {
+                    State::Sent => &[State::Released, State::Changed, State::Applied, State::NotApplied, State::Unknown],
+                    State::Released => &[State::NotApplied],
+                    State::Changed => &[State::Applied],
+                    State::Unknown => &[State::Changed, State::Applied, State::Superseded],
+                    State::Applied | State::NotApplied | State::Superseded => &[],
+                };
+                prop_assert!(allowed.contains(&next.state), "{:?} -> {:?}", record.state, next.state);
+                prop_assert_eq!(&next.attempt, &record.attempt);
+                // Success on evidence only.
+                if matches!(next.state, State::Changed | State::Applied) && record.state == State::Sent {
+                    let answered = world.holding.as_ref().is_some_and(|h| h.reply == Some(credreset::core::ledger::Reply::Done));
+                    let proven = matches!(world.proof, Seen::Known(credreset::core::world::Proof::Proven(_)));
+                    prop_assert!(answered || proven);
+                }
+            }
+            // A password that may be in force is not thrown away.
+            Decision::Do(Effect::DropPassword { secret }) => {
+                if let Seen::Known(record) = &world.record && record.attempt.secret.as_ref() == Some(&secret) {
+                    prop_assert!(!matches!(record.state, State::Sent | State::Changed | State::Unknown), "{:?}", record.state);
+                }
+            }
+            Decision::Rest { next: credreset::core::Next::At(at), .. } => prop_assert!(at >= world.now, "{at} is past"),
+            Decision::Rest { view: Some(view), next: credreset::core::Next::Never } => {
+                prop_assert!(view.outcome().is_some(), "{} ends without an outcome", view.reason);
+            }
+            Decision::Rest { view: None, .. } => {
+                prop_assert!(matches!(&world.subject, Subject::Gone) || world.subject.request().is_some());
+            }
+            Decision::Do(_) | Decision::Read(_) => {}
+        }
+    }
+}
