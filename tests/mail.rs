@@ -1,0 +1,131 @@
+//! The operator's own mail, against a real mail server.
+#![cfg(test)]
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use credreset::{
+    api::directory::Mail,
+    directory::mail::{Failure, Mailer},
+};
+use secrecy::SecretString;
+use serde_json::json;
+
+#[path = "env/smtp.rs"]
+mod smtp;
+use smtp::Smtp;
+
+/// A folder that is gone after the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("credreset-mail-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A private authority's certificate, and one for localhost that it has signed, as PEM files.
+fn certificates(folder: &Folder) -> (String, String, String) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = authority.self_signed(&authority_key).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let (cert_file, key_file) = (folder.0.join("cert.pem"), folder.0.join("key.pem"));
+    fs::write(&cert_file, leaf.pem()).unwrap();
+    fs::write(&key_file, key.serialize_pem()).unwrap();
+    (ca.pem(), cert_file.display().to_string(), key_file.display().to_string())
+}
+
+fn mailer(url: &str, ca: Option<&str>, login: Option<(&str, &str)>) -> Result<Mailer, String> {
+    let mut smtp = json!({"url": url, "from": "helpdesk@zylker.biz"});
+    if let Some(ca) = ca {
+        smtp["caBundle"] = json!(ca);
+    }
+    if login.is_some() {
+        smtp["credentials"] = json!({"secret": "mail"});
+    }
+    let mail: Mail = serde_json::from_value(json!({ "smtp": smtp })).unwrap();
+    let credentials = login.map(|(user, password)| {
+        BTreeMap::from([
+            ("username".to_owned(), SecretString::from(user)),
+            ("password".to_owned(), SecretString::from(password)),
+        ])
+    });
+    Mailer::connect(&mail, credentials.as_ref())
+}
+
+async fn send(mailer: &Mailer, to: &str) -> Result<(), Failure> {
+    mailer.send(to, "annette.c@zylker.biz", &SecretString::from("New-pass=word7")).await
+}
+
+#[tokio::test]
+async fn in_clear_to_this_machine_only() {
+    let folder = Folder::new("clear");
+    let server = Smtp::start(&folder.0, &[]);
+    let mailer = mailer(&format!("smtp://127.0.0.1:{}", server.port), None, None).unwrap();
+    send(&mailer, "annette.c@zylker.biz").await.unwrap();
+    let mails = server.mails();
+    assert_eq!((&mails[0]["from"], &mails[0]["to"]), (&json!("helpdesk@zylker.biz"), &json!(["annette.c@zylker.biz"])));
+    let data = mails[0]["data"].as_str().unwrap();
+    // Quoted-printable may write the equals sign as =3D.
+    assert!(data.contains("New-pass=word7") || data.contains("New-pass=3Dword7"), "{data}");
+    assert!(
+        data.contains("Subject: Your new password") && data.contains("Message-ID:") && data.contains("Date:"),
+        "{data}"
+    );
+    assert!(matches!(send(&mailer, "refused@zylker.biz").await, Err(Failure::Permanent(why)) if why.contains("550")));
+    assert!(matches!(send(&mailer, "later@zylker.biz").await, Err(Failure::Temporary(why)) if why.contains("451")));
+    assert!(matches!(send(&mailer, "no address").await, Err(Failure::Permanent(_))));
+    drop(server);
+    assert!(matches!(send(&mailer, "annette.c@zylker.biz").await, Err(Failure::Temporary(_))));
+}
+
+#[tokio::test]
+async fn with_tls_and_a_private_authority() {
+    for smtps in [true, false] {
+        let folder = Folder::new(if smtps { "smtps" } else { "starttls" });
+        let (ca, cert, key) = certificates(&folder);
+        let mut flags = vec!["--cert", &cert, "--key", &key];
+        if smtps {
+            flags.push("--smtps");
+        }
+        let server = Smtp::start(&folder.0, &flags);
+        let url = format!("{}://localhost:{}", if smtps { "smtps" } else { "smtp" }, server.port);
+        let good = mailer(&url, Some(&ca), Some(("user", "secret"))).unwrap();
+        send(&good, "annette.c@zylker.biz").await.unwrap();
+        let mails = server.mails();
+        assert_eq!((&mails[0]["tls"], &mails[0]["user"]), (&json!(true), &json!("user")));
+        let wrong = mailer(&url, Some(&ca), Some(("user", "guess"))).unwrap();
+        assert!(matches!(send(&wrong, "annette.c@zylker.biz").await, Err(Failure::Permanent(_))));
+        // Nobody that is trusted has signed the certificate: nothing is sent.
+        let stranger = mailer(&url, None, Some(("user", "secret"))).unwrap();
+        assert!(matches!(send(&stranger, "annette.c@zylker.biz").await, Err(Failure::Temporary(_))));
+        assert_eq!(server.mails().len(), 1);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (url, says) in [
+        ("smtp://", "no host"),
+        ("smtps://user:secret@mail.zylker.biz", "nothing more"),
+        ("smtps://mail.zylker.biz/path", "nothing more"),
+        ("http://mail.zylker.biz", "smtps://"),
+    ] {
+        let said = mailer(url, None, None).map(|_| ()).unwrap_err();
+        assert!(said.contains(says) && !said.contains("secret"), "{url}: {said}");
+    }
+    let said = mailer("smtps://mail.zylker.biz", Some("no pem"), None).map(|_| ()).unwrap_err();
+    assert!(said.contains("caBundle"), "{said}");
+    let said = mailer("smtps://mail.zylker.biz", None, Some(("user", ""))).map(|_| ()).unwrap_err();
+    assert!(said.contains("no key password"), "{said}");
+}
