@@ -364,10 +364,10 @@ pub struct DirectoryStatus {
 /// ExactlyOnce: a lost answer costs nothing. Provable: it can mostly be cleared up. AtMostOnce: it leaves the outcome unknown.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guarantees {
-    /// For passwords.
+    /// How it is for passwords.
     #[schemars(with = "String")]
     pub password: Guarantee,
-    /// For MFA.
+    /// How it is for MFA.
     #[schemars(with = "String")]
     pub mfa: Guarantee,
 }

@@ -10,7 +10,9 @@ use super::{
 };
 
 /// How long a wait lasts that ends with no event that could be watched.
-const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// The same, where a read has failed: a Directory that goes on failing becomes not Ready, and is waited for.
+const READ_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// What a passed chain leaves: who, where, and what to do.
 pub(super) struct Pass<'a> {
@@ -408,7 +410,7 @@ fn unchanged(request: &Request, user: &User) -> Result<(), Decision> {
             View::new(
                 Reason::ChangedSinceRequest,
                 format!(
-                    "The {} of {} was changed at {at}, after it was asked for at {}: nothing was sent. File a new request if a reset is \
+                    "The {} of {} was changed at {at:.0}, after it was asked for at {}: nothing was sent. File a new request if a reset is \
                      still wanted.",
                     request.mode(),
                     user.id.name,
@@ -442,7 +444,7 @@ fn limits(world: &World, request: &Request, directory: &Directory, user: &User) 
         .filter(|until| *until > now);
     if let Some(until) = busy {
         let message = format!(
-            "Another reset of {} was started a short while ago: this one starts at {until} at the earliest.",
+            "Another reset of {} was started a short while ago: this one starts at {until:.0} at the earliest.",
             user.id.name
         );
         return Err(wait_about(world, request, Reason::UserBusy, message, until, user));
@@ -463,7 +465,7 @@ fn limits(world: &World, request: &Request, directory: &Directory, user: &User) 
             .and_then(|i| started.get(i))
             .map_or(request.deadline(), |at| after(*at, HOUR));
         let message = format!(
-            "Directory {} allows {allowed} resets an hour and that many were started: this one starts at {until} at the earliest.",
+            "Directory {} allows {allowed} resets an hour and that many were started: this one starts at {until:.0} at the earliest.",
             directory.name
         );
         return Err(wait_about(world, request, Reason::LimitReached, message, until, user));
@@ -517,12 +519,12 @@ fn wait_about(
 
 /// A fact could not be read: waits.
 fn unreadable(world: &World, request: &Request, reason: Reason, what: &str, why: &Why) -> Decision {
-    let until = why.not_before.unwrap_or_else(|| after(world.now, LOOK_AGAIN));
+    let until = why.not_before.unwrap_or_else(|| after(world.now, READ_AGAIN));
     wait(
         world,
         request,
         reason,
-        format!("{what} could not be read: {} Looked at again at {until}.", why.message),
+        format!("{what} could not be read: {} Looked at again at {until:.0}.", why.message),
         until,
     )
 }

@@ -278,12 +278,12 @@ fn released(world: &World, record: &Record) -> Decision {
             Some(v) if v.reason == Reason::Throttled => View::of(
                 record,
                 Reason::Throttled,
-                format!("The directory asked to be left alone and did nothing: tried again at {at}."),
+                format!("The directory asked to be left alone and did nothing: tried again at {at:.0}."),
             ),
             _ => View::of(
                 record,
                 Reason::DirectoryNotReady,
-                format!("The directory could not be used and nothing took effect: tried again at {at}."),
+                format!("The directory could not be used and nothing took effect: tried again at {at:.0}."),
             ),
         };
         return Decision::rest(view, Next::At(at.min(record.expires_at)));
@@ -370,7 +370,7 @@ fn verify(world: &World, record: &Record) -> Decision {
         record,
         Reason::Verifying,
         format!(
-            "The call was sent and no answer came: nothing is sent again. Whether it took effect is looked for until {over}. {nothing}"
+            "The call was sent and no answer came: nothing is sent again. Whether it took effect is looked for until {over:.0}. {nothing}"
         ),
     );
     Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
@@ -412,7 +412,7 @@ fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
             let view = View::of(
                 record,
                 Reason::Finishing,
-                format!("The reset is in force, but {why} Tried again at {next}, until {}.", record.keep_until),
+                format!("The reset is in force, but {why} Tried again at {next:.0}, until {}.", record.keep_until),
             );
             return Decision::rest(view, Next::At(next));
         }

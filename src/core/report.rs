@@ -266,7 +266,7 @@ pub fn settled(record: &Record, own: bool) -> View {
             record,
             Reason::AlreadyApplied,
             format!(
-                "This very request was carried out before, as {by}, at {}: nothing was sent again.",
+                "This very request was carried out before, as {by}, at {:.0}: nothing was sent again.",
                 record.attempt.started_at
             ),
         ),
@@ -286,7 +286,7 @@ pub fn settled(record: &Record, own: bool) -> View {
             record,
             Reason::OutcomeUnknown,
             format!(
-                "The reset of the {what} of {who} was sent between {} and {} and no answer came: it may or may not be in force. {} \
+                "The reset of the {what} of {who} was sent between {:.0} and {:.0} and no answer came: it may or may not be in force. {} \
                  Ask the user to sign in, or file a new request.",
                 record.attempt.started_at,
                 record.attempt.deadline,

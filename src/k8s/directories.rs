@@ -150,7 +150,9 @@ impl Directories {
                     let objects = listed.take().unwrap_or_default();
                     let names: BTreeSet<String> = objects.iter().map(ResourceExt::name_any).collect();
                     self.with(|entries| entries.get_or_insert_default().retain(|name, _| names.contains(name)));
-                    objects.into_iter().for_each(|object| self.apply(object));
+                    for object in objects {
+                        self.apply(object);
+                    }
                 }
                 Ok(watcher::Event::Apply(object)) => self.apply(object),
                 Ok(watcher::Event::Delete(object)) => {
@@ -226,17 +228,8 @@ impl Directories {
             self.metrics.directory_ready(&name, result.is_ok());
             self.publish(&object, current.as_ref(), &result);
             self.show(&object, &mut shown, &result).await;
-            let pause = match &result {
-                Ok(_) => {
-                    retry = FIRST_RETRY;
-                    EVERY
-                }
-                Err(_) => {
-                    let pause = retry;
-                    retry = (retry * 2).min(EVERY);
-                    pause
-                }
-            };
+            let pause = if result.is_ok() { EVERY } else { retry };
+            retry = if result.is_ok() { FIRST_RETRY } else { (retry * 2).min(EVERY) };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = kick.notified() => {}
@@ -356,7 +349,7 @@ impl Directories {
                 *shown = Some(next);
             }
             Err(error) => {
-                tracing::warn!(directory = name, error = %error, "the Directory's status could not be written")
+                tracing::warn!(directory = name, error = %error, "the Directory's status could not be written");
             }
         }
     }

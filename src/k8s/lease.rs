@@ -86,13 +86,16 @@ enum Error {
     Taken(String),
 }
 
+/// resourceVersion and holder.
+type Seen = (Option<String>, Option<String>);
+
 /// A candidate.
 #[derive(Debug)]
 pub struct Elector {
     api: Api<Lease>,
     config: Config,
-    /// The lease as last seen, by resourceVersion and holder, and since when.
-    seen: Option<((Option<String>, Option<String>), Instant)>,
+    /// The lease as last seen, and since when.
+    seen: Option<(Seen, Instant)>,
 }
 
 impl Elector {

@@ -178,9 +178,12 @@ impl Run {
             }
             None => return Ok(None),
         };
-        // An object whose status is settled needs no work; but a record that still moves does, and shows it there.
+        // An object whose status is settled has been told everything; a record that still moves is finished without it.
         let subject = match (subject, &record) {
-            (Subject::Object { shown, .. }, Some(_)) if shown.is_settled() => Subject::Gone,
+            (Subject::Object { shown, .. }, Some(_)) if shown.is_settled() => {
+                object = None;
+                Subject::Gone
+            }
             (subject, _) => subject,
         };
         let me = Me { holder: operator.holder.clone(), attempt: fresh_attempt() };
@@ -494,21 +497,16 @@ impl Run {
         let reply = {
             let call = provider.perform(fenced, &once, &user, password.as_ref());
             let mut call = std::pin::pin!(call);
-            match tokio::time::timeout(SLOW, &mut call).await {
-                Ok(reply) => reply,
-                Err(_) => {
-                    let view = View::of(
-                        &object.record(),
-                        Reason::Executing,
-                        "The call to the directory is under way.".to_owned(),
-                    );
-                    // The call goes on whatever becomes of the status.
-                    let (reply, shown) = tokio::join!(call, self.show(&view));
-                    if let Err(error) = shown {
-                        tracing::debug!(error = %error, "the status could not be written");
-                    }
-                    reply
+            if let Ok(reply) = tokio::time::timeout(SLOW, &mut call).await {
+                reply
+            } else {
+                let view = View::of(&object.record(), Reason::Executing, "The call to the directory is under way.");
+                // The call goes on whatever becomes of the status.
+                let (reply, shown) = tokio::join!(call, self.show(&view));
+                if let Err(error) = shown {
+                    tracing::debug!(error = %error, "the status could not be written");
                 }
+                reply
             }
         };
         let kind = if once == Once::ResetMfa { "reset-mfa" } else { "reset-password" };

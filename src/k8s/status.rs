@@ -66,6 +66,9 @@ pub async fn show(
     let uid = object.uid();
     let mut object = object;
     loop {
+        if object.shown().is_settled() {
+            return Ok(Some(object)); // an outcome never changes
+        }
         let new = status(&object, view, Timestamp::now());
         if object.status.as_ref().is_some_and(|old| same(old, &new)) {
             return Ok(Some(object));
@@ -83,8 +86,7 @@ pub async fn show(
             }
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
             Err(kube::Error::Api(status)) if status.is_conflict() => match api.get_opt(&name).await? {
-                Some(fresh) if fresh.uid() == uid && !fresh.shown().is_settled() => object = fresh,
-                Some(fresh) if fresh.uid() == uid => return Ok(Some(fresh)),
+                Some(fresh) if fresh.uid() == uid => object = fresh,
                 _ => return Ok(None),
             },
             Err(error) => return Err(error),

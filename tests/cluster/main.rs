@@ -1,5 +1,12 @@
-//! The operator on a real API server: as its own process, under its own ServiceAccount's token, with the RBAC of
+//! The operator on a real API server: as its own process, under its own `ServiceAccount`'s token, with the RBAC of
 //! examples/operator. What is asserted is seen at the API server and at the directory.
+#![cfg(test)]
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::single_match_else,
+    clippy::format_push_string,
+    reason = "json!(..) arguments and short helpers read better so"
+)]
 #[path = "../env/mod.rs"]
 mod env;
 

@@ -229,7 +229,8 @@ fn strange_answers() {
     let said = message(&site.until("huge", "DirectoryNotReady"));
     assert!(said.contains("larger than"), "{said}");
     site.sandbox.send("DELETE", "/sandbox/faults", &json!(null));
-    site.sandbox.fault(json!({"call": "reset-password", "fault": "redirect", "location": "http://127.0.0.1:1/"}));
+    site.sandbox
+        .fault(json!({"call": "reset-password", "fault": "redirect", "times": 2, "location": "http://127.0.0.1:1/"}));
     site.until("huge", "Rejected");
     assert_eq!(site.sandbox.user(ANNETTE)["passwordResets"], 0);
     // A policy that refuses the first password that was drawn: another one is drawn, once.

@@ -1,5 +1,5 @@
 //! A site for one test: a real API server, the sandbox as directory, and operators as processes of their own under their own
-//! ServiceAccount's token. Everything is gone when the site is dropped, and also when the test process is killed.
+//! `ServiceAccount`'s token. Everything is gone when the site is dropped, and also when the test process is killed.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 use std::{
     collections::BTreeSet,
@@ -201,7 +201,7 @@ impl Site {
         self.kubectl(&["get", "secret", "-n", namespace, name, "-o", &format!("go-template={template}")])
     }
 
-    /// A kubeconfig of the operator's ServiceAccount.
+    /// A kubeconfig of the operator's `ServiceAccount`.
     fn service_account(&self) -> PathBuf {
         let file = self.dir.join("operator.kubeconfig");
         let token = self.kubectl(&["create", "token", "-n", SYSTEM, "credreset", "--duration=24h"]);
@@ -310,7 +310,7 @@ impl Drop for Site {
     fn drop(&mut self) {
         match &self.instance {
             Some(instance) => {
-                drop(script(instance, &self.dir).arg("down").stdout(Stdio::null()).stderr(Stdio::null()).status())
+                drop(script(instance, &self.dir).arg("down").stdout(Stdio::null()).stderr(Stdio::null()).status());
             }
             None => {
                 let everything = [
@@ -588,7 +588,7 @@ pub fn message(object: &Value) -> String {
     all.iter().find(|c| c["type"] == "Ready").and_then(|c| c["message"].as_str()).unwrap_or_default().to_owned()
 }
 
-/// The rules of a Role or ClusterRole as (group, resource, verb).
+/// The rules of a Role or `ClusterRole` as (group, resource, verb).
 pub fn rules(document: &Value) -> BTreeSet<(String, String, String)> {
     let mut all = BTreeSet::new();
     let texts =

@@ -36,9 +36,9 @@ impl Zoho {
                     found.push(candidate.clone());
                 }
             }
-            let more = body.get("has_more").and_then(Value::as_bool).unwrap_or(users.len() == PER_PAGE);
+            let continues = body.get("has_more").and_then(Value::as_bool).unwrap_or(users.len() == PER_PAGE);
             let settled = matches!(user, UserRef::Id(_)) && !found.is_empty();
-            if settled || !more || users.is_empty() {
+            if settled || !continues || users.is_empty() {
                 return match found.as_slice() {
                     [] => Ok(None),
                     [one] => Ok(Some(Found::One(Box::new(self.user(one, mode, groups).await?)))),
@@ -114,8 +114,8 @@ impl Zoho {
                 return Err(Why::new("the directory answered the look-up of groups without a list of groups."));
             };
             all.extend(groups.iter().filter_map(|g| g.get("group_name")?.as_str()).map(str::to_owned));
-            let more = body.get("has_more").and_then(Value::as_bool).unwrap_or(groups.len() == PER_PAGE);
-            if !more || groups.is_empty() {
+            let continues = body.get("has_more").and_then(Value::as_bool).unwrap_or(groups.len() == PER_PAGE);
+            if !continues || groups.is_empty() {
                 break;
             }
         }

@@ -223,7 +223,7 @@ impl Zoho {
         ];
         match &self.reset_password {
             Some(call) => {
-                all.extend(placeholders.iter().filter(|(name, _)| call.uses(name)).map(|(_, feature)| *feature))
+                all.extend(placeholders.iter().filter(|(name, _)| call.uses(name)).map(|(_, feature)| *feature));
             }
             // It sets exactly the password that is given.
             None => drop(all.insert(Feature::KeepAfterLogin)),
@@ -365,16 +365,12 @@ impl Zoho {
             }
             Once::ResetMfa => (&self.reset_mfa, json!({"mode": "updateTFAStatus", "tfaEnabled": false})),
         };
-        Some(match template {
-            Some(call) => {
-                let (path, body) = call.fill(&values);
-                (call.method.clone(), http::join(&self.api_of(token), &path), body)
-            }
-            None => {
-                let path = format!("/api/organization/{}/accounts/{zuid}", self.zoid);
-                (reqwest::Method::PUT, http::join(&self.mail, &path), default)
-            }
-        })
+        if let Some(call) = template {
+            let (path, body) = call.fill(&values);
+            return Some((call.method.clone(), http::join(&self.api_of(token), &path), body));
+        }
+        let path = format!("/api/organization/{}/accounts/{zuid}", self.zoid);
+        Some((reqwest::Method::PUT, http::join(&self.mail, &path), default))
     }
 
     /// Whether the directory shows a change within the attempt's time.
@@ -460,20 +456,21 @@ impl Answer {
             (Some(code), 200..=299) => code.strip_prefix("HTTP_").and_then(|n| n.parse().ok()).unwrap_or(400),
             _ => status,
         };
+        // Our own right to call, not the user's fault: the address may also be one that this scope does not open.
+        let ours = [
+            "INVALID_OAUTHTOKEN",
+            "INVALID_OAUTHSCOPE",
+            "OAUTH_SCOPE_MISMATCH",
+            "URL_RULE_NOT_CONFIGURED",
+            "INVALID_URL_PATTERN",
+        ];
         match (said, failure) {
             (200..=299, None) if self.body.is_some() || status == 204 => Reply::Done,
             // A success without a body that could be read is no clear one; and a server's failure may come after the change.
             (200..=299 | 500..=599, _) => Reply::Unsure,
-            (_, Some(code))
-                if code == "INVALID_OAUTHTOKEN" || code == "INVALID_OAUTHSCOPE" || code == "OAUTH_SCOPE_MISMATCH" =>
-            {
-                Reply::Denied
-            }
-            (401, _) => Reply::Denied,
             (403, Some(code)) if code.starts_with("USER_") => Reply::Rejected { code },
-            (403, _) => Reply::Denied,
-            // The address is not one of the API's, or a scope is missing: not the user's fault.
-            (_, Some(code)) if code == "URL_RULE_NOT_CONFIGURED" || code == "INVALID_URL_PATTERN" => Reply::Denied,
+            (_, Some(code)) if ours.contains(&code.as_str()) => Reply::Denied,
+            (401 | 403, _) => Reply::Denied,
             (404, _) => Reply::NoSuchUser,
             // A redirect says that nothing was done here; where it leads is not followed.
             (_, code) => Reply::Rejected { code: code.unwrap_or_else(|| format!("HTTP_{status}")) },

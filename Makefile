@@ -1,0 +1,40 @@
+# Everything here can be typed by hand; `make test` is what CI runs.
+SHELL := bash
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/credreset
+DENY := $(CACHE)/bin/cargo-deny
+# Each cluster test has an API server of its own.
+THREADS ?= 2
+
+.PHONY: help demo test test-fast test-cluster lint crds
+help:
+	@echo 'make demo          watch resets being carried out on a real API server (KEEP=1 keeps it up)'
+	@echo 'make test          lint and all tests; builds the servers they need, once (minutes)'
+	@echo 'make test-fast     the tests that need no server'
+	@echo 'make test-cluster  the tests on a real API server (KUBECONFIG=... for one of your own)'
+	@echo 'make lint          format, clippy, licences'
+	@echo 'make crds          write crds/credreset.yaml anew'
+
+demo:
+	@cargo build --quiet
+	@KEEP=$(KEEP) tests/env/demo.sh
+
+test: lint test-fast test-cluster
+
+test-fast:
+	cargo test --lib --bins --test decide --test lease --test mail --test packaging --test password --test sandbox
+
+test-cluster:
+	@[ -n "$$KUBECONFIG" ] || tests/env/build.sh >/dev/null
+	@cargo build --release
+	cargo test --test cluster -- --test-threads=$(THREADS)
+
+lint: $(DENY)
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	$(DENY) --log-level error check licenses bans sources
+
+$(DENY):
+	cargo install --quiet --locked --root $(CACHE) --target-dir target/cargo-deny cargo-deny@0.20.2
+
+crds:
+	cargo run --quiet -- crds >crds/credreset.yaml

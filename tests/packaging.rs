@@ -1,0 +1,117 @@
+//! The house itself: generated files, dependencies between rooms, what documents promise.
+#![cfg(test)]
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+fn text(relative: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(relative);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// All Rust files below a folder, as (path, text).
+fn sources(relative: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string();
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{relative} is empty");
+    found
+}
+
+#[test]
+fn definitions_are_as_generated() {
+    let output = Command::new(env!("CARGO_BIN_EXE_credreset")).arg("crds").output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), text("crds/credreset.yaml"), "run: make crds");
+}
+
+/// Dependencies point one way: cli -> k8s -> directory -> api -> core, and core knows nothing but data.
+#[test]
+fn rooms_import_only_what_lies_below() {
+    for (room, forbidden) in [
+        (
+            "src/core",
+            &[
+                "kube",
+                "k8s_openapi",
+                "tokio",
+                "reqwest",
+                "secrecy",
+                "axum",
+                "tracing",
+                "crate::api",
+                "crate::directory",
+                "crate::k8s",
+                "crate::cli",
+            ][..],
+        ),
+        ("src/api", &["tokio", "reqwest", "secrecy", "axum", "crate::directory", "crate::k8s", "crate::cli"]),
+        ("src/directory", &["kube", "axum", "crate::k8s", "crate::cli", "crate::sandbox"]),
+        ("src/k8s", &["crate::cli", "crate::sandbox"]),
+        ("src/sandbox", &["crate::api", "crate::core", "crate::directory", "crate::k8s", "crate::cli"]),
+    ] {
+        for (file, text) in sources(room) {
+            for name in forbidden {
+                let used = text
+                    .lines()
+                    .filter(|l| !l.trim_start().starts_with("//"))
+                    .any(|l| l.contains(&format!("{name}::")));
+                assert!(!used, "{file} uses {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_core_reads_no_clock() {
+    for (file, text) in sources("src/core") {
+        for clock in ["Timestamp::now", "Instant", "SystemTime", "Zoned::now"] {
+            assert!(!text.contains(clock), "{file} reads a clock: {clock}");
+        }
+    }
+}
+
+/// The right to send is made in one place, from a record that was just written.
+#[test]
+fn only_the_ledger_makes_fences() {
+    let makers: Vec<String> = sources("src")
+        .into_iter()
+        .filter(|(_, text)| text.contains("Fenced::by_write("))
+        .map(|(file, _)| file)
+        .collect();
+    assert_eq!(makers, ["src/k8s/ledger.rs"]);
+}
+
+/// Each command that the README shows is one.
+#[test]
+fn commands_in_the_readme_exist() {
+    let readme = text("README.md");
+    let makefile = text("Makefile");
+    let mut seen = BTreeSet::new();
+    for word in readme.split("`make ").skip(1).chain(readme.split("\nmake ").skip(1)) {
+        let target: String = word.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+        assert!(makefile.contains(&format!("\n{target}:")), "make {target}");
+        seen.insert(target);
+    }
+    assert!(seen.contains("demo") && seen.contains("test"));
+    for word in readme.split("credreset ").skip(1) {
+        let name: String = word.chars().take_while(char::is_ascii_lowercase).collect();
+        if word.starts_with("crds") || word.starts_with("run") || word.starts_with("sandbox") {
+            let help = Command::new(env!("CARGO_BIN_EXE_credreset")).args([&name, "--help"]).output().unwrap();
+            assert!(help.status.success(), "credreset {name}");
+        }
+    }
+    for (_, link) in readme.match_indices("](").map(|(at, _)| readme.split_at(at + 2)) {
+        let target = link.split(')').next().unwrap();
+        if !target.contains("://") && !target.starts_with('#') {
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(), "README links to {target}");
+        }
+    }
+}
