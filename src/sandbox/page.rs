@@ -52,11 +52,12 @@ fn write_page(html: &mut String, store: &Store) -> fmt::Result {
         html,
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta http-equiv=\"refresh\" content=\"10\"><title>Sandbox: a stand-in, not Zoho</title>\
+         <meta http-equiv=\"refresh\" content=\"10\"><link rel=\"icon\" href=\"data:,\"><title>Sandbox: a stand-in, not Zoho</title>\
          <style>{STYLE}</style></head><body>\
          <header><h1>Sandbox: a stand-in, not Zoho</h1>\
          <p>Organization {}, kept by <code>credreset sandbox</code> for demo and tests. \
-         It proves nothing about Zoho&#39;s servers. All times are UTC; the page renews itself.</p></header>",
+         It proves nothing about Zoho&#39;s servers. All times are UTC; the page renews itself.</p>\
+         <nav><a href=\"#users\">Users</a> <a href=\"#mail\">Mail sent</a> <a href=\"#calls\">Last calls</a></nav></header>",
         seed::ORGANIZATION_NAME
     )?;
 
@@ -75,7 +76,7 @@ fn write_page(html: &mut String, store: &Store) -> fmt::Result {
         html.push_str("</p>");
     }
 
-    section(html, "Users", &["User", "State", "Groups", "Password", "Sessions", "MFA"])?;
+    section(html, "users", "Users", &["User", "State", "Groups", "Password", "Sessions", "MFA"])?;
     let mut users: Vec<&Person> = state.users().collect();
     // Whoever was reset last comes first.
     users.sort_by_key(|user| Reverse(user.password_reset_times.last().max(user.mfa_reset_times.last())));
@@ -87,7 +88,7 @@ fn write_page(html: &mut String, store: &Store) -> fmt::Result {
         write!(html, "<p>{more} more users are not shown.</p>")?;
     }
 
-    section(html, "Mail sent", &["Time", "To", "Subject"])?;
+    section(html, "mail", "Mail sent", &["Time", "To", "Subject"])?;
     for Mail { time, to, subject, body: _ } in state.mails.iter().rev().take(MAILS_SHOWN) {
         html.push_str("<tr>");
         cell(html, "Time", "fixed", Clock(*time))?;
@@ -100,7 +101,7 @@ fn write_page(html: &mut String, store: &Store) -> fmt::Result {
         html.push_str("<p>None.</p>");
     }
 
-    section(html, "Last calls", &["Time", "Call", "User", "Request", "Fields", "Answer", "Effect"])?;
+    section(html, "calls", "Last calls", &["Time", "Call", "User", "Request", "Fields", "Answer", "Effect"])?;
     for call in state.calls.iter().rev().take(CALLS_SHOWN) {
         write_call(html, call)?;
     }
@@ -112,8 +113,8 @@ fn write_page(html: &mut String, store: &Store) -> fmt::Result {
     Ok(())
 }
 
-fn section(html: &mut String, title: &str, columns: &[&str]) -> fmt::Result {
-    write!(html, "<h2>{title}</h2><table><thead><tr>")?;
+fn section(html: &mut String, id: &str, title: &str, columns: &[&str]) -> fmt::Result {
+    write!(html, "<h2 id=\"{id}\">{title}</h2><table><thead><tr>")?;
     for column in columns {
         write!(html, "<th>{column}</th>")?;
     }
@@ -210,10 +211,10 @@ fn write_call(html: &mut String, call: &Logged) -> fmt::Result {
     html.push_str("<tr>");
     cell(html, "Time", "fixed", Clock(*time))?;
     cell(html, "Call", "fixed", kind.name())?;
-    cell(html, "User", "", Escaped(user.as_deref().unwrap_or_default()))?;
+    cell(html, "User", "fixed", Escaped(user.as_deref().unwrap_or_default()))?;
     cell(html, "Request", "", format!("<span>{} {}</span>", Escaped(method), Escaped(path)))?;
     let fields: Vec<String> = fields.iter().map(|(name, value)| shown(name, value)).collect();
-    cell(html, "Fields", "", format!("<div>{}</div>", Escaped(fields.join(", "))))?;
+    cell(html, "Fields", "", Escaped(fields.join(", ")))?;
     let (class, answer) = match status {
         Some(status) if (200..300).contains(status) => ("good", status.to_string()),
         Some(status) => ("bad", status.to_string()),
@@ -221,7 +222,7 @@ fn write_call(html: &mut String, call: &Logged) -> fmt::Result {
     };
     let fault = fault.as_ref().map(|fault| tag("bad", Escaped(fault))).unwrap_or_default();
     cell(html, "Answer", "", format!("<div><span class=\"{class}\">{answer}</span> {fault}</div>"))?;
-    cell(html, "Effect", "", if *applied { "applied" } else { "" })?;
+    cell(html, "Effect", "fixed", if *applied { "applied" } else { "" })?;
     html.push_str("</tr>");
     Ok(())
 }

@@ -19,8 +19,6 @@ use super::{
 
 /// The longest page of a list, as at Zoho.
 const PAGE_LIMIT: usize = 200;
-/// No longer path is logged.
-const LOGGED_LENGTH: usize = 128;
 /// What the Mail API is asked to do.
 const MODES: [&str; 2] = ["resetPassword", "updateTFAStatus"];
 /// The names that the log may show.
@@ -113,7 +111,7 @@ impl Request {
     pub(super) fn logged_path(&self) -> String {
         match self.target {
             Target::Unknown => "(unknown)".to_owned(),
-            _ => self.path.chars().take(LOGGED_LENGTH).collect(),
+            _ => self.path.clone(),
         }
     }
 
@@ -151,7 +149,7 @@ impl Request {
 /// The call that a method and a path name, the organization and the user.
 fn target<'a>(method: &Method, path: &'a str) -> (Target, Option<&'a str>, Option<&'a str>) {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
-    match (method.as_str(), segments.as_slice()) {
+    let found: (_, Option<&str>, Option<&str>) = match (method.as_str(), segments.as_slice()) {
         ("POST", ["oauth", "v2", "token"]) => (Target::Token, None, None),
         ("GET", ["directory", "api", "v2", "orgs", org, "users"]) => (Target::Users, Some(org), None),
         ("GET", ["directory", "api", "v2", "orgs", org, "users", user, "groups"]) => {
@@ -166,7 +164,10 @@ fn target<'a>(method: &Method, path: &'a str) -> (Target, Option<&'a str>, Optio
         ("GET", ["api", "organization", org, "accounts", user]) => (Target::Account, Some(org), Some(user)),
         ("PUT", ["api", "organization", org, "accounts", user]) => (Target::ChangeAccount, Some(org), Some(user)),
         _ => (Target::Unknown, None, None),
-    }
+    };
+    // Ids go into the log: what is none may be anything.
+    let is_id = |id: &str| (1..=20).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit());
+    if found.1.is_none_or(is_id) && found.2.is_none_or(is_id) { found } else { (Target::Unknown, None, None) }
 }
 
 /// Carries the request out on the state.

@@ -67,6 +67,7 @@ async fn no_secret_is_shown_but_in_mail() {
     // Secrets in places where they do not belong.
     sandbox.send(&token, Method::GET, &format!("{USERS}?client_secret={CLIENT_SECRET}"), Value::Null).await.unwrap();
     sandbox.send(&token, Method::POST, &format!("/directory/{NEW}"), json!({NEW: NEW})).await.unwrap();
+    sandbox.send(&token, Method::POST, &format!("{USERS}/{NEW}/password"), json!({NEW: NEW})).await.unwrap();
     let logged = sandbox.show("/calls").await;
     let reset = &logged[1];
     assert_eq!(

@@ -1,0 +1,32 @@
+//! `credreset sandbox` as a process.
+use std::process::Stdio;
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+
+use crate::harness::TempFile;
+
+#[tokio::test]
+async fn it_says_where_it_listens_and_ends_cleanly() {
+    for signal in ["TERM", "INT"] {
+        let file = TempFile::new();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_credreset"))
+            .args(["sandbox", "--listen", "127.0.0.1:0", "--scopes", "ZohoDirectory.Users.READ", "--state"])
+            .arg(&file.0)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = lines.next_line().await.unwrap().unwrap();
+        let url = line.strip_prefix("listening on ").unwrap();
+        let scopes = reqwest::get(format!("{url}/sandbox/scopes")).await.unwrap().text().await.unwrap();
+        assert_eq!(scopes, r#"["ZohoDirectory.Users.READ"]"#);
+        assert!(file.0.exists());
+        let pid = child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().await.unwrap().success());
+        assert!(child.wait().await.unwrap().success(), "SIG{signal}");
+    }
+}
