@@ -21,15 +21,20 @@ pub fn client(ca_bundle: Option<&str>, timeout: Duration) -> Result<Client, Stri
         .retry(reqwest::retry::never())
         .referer(false);
     if let Some(pem) = ca_bundle {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
-            .ok()
-            .filter(|found| !found.is_empty())
-            .ok_or("caBundle holds no PEM certificate that could be read")?;
-        builder = builder.tls_certs_merge(certificates);
+        builder = builder.tls_certs_merge(certificates(pem)?);
     }
     builder
         .build()
         .map_err(|_| "the TLS set-up is not usable: no trusted certificate authorities were found".to_owned())
+}
+
+/// The certificates of a `caBundle`.
+///
+/// # Errors
+/// If there is none.
+pub fn certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, String> {
+    let found = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).unwrap_or_default();
+    if found.is_empty() { Err("caBundle holds no PEM certificate that could be read".to_owned()) } else { Ok(found) }
 }
 
 /// A base address: https, or http to this very machine, for tests and the sandbox.
@@ -55,7 +60,8 @@ pub fn base(field: &str, text: &str) -> Result<Url, String> {
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
+        // In addresses of other schemes than http the parser leaves numbers as they are.
+        Some(Host::Domain(name)) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
         Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
         Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
         None => false,

@@ -62,8 +62,10 @@ impl Mailer {
         let parameters = || {
             let mut builder = TlsParameters::builder(host.trim_matches(['[', ']']).to_owned());
             if let Some(pem) = &smtp.ca_bundle {
-                let wrong = || "spec.mail.smtp.caBundle holds no PEM certificate that could be read".to_owned();
-                let certificate = Certificate::from_pem(pem.as_bytes()).map_err(|_| wrong())?;
+                // lettre takes any text for a list of certificates, if need be an empty one.
+                http::certificates(pem).map_err(|e| format!("spec.mail.smtp.{e}"))?;
+                let wrong = |_| "spec.mail.smtp.caBundle cannot be used".to_owned();
+                let certificate = Certificate::from_pem(pem.as_bytes()).map_err(wrong)?;
                 builder = builder.add_root_certificate(certificate);
             }
             builder.build().map_err(|_| "spec.mail.smtp: the TLS set-up is not usable".to_owned())
@@ -108,6 +110,7 @@ impl Mailer {
         let message = Message::builder()
             .from(self.from.clone())
             .to(to)
+            .message_id(None)
             .subject("Your new password")
             .header(ContentType::TEXT_PLAIN)
             .body(text)

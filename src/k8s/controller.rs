@@ -158,8 +158,9 @@ async fn records(shared: Arc<Shared>, concurrency: u16) {
         .run(
             |object: Arc<CredentialResetRecord>, shared: Arc<Shared>| async move {
                 let record = object.record();
-                // This process's own attempt is under way: its request's reconcile goes on with it.
-                if record.state == State::Sent && shared.term.operator.ledger.holds(&record) {
+                // This process's own attempt is under way: its request's reconcile goes on with it, unless the object is gone.
+                let over = record.over() <= Timestamp::now();
+                if record.state == State::Sent && !over && shared.term.operator.ledger.holds(&record) {
                     return Ok(Action::requeue(until(record.over())));
                 }
                 work(&shared, Item::Record(record.name)).await

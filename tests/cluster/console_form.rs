@@ -2,6 +2,7 @@
 use serde_json::{Value, json};
 
 use crate::env::{ANNETTE, SYSTEM, Site, TEAM, condition, message, mfa_reset, password_reset, wait_for};
+use crate::smtp::Smtp;
 
 const EMAIL: &str = "annette.c@zylker.biz";
 
@@ -174,4 +175,34 @@ fn the_documented_calls_are_the_default() {
     site.apply(&mfa_reset("mfa", EMAIL, json!({})));
     site.until("mfa", "Applied");
     assert_eq!(site.sandbox.user(ANNETTE)["mfaEnabled"], false, "the documented call turns MFA off");
+}
+
+/// The directory cannot mail the password itself: the operator does, once the change is in force.
+#[test]
+fn mail_by_the_operator() {
+    let site = Site::start();
+    let smtp = Smtp::start(&site.dir, &[]);
+    let without = json!({"resetPassword": {"body": {"email_user": null}}});
+    let mail = |port: u16| json!({"smtp": {"url": format!("smtp://127.0.0.1:{port}"), "from": "helpdesk@zylker.biz"}});
+    site.directory("zylker", json!({"provider": {"zoho": without}, "mail": mail(1)}));
+    let _operator = site.operator();
+    // The mail server is down: the reset is in force, and says that it is not delivered yet.
+    site.apply(&password_reset(
+        "annette",
+        EMAIL,
+        json!({"spec": {"password": {"deliverTo": null, "emailToUser": true}}}),
+    ));
+    let said = message(&site.until("annette", "Finishing"));
+    assert!(said.contains("in force") && said.contains("mail"), "{said}");
+    site.directory("zylker", json!({"provider": {"zoho": without}, "mail": mail(smtp.port)}));
+    site.until("annette", "Applied");
+    let mails = smtp.mails();
+    assert_eq!(mails.len(), 1);
+    assert_eq!(mails[0]["to"], json!([EMAIL]));
+    // Quoted-printable: the password stands on a line of its own.
+    let text = mails[0]["data"].as_str().unwrap().replace("=\r\n", "").replace("=3D", "=");
+    let password = text.lines().find_map(|line| line.strip_prefix("    ")).unwrap();
+    assert_eq!(site.sandbox.sign_in(EMAIL, password), "must-change");
+    assert_eq!(site.sandbox.count("reset-password"), 1);
+    assert_eq!(site.sandbox.get("/sandbox/mail"), json!([]), "the directory sent none");
 }

@@ -9,6 +9,8 @@
 )]
 #[path = "../env/mod.rs"]
 mod env;
+#[path = "../env/smtp.rs"]
+mod smtp;
 
 mod accounting;
 mod console_form;

@@ -8,8 +8,9 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 
 class Handler:
-    def __init__(self, file):
+    def __init__(self, file, smtps):
         self.file = file
+        self.smtps = smtps
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("refused@"):
@@ -24,7 +25,7 @@ class Handler:
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,
             "data": envelope.content.decode(),
-            "tls": session.ssl is not None,
+            "tls": self.smtps or session.ssl is not None,
             "user": session.auth_data.login.decode() if session.auth_data else None,
         }
         with open(self.file, "a") as out:
@@ -33,7 +34,7 @@ class Handler:
 
 
 def authenticate(server, session, envelope, mechanism, data):
-    return AuthResult(success=data.login == b"user" and data.password == b"secret")
+    return AuthResult(success=data.login == b"user" and data.password == b"secret", handled=False, auth_data=data)
 
 
 async def main():
@@ -50,7 +51,7 @@ async def main():
 
     def session():
         return SMTP(
-            Handler(arguments.file),
+            Handler(arguments.file, arguments.smtps),
             tls_context=None if arguments.smtps else context,
             require_starttls=bool(context) and not arguments.smtps,
             authenticator=authenticate,

@@ -7,6 +7,8 @@
 mod look_up;
 mod oauth;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
