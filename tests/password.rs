@@ -1,5 +1,6 @@
 //! Drawn passwords: what every one of them has, and that no character is favoured.
 #![cfg(test)]
+#![allow(clippy::cast_precision_loss, reason = "counts of a few thousand")]
 use std::collections::{BTreeMap, HashSet};
 
 use credreset::directory::password::generate;

@@ -19,7 +19,7 @@ use crate::{
     },
     core::{
         ledger::{Record, Reply, State, user_key},
-        world::{Holding, Past, Progress},
+        world::{Holding, Past, Progress, StepState},
     },
     directory::Fenced,
 };
@@ -305,10 +305,14 @@ impl Ledger {
         }
     }
 
-    /// How far the steps after the change have come.
+    /// How far the steps after the change have come. What has failed is tried again by the next reconcile.
     pub fn progressed(&self, attempt: &str, progress: &Progress) {
+        let lasting = |state: &StepState| match state {
+            StepState::Failed(_) => StepState::Pending,
+            StepState::Pending | StepState::Done | StepState::Impossible(_) => state.clone(),
+        };
         if let Some(held) = lock(&self.held).get_mut(attempt) {
-            held.progress = progress.clone();
+            held.progress = Progress { deliver: lasting(&progress.deliver), mail: lasting(&progress.mail) };
         }
     }
 

@@ -203,8 +203,11 @@ impl Run {
         if let Some((holding, progress)) =
             self.record.as_ref().and_then(|object| ledger.holding(&object.record(), self.term.leadership.held()))
         {
+            // What an earlier reconcile has done; this one knows better what it does itself.
+            if self.world.holding.is_none() {
+                self.world.progress = progress;
+            }
             self.world.holding = Some(holding);
-            self.world.progress = progress;
         }
     }
 

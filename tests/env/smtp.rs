@@ -1,4 +1,4 @@
-//! Starts tests/env/smtp.py, with aiosmtpd from PyPI in a virtual environment of its own.
+//! Starts tests/env/smtp.py, with `aiosmtpd` from `PyPI` in a virtual environment of its own.
 use std::{
     fs,
     io::{BufRead, BufReader},

@@ -438,8 +438,8 @@ async fn templates_take_types_and_are_filled_once() {
         "password": "${password}", "force": "${forceChangeOnLogin}", "list": ["${user.id}", "id ${user.id} of ${organization}"],
         "kept": 7, "clear": "${clearMobileSessionsAndApiTokens}", "mail": "${emailToUser}", "who": "${user.email}",
     });
-    let patch = json!({"resetPassword": {"method": "PATCH", "path": "/directory/${organization}/${zoid}/${user.id}/${user.zuid}", "body": body}});
-    let directory = Zoho::connect(&spec(&server.url, patch), &credentials()).unwrap();
+    let templates = json!({"resetPassword": {"method": "PATCH", "path": "/directory/${organization}/${zoid}/${user.id}/${user.zuid}", "body": body}});
+    let directory = Zoho::connect(&spec(&server.url, templates), &credentials()).unwrap();
     let user = annette(&directory).await;
     let once = Once::SetPassword {
         force_change_on_login: true,
