@@ -7,7 +7,7 @@ fn text(relative: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// All Rust files below a folder, as (path, text).
+/// All Rust files below a folder but unit tests, as (path, text).
 fn sources(relative: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)];
@@ -16,7 +16,7 @@ fn sources(relative: &str) -> Vec<(String, String)> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
+            } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {
                 let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string();
                 found.push((name, fs::read_to_string(&path).unwrap()));
             }
