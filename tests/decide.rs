@@ -13,6 +13,10 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+#[path = "env/merge.rs"]
+mod merge;
+use merge::merge;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
@@ -43,24 +47,6 @@ fn folder() -> std::path::PathBuf {
 fn yaml(path: &Path) -> Value {
     let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-fn merge(target: &mut Value, patch: Value) {
-    match patch {
-        Value::Object(fields) => {
-            if !target.is_object() {
-                *target = json!({});
-            }
-            for (name, value) in fields {
-                if value.is_null() {
-                    target.as_object_mut().unwrap().remove(&name);
-                } else {
-                    merge(&mut target[&name], value);
-                }
-            }
-        }
-        value => *target = value,
-    }
 }
 
 /// An enum's variant is replaced whole: a patch that names another one must not leave both.

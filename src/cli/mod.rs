@@ -10,7 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Password and MFA resets as reviewed Kubernetes objects, each carried out at most once.
 #[derive(Parser, Debug)]
-#[command(version, about)]
+#[command(
+    version,
+    about,
+    after_help = "Exit codes: 0, ended as asked; 1, failed, with one sentence that says why; 2, wrong arguments."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

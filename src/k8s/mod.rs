@@ -2,7 +2,9 @@
 pub mod admin;
 pub mod controller;
 pub mod directories;
+mod effects;
 pub mod events;
+mod facts;
 pub mod lease;
 pub mod ledger;
 pub mod reconcile;

@@ -16,6 +16,10 @@ use std::{
 
 use serde_json::{Value, json};
 
+#[path = "merge.rs"]
+mod merge;
+pub use merge::merge;
+
 /// The operator's namespace, as in examples/operator.
 pub const SYSTEM: &str = "credreset-system";
 /// The requesters' namespace, as in examples/zoho-sandbox.
@@ -317,17 +321,13 @@ impl Drop for Site {
                 drop(script(instance, &self.dir).arg("down").stdout(Stdio::null()).stderr(Stdio::null()).status());
             }
             None => {
-                let everything = [
-                    "delete",
-                    "--ignore-not-found",
-                    "--wait=true",
-                    "ns/credreset-system",
-                    "ns/helpdesk",
-                    "directories.credreset.dev",
-                    "--all",
-                ];
-                let _ = self.try_kubectl(&everything[..6], "");
-                let _ = self.try_kubectl(&["delete", "directories.credreset.dev", "--all"], "");
+                // What the test has made by these names, and nothing else that the cluster may hold.
+                for names in [&["directory", "zylker", "elsewhere"][..], &["creset", "-n", "default", "stranger"]] {
+                    let _ = self.try_kubectl(&[&["delete", "--ignore-not-found"], names].concat(), "");
+                }
+                for file in ["examples/zoho-sandbox/namespace.yaml", "examples/operator/rbac.yaml"] {
+                    let _ = self.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], &text(file));
+                }
             }
         }
         if !std::thread::panicking() {
@@ -523,25 +523,6 @@ pub fn http(url: &str, method: &str, path: &str, body: Option<&str>) -> (u16, St
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     (head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0), body.to_owned())
-}
-
-/// RFC 7386.
-pub fn merge(target: &mut Value, patch: Value) {
-    match patch {
-        Value::Object(fields) => {
-            if !target.is_object() {
-                *target = json!({});
-            }
-            for (name, value) in fields {
-                if value.is_null() {
-                    target.as_object_mut().unwrap().remove(&name);
-                } else {
-                    merge(&mut target[&name], value);
-                }
-            }
-        }
-        value => *target = value,
-    }
 }
 
 /// `seconds` from now, precise enough that no two requests of a test share it.

@@ -1,0 +1,254 @@
+//! Carrying out what was decided: one durable effect at a time.
+use std::{sync::Arc, time::Duration};
+
+use kube::ResourceExt;
+use secrecy::SecretString;
+
+use super::{
+    ledger::Written,
+    reconcile::{Error, Run, fresh_attempt},
+    status,
+};
+use crate::{
+    core::{
+        Decision, Effect, Reason, View, decide,
+        ledger::{Record, Reply, State},
+        plan::Once,
+        request::Source,
+        world::{Found, Progress, Seen, StepState},
+    },
+    directory::{mail::Failure, password},
+};
+
+/// A call that takes longer than this is told of in the status.
+const SLOW: Duration = Duration::from_secs(1);
+
+impl Run {
+    pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), Error> {
+        let operator = Arc::clone(&self.term.operator);
+        match effect {
+            Effect::StorePassword { attempt, record, source } => {
+                let password = match &source {
+                    Source::Generate { length } => password::generate(*length)?,
+                    Source::FromSecret { name, key } => {
+                        let namespace = self.request().map(|r| r.namespace.clone()).unwrap_or_default();
+                        match operator.secrets.entered(&namespace, name, key).await {
+                            Ok(password) => password,
+                            Err(seen) => {
+                                self.world.entered = seen;
+                                return Ok(());
+                            }
+                        }
+                    }
+                };
+                self.world.stored = Some(operator.secrets.store(&attempt, &record, &password).await?);
+                self.password = Some(password);
+            }
+            Effect::Open(_) | Effect::TakeOver(_) => self.begin().await?,
+            Effect::Send(once) => self.send(once).await?,
+            Effect::Write(record) => self.write(&record).await?,
+            Effect::Deliver { secret } => {
+                let state = match self.password().await? {
+                    Some(password) => {
+                        let Seen::Known(record) = &self.world.record else { return Err(Error::Restless) };
+                        operator.secrets.deliver(record, &secret, &password).await
+                    }
+                    None => no_password(),
+                };
+                self.world.progress.deliver = state;
+                self.remember_progress();
+            }
+            Effect::Mail { to } => {
+                self.world.progress.mail = self.mail(&to).await?;
+                self.remember_progress();
+            }
+            Effect::DropPassword { secret } => {
+                operator.secrets.remove(&secret).await?;
+                self.world.stored = None;
+                self.password = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the record, or takes it over. Whether there is room within the limits is asked once more, with nobody else
+    /// asking at the same time.
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
+        let operator = Arc::clone(&self.term.operator);
+        let admission = operator.ledger.admission.lock().await;
+        self.look_around();
+        let (record, new) = match decide(&self.world) {
+            Decision::Do(Effect::Open(record)) => (record, true),
+            Decision::Do(Effect::TakeOver(record)) => (record, false),
+            _ => return Ok(()),
+        };
+        let Seen::Known(directory) = &self.world.directory else { return Err(Error::Restless) };
+        let timeout = Duration::try_from(directory.limits.request_timeout).unwrap_or_default();
+        operator.ledger.hold(&record, timeout);
+        drop(admission);
+        let written = match (&self.record, new) {
+            (Some(object), false) => operator.ledger.take_over(object, &record).await?,
+            _ => operator.ledger.open(&record).await?,
+        };
+        self.written(written);
+        Ok(())
+    }
+
+    pub(super) fn written(&mut self, written: Written) {
+        match written {
+            Written::Stored(object) => self.took(*object),
+            Written::Lost(Some(object)) => {
+                self.world.holding = None;
+                self.took(*object);
+            }
+            // Deleted by somebody: nothing says any more what happened to it.
+            Written::Lost(None) => {
+                self.record = None;
+                self.world.record = Seen::Absent;
+                self.world.record_by_name = Seen::Unread;
+                self.world.holding = None;
+            }
+        }
+    }
+
+    pub(super) async fn send(&mut self, once: Once) -> Result<(), Error> {
+        let operator = Arc::clone(&self.term.operator);
+        let request = self.request().cloned().ok_or(Error::Restless)?;
+        if self.world.user == Seen::Unread {
+            self.world.user = self.look_up(&request.user).await;
+        }
+        let password = self.password().await?;
+        let object = self.record.clone().ok_or(Error::Restless)?;
+        let attempt = object.spec.attempt.id.clone();
+        let (user, directory) = match (&self.world.user, self.directory()) {
+            (Seen::Known(Found::One(user)), Some(directory)) if user.id.id == object.spec.user.id => {
+                (user.clone(), directory)
+            }
+            _ => {
+                operator.ledger.replied(&attempt, Reply::NotSent);
+                return Ok(());
+            }
+        };
+        let (Some(provider), true) = (directory.provider, password.is_some() || once == Once::ResetMfa) else {
+            operator.ledger.replied(&attempt, Reply::NotSent);
+            return Ok(());
+        };
+        let Some(fenced) = operator.ledger.fence(&object, &self.term.leadership) else { return Ok(()) };
+        let reply = {
+            let call = provider.perform(fenced, &once, &user, password.as_ref());
+            let mut call = std::pin::pin!(call);
+            if let Ok(reply) = tokio::time::timeout(SLOW, &mut call).await {
+                reply
+            } else {
+                let view = View::of(&object.record(), Reason::Executing, "The call to the directory is under way.");
+                // The call goes on whatever becomes of the status.
+                let (reply, shown) = tokio::join!(call, self.show(&view));
+                if let Err(error) = shown {
+                    tracing::debug!(error = %error, "the status could not be written");
+                }
+                reply
+            }
+        };
+        let kind = if once == Once::ResetMfa { "reset-mfa" } else { "reset-password" };
+        operator.metrics.call(&directory.facts.name, kind, result_of(&reply));
+        tracing::info!(record = object.name_any(), call = kind, result = result_of(&reply), "called the directory");
+        if reply == Reply::Denied {
+            self.term.directories.check_now(&directory.facts.name);
+        }
+        operator.ledger.replied(&attempt, reply);
+        Ok(())
+    }
+
+    /// Replaces the record. What only this process knows must not be lost, so it is tried until it is stored or somebody else
+    /// has written the record.
+    pub(super) async fn write(&mut self, record: &Record) -> Result<(), Error> {
+        let operator = Arc::clone(&self.term.operator);
+        let object = self.record.clone().ok_or(Error::Restless)?;
+        let mut pause = Duration::from_millis(100);
+        let written = loop {
+            match operator.ledger.write(&object, record).await {
+                Ok(written) => break written,
+                Err(error) if !operator.ledger.holds(record) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(record = record.name, error = %error, "the record could not be written; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+            }
+        };
+        if let Written::Stored(object) = &written {
+            let record = object.record();
+            tracing::info!(record = record.name, state = ?record.state, evidence = ?record.evidence, "wrote the record");
+            if record.state == State::Released || record.state.is_settled() {
+                self.world.holding = None;
+                self.world.progress = Progress::default();
+                self.world.me.attempt = fresh_attempt();
+            }
+            if record.state.is_settled() || record.state == State::Unknown {
+                operator.metrics.settled(&record);
+            }
+        }
+        self.written(written);
+        Ok(())
+    }
+
+    pub(super) fn remember_progress(&self) {
+        if let Seen::Known(record) = &self.world.record {
+            self.term.operator.ledger.progressed(&record.attempt.id, &self.world.progress);
+        }
+    }
+
+    /// The password of the record's attempt.
+    pub(super) async fn password(&mut self) -> Result<Option<SecretString>, Error> {
+        let Some(name) = self.record.as_ref().and_then(|object| object.spec.attempt.secret.clone()) else {
+            return Ok(None);
+        };
+        if self.password.is_none() || self.world.stored.as_ref() != Some(&name) {
+            self.password = self.term.operator.secrets.stored(&name).await?;
+        }
+        Ok(self.password.clone())
+    }
+
+    pub(super) async fn mail(&mut self, to: &str) -> Result<StepState, Error> {
+        let Some(password) = self.password().await? else { return Ok(no_password()) };
+        let Seen::Known(record) = &self.world.record else { return Err(Error::Restless) };
+        let Some(mailer) = self.directory().and_then(|d| d.mailer) else {
+            return Ok(StepState::Failed(
+                "the mail could not be sent: the Directory has no usable spec.mail.".to_owned(),
+            ));
+        };
+        Ok(match mailer.send(to, &record.user.name, &password).await {
+            Ok(()) => StepState::Done,
+            Err(Failure::Temporary(why)) => StepState::Failed(format!("the mail could not be sent: {why}")),
+            Err(Failure::Permanent(why)) => StepState::Impossible(format!("the mail was not sent: {why}")),
+        })
+    }
+
+    pub(super) async fn show(&self, view: &View) -> kube::Result<()> {
+        if let Some(object) = &self.object {
+            let operator = &self.term.operator;
+            status::show(&operator.client, &operator.events, object.clone(), view).await?;
+        }
+        Ok(())
+    }
+}
+
+fn no_password() -> StepState {
+    StepState::Impossible(
+        "the password could not be delivered: its Secret in the operator's namespace is gone. File a new request."
+            .to_owned(),
+    )
+}
+
+fn result_of(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Done => "done",
+        Reply::NotSent => "not-sent",
+        Reply::Throttled { .. } => "throttled",
+        Reply::Denied => "denied",
+        Reply::NoSuchUser => "no-such-user",
+        Reply::Rejected { .. } => "rejected",
+        Reply::Conflict => "conflict",
+        Reply::Unsure => "unsure",
+    }
+}
