@@ -62,8 +62,12 @@ pub struct CredentialResetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mfa: Option<Mfa>,
     /// When the human asked. Part of the request's identity: the same user, mode and time are carried out once, whatever the
-    /// object is called and however often it is created.
-    #[schemars(with = "String", extend("format" = "date-time"))]
+    /// object is called and however often it is created. RFC 3339, of this century, with at most nine digits after the second.
+    #[schemars(
+        with = "String",
+        extend("format" = "date-time"),
+        regex(pattern = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$")
+    )]
     pub requested_at: jiff::Timestamp,
     /// How long after requestedAt the reset may still be started, at most 168h. After that nothing is ever sent.
     #[serde(default = "a_day")]

@@ -8,7 +8,7 @@ use std::{
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::core::v1::Secret,
+    api::core::v1::{ObjectReference, Secret},
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
 use kube::{
@@ -121,6 +121,19 @@ impl Directories {
         })
     }
 
+    /// Tells of something in an Event on the Directory `name`.
+    pub fn publish_event(&self, name: &str, reason: &str, message: &str) {
+        let uid = self.with(|entries| entries.as_ref().and_then(|all| all.get(name)).and_then(|e| e.version.0.clone()));
+        let reference = ObjectReference {
+            api_version: Some(Directory::api_version(&()).into_owned()),
+            kind: Some(Directory::kind(&()).into_owned()),
+            name: Some(name.to_owned()),
+            uid,
+            ..ObjectReference::default()
+        };
+        self.events.publish_to(reference, reason, message, true);
+    }
+
     /// Has the Directory `name` checked now: a call was refused.
     pub fn check_now(&self, name: &str) {
         self.with(|entries| {
@@ -149,7 +162,13 @@ impl Directories {
                 Ok(watcher::Event::InitDone) => {
                     let objects = listed.take().unwrap_or_default();
                     let names: BTreeSet<String> = objects.iter().map(ResourceExt::name_any).collect();
-                    self.with(|entries| entries.get_or_insert_default().retain(|name, _| names.contains(name)));
+                    let gone = self.with(|entries| {
+                        let entries = entries.get_or_insert_default();
+                        let gone: Vec<String> = entries.keys().filter(|name| !names.contains(*name)).cloned().collect();
+                        entries.retain(|name, _| names.contains(name));
+                        gone
+                    });
+                    gone.iter().for_each(|name| self.tell(name));
                     for object in objects {
                         self.apply(object);
                     }

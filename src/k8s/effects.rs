@@ -227,6 +227,10 @@ impl Run {
     pub(super) async fn show(&self, view: &View) -> kube::Result<()> {
         if let Some(object) = &self.object {
             let operator = &self.term.operator;
+            // Whoever keeps the Directory must hear of it, not only whoever waits.
+            if view.reason == Reason::LimitReached && object.shown().reason != Some(Reason::LimitReached) {
+                self.term.directories.publish_event(&object.spec.directory, "LimitReached", &view.message);
+            }
             status::show(&operator.client, &operator.events, object.clone(), view).await?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Events, one per transition. They are told in the background: a lost Event is no reason to stop.
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
-    Client, Resource, ResourceExt,
+    Client, Resource,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
@@ -26,7 +27,11 @@ impl Events {
 
     /// Tells about `object`.
     pub fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, message: &str, warning: bool) {
-        let reference = object.object_ref(&());
+        self.publish_to(object.object_ref(&()), reason, message, warning);
+    }
+
+    /// Tells about the object that `reference` names.
+    pub fn publish_to(&self, reference: ObjectReference, reason: &str, message: &str, warning: bool) {
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
@@ -35,10 +40,9 @@ impl Events {
             secondary: None,
         };
         let recorder = self.0.clone();
-        let name = object.name_any();
         tokio::spawn(async move {
             if let Err(error) = recorder.publish(&event, &reference).await {
-                tracing::debug!(name, error = %error, "an Event could not be published");
+                tracing::debug!(name = reference.name, error = %error, "an Event could not be published");
             }
         });
     }

@@ -139,5 +139,10 @@ fn limits_outlive_a_restart() {
     site.apply(&password_reset("three", "kim.l@zylker.biz", json!({})));
     let said = crate::env::message(&site.until("three", "LimitReached"));
     assert!(said.contains("allows 2 resets an hour"), "{said}");
+    wait_for("the Event on the Directory", || {
+        let events = site.get(&["events.events.k8s.io", "-n", "default"]);
+        let told = |e: &Value| e["regarding"]["kind"] == "Directory" && e["reason"] == "LimitReached";
+        events["items"].as_array().unwrap().iter().any(told).then_some(())
+    });
     assert_eq!(site.sandbox.count("reset-password"), 2);
 }

@@ -30,6 +30,9 @@ fn admission() {
         (spec(json!({"user": {"email": null}})), "name the user by exactly one of"),
         (spec(json!({"reason": "short"})), "spec.reason"),
         (spec(json!({"requestedAt": "yesterday"})), "spec.requestedAt"),
+        // The API server would take these, and an object that the operator cannot read would blind it for all others.
+        (spec(json!({"requestedAt": "2026-11-24T09:00:00.0123456789Z"})), "spec.requestedAt"),
+        (spec(json!({"requestedAt": "9999-12-31T23:59:59Z"})), "spec.requestedAt"),
         (spec(json!({"password": {"deliverTo": null}})), "a generated password must reach somebody"),
         (spec(json!({"password": {"generate": null}})), "exactly one of generate and fromSecret"),
         (spec(json!({"password": {"fromSecret": {"name": "x"}}})), "exactly one of generate and fromSecret"),
