@@ -221,3 +221,44 @@ fn fail_over() {
     assert!(second.metrics().contains("credreset_leader 1"));
     assert_eq!(resets(&site), 2);
 }
+
+/// The API server dies while a call is under way: what came back is kept until it can be written down.
+#[test]
+fn api_server_outage() {
+    let site = Site::start();
+    if !site.is_own() {
+        println!("killed only where the API server is our own");
+        return;
+    }
+    site.usual_directory();
+    let _operator = site.operator();
+    site.sandbox.fault(json!({"call": "reset-password", "fault": "delay", "milliseconds": 3000}));
+    site.apply(&password_reset("annette", EMAIL, json!({})));
+    site.until("annette", "Executing");
+    site.cluster("kill");
+    wait_for("the change at the directory", || (resets(&site) == 1).then_some(()));
+    site.cluster("up");
+    let reset = site.until("annette", "Applied");
+    assert_eq!(reset["status"]["evidence"], "Response");
+    let password = site.secret(TEAM, "annette-password", "password");
+    assert_eq!(site.sandbox.sign_in(EMAIL, &password), "must-change");
+    assert_eq!(site.sandbox.count("reset-password"), 1);
+}
+
+/// The namespace is deleted while the call is under way: the record is settled all the same, and says what was not delivered.
+#[test]
+fn namespace_deleted_in_the_middle() {
+    let site = Site::with(&Setup { controllers: true, ..Setup::default() });
+    site.usual_directory();
+    let _operator = site.operator();
+    site.sandbox.fault(json!({"call": "reset-password", "fault": "delay", "milliseconds": 3000}));
+    site.apply(&password_reset("annette", EMAIL, json!({})));
+    site.until("annette", "Executing");
+    site.kubectl(&["delete", "namespace", TEAM, "--wait=false"]);
+    let record =
+        wait_for("the record's outcome", || site.records().into_iter().find(|r| r["spec"]["state"] == "Applied"));
+    assert_eq!(record["spec"]["evidence"], "Response");
+    let note = record["spec"]["note"].as_str().unwrap();
+    assert!(note.contains("could not be delivered: namespace helpdesk is"), "{note}");
+    assert_eq!(resets(&site), 1);
+}

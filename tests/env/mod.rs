@@ -303,7 +303,7 @@ impl Site {
             .collect()
     }
 
-    /// What `cluster.sh` does with this site's API server: `kill`, `up`, `stop`.
+    /// What `cluster.sh` does with this site's API server: `kill` as in a crash, and `up` again on the same data.
     pub fn cluster(&self, what: &str) {
         let instance = self.instance.as_ref().expect("a cluster of our own");
         assert!(script(instance, &self.dir).arg(what).stdout(Stdio::null()).status().unwrap().success());
@@ -344,6 +344,7 @@ fn script(instance: &str, dir: &Path) -> Command {
         dir.join("audit.log").display()
     );
     command.env("INSTANCE", instance).env("APISERVER_ARGS", audit).env("DIE_WITH", std::process::id().to_string());
+    command.env("CONTROLLER_MANAGER", "0");
     command
 }
 
