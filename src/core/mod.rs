@@ -335,8 +335,9 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
             write(record.released(Reason::DirectoryNotReady, None, later(now, back_off)))
         }
         Some(Reply::Throttled { after }) => {
-            let wait =
-                after.map_or(back_off.max(SignedDuration::from_secs(30)), |s| SignedDuration::from_secs(i64::from(s)));
+            let wait = after.map_or(back_off.max(SignedDuration::from_secs(30)), |s| {
+                SignedDuration::from_secs(i64::from(s.max(1)))
+            });
             write(record.released(Reason::Throttled, None, later(now, wait)))
         }
         Some(Reply::NoSuchUser) => write(record.not_applied(Reason::UserNotFound, None, now)),

@@ -205,7 +205,8 @@ impl Ledger {
         }
     }
 
-    /// Replaces the record. A write whose answer was lost and that took effect counts as done.
+    /// Replaces the record. A write whose answer was lost and that took effect counts as done. A record that somebody has
+    /// deleted is made again: what happened must stay on record until its time has passed.
     ///
     /// # Errors
     /// If the API server does not answer, or refuses.
@@ -213,10 +214,15 @@ impl Ledger {
         match self.api.replace(&record.name, &PostParams::default(), &object.with(record)).await {
             Ok(stored) => Ok(self.stored(stored)),
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
-                Ok(match self.get(&record.name).await? {
-                    Some(now) if now.record() == *record => self.stored(now),
-                    other => Written::Lost(other.map(Box::new)),
-                })
+                match self.get(&record.name).await? {
+                    Some(now) if now.record() == *record => Ok(self.stored(now)),
+                    Some(now) => Ok(Written::Lost(Some(Box::new(now)))),
+                    None => {
+                        tracing::warn!(record = record.name, "somebody has deleted the record; it is made again");
+                        let object = CredentialResetRecord::of(record, &self.namespace);
+                        Ok(self.stored(self.api.create(&PostParams::default(), &object).await?))
+                    }
+                }
             }
             Err(error) => Err(error),
         }

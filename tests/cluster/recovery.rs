@@ -262,3 +262,19 @@ fn namespace_deleted_in_the_middle() {
     assert!(note.contains("could not be delivered: namespace helpdesk is"), "{note}");
     assert_eq!(resets(&site), 1);
 }
+
+/// Somebody deletes the record while the call is under way: it is made again, and nothing is sent twice.
+#[test]
+fn record_deleted_in_the_middle() {
+    let site = Site::start();
+    site.usual_directory();
+    let _operator = site.operator();
+    site.sandbox.fault(json!({"call": "reset-password", "fault": "delay", "milliseconds": 3000}));
+    site.apply(&password_reset("annette", EMAIL, json!({})));
+    site.until("annette", "Executing");
+    site.kubectl(&["delete", "crecord", "-n", SYSTEM, "--all"]);
+    site.until("annette", "Applied");
+    assert_eq!(site.sandbox.count("reset-password"), 1);
+    let records = site.records();
+    assert_eq!((records.len(), &records[0]["spec"]["state"]), (1, &json!("Applied")));
+}
