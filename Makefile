@@ -35,6 +35,7 @@ lint: $(DENY)
 
 $(DENY):
 	cargo install --quiet --locked --root $(CACHE) --target-dir target/cargo-deny cargo-deny@0.20.2
+	rm -rf target/cargo-deny
 
 crds:
 	cargo run --quiet -- crds >crds/credreset.yaml

@@ -293,6 +293,12 @@ impl CredentialReset {
         })
     }
 
+    /// Whether an operator has written a status that is still there.
+    #[must_use]
+    pub fn is_seen(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.observed_generation >= 0)
+    }
+
     /// What the status shows now.
     #[must_use]
     pub fn shown(&self) -> Shown {

@@ -107,9 +107,15 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
         })
         .reflect(writer)
         .inspect(move |_| metrics.open_requests(store.len()))
-        .touched_objects()
-        // A spec never changes and the status is our own: what matters is that the object is a new one.
-        .predicate_filter(|object: &CredentialReset| object.uid().map(|uid| hash(&uid)), PredicateConfig::default());
+        // A spec never changes, and the status is our own: what matters is an object that is new, or whose status was lost.
+        .filter_map(|event| async {
+            match event {
+                Ok(watcher::Event::InitApply(object)) => Some(Ok(object)),
+                Ok(watcher::Event::Apply(object)) if !object.is_seen() => Some(Ok(object)),
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            }
+        });
     let store = reader.clone();
     let affected =
         stream::unfold(changes, |mut changes| async { Some((changes.recv().await?, changes)) }).flat_map(move |name| {

@@ -168,7 +168,9 @@ impl Directories {
                         entries.retain(|name, _| names.contains(name));
                         gone
                     });
-                    gone.iter().for_each(|name| self.tell(name));
+                    for name in &gone {
+                        self.tell(name);
+                    }
                     for object in objects {
                         self.apply(object);
                     }

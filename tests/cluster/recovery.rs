@@ -23,6 +23,20 @@ fn deleted_and_created_again() {
     site.apply(&manifest);
     site.until("annette", "Applied");
     let calls = site.sandbox.get("/sandbox/counts");
+    // The status is lost: it is shown again.
+    let lose = [
+        "patch",
+        "creset",
+        "-n",
+        TEAM,
+        "annette",
+        "--subresource=status",
+        "--type=json",
+        "-p",
+        r#"[{"op":"remove","path":"/status"}]"#,
+    ];
+    site.kubectl(&lose);
+    site.until("annette", "Applied");
     site.delete("annette");
     site.apply(&manifest);
     let again = site.until("annette", "AlreadyApplied");
@@ -33,18 +47,7 @@ fn deleted_and_created_again() {
     let _operator = site.operator();
     site.apply(&manifest.replace(r#""name":"annette""#, r#""name":"annette-again""#));
     site.until("annette-again", "AlreadyApplied");
-    // The status is lost: it is shown again.
-    site.kubectl(&[
-        "patch",
-        "creset",
-        "-n",
-        TEAM,
-        "annette",
-        "--subresource=status",
-        "--type=json",
-        "-p",
-        r#"[{"op":"remove","path":"/status"}]"#,
-    ]);
+    site.kubectl(&lose);
     site.until("annette", "AlreadyApplied");
     let after = site.sandbox.get("/sandbox/counts");
     for kind in ["reset-password", "role", "groups"] {
