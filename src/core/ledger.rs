@@ -327,6 +327,17 @@ impl Record {
         Self { state: State::Superseded, settled_at: Some(now), ..self.clone() }
     }
 
+    /// Whether the password of the attempt may be in force and has not reached anybody yet.
+    #[must_use]
+    pub fn needs_password(&self) -> bool {
+        match self.state {
+            State::Sent | State::Changed | State::Unknown => true,
+            // It could not be delivered.
+            State::Applied => self.note.is_some(),
+            State::Released | State::NotApplied | State::Superseded => false,
+        }
+    }
+
     /// When the attempt is over for everybody: its own process sends nothing after its deadline, and what is under way
     /// has arrived.
     #[must_use]

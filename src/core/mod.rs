@@ -247,12 +247,9 @@ fn follow(world: &World, record: &Record) -> Decision {
     // is taken over with a fresh one, which it does not name yet.
     if let Some(secret) = &world.stored {
         let named = record.attempt.secret.as_ref() == Some(secret);
-        let of_no_use = match record.state {
-            State::Applied | State::NotApplied | State::Superseded => true,
-            State::Released => named,
-            State::Sent | State::Changed | State::Unknown => !named,
-        };
-        if of_no_use {
+        let fresh = record.state == State::Released && !named;
+        let wanted = named && record.needs_password();
+        if !fresh && !wanted {
             return Decision::Do(Effect::DropPassword { secret: secret.clone() });
         }
     }
@@ -392,24 +389,22 @@ fn verify(world: &World, record: &Record) -> Decision {
 fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
     let now = world.now;
     let Progress { deliver, mail } = &world.progress;
-    let mut notes = Vec::new();
-    let mut failed = None;
-    if let Some(secret) = &record.finish.deliver_to {
-        match deliver {
-            StepState::Pending => return hold_or(world, record, evidence, Effect::Deliver { secret: secret.clone() }),
-            StepState::Done => {}
-            StepState::Failed(why) => failed = Some(why.clone()),
-            StepState::Impossible(why) => notes.push(why.clone()),
-        }
-    }
-    if let Some(to) = &record.finish.mail_to {
-        match mail {
-            StepState::Pending if failed.is_none() => {
-                return hold_or(world, record, evidence, Effect::Mail { to: to.clone() });
-            }
+    let (mut notes, mut failed, mut undelivered) = (Vec::new(), None, false);
+    let steps = [
+        (deliver, record.finish.deliver_to.as_ref().map(|secret| Effect::Deliver { secret: secret.clone() })),
+        (mail, record.finish.mail_to.as_ref().map(|to| Effect::Mail { to: to.clone() })),
+    ];
+    for (state, effect) in steps {
+        let Some(effect) = effect else { continue };
+        match state {
+            StepState::Pending if failed.is_none() => return hold_or(world, record, evidence, effect),
             StepState::Pending | StepState::Done => {}
             StepState::Failed(why) => failed = Some(why.clone()),
-            StepState::Impossible(why) => notes.push(why.clone()),
+            StepState::Impossible(why) => {
+                undelivered = true;
+                notes.push(why.clone());
+            }
+            StepState::Lost(why) => notes.push(why.clone()),
         }
     }
     if let Some(why) = failed {
@@ -426,6 +421,10 @@ fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
             return Decision::rest(view, Next::At(next));
         }
         notes.push(why);
+    }
+    if let (true, Some(secret)) = (undelivered, &record.attempt.secret) {
+        notes
+            .push(format!("It is kept in Secret {secret} of the operator's namespace until {:.0}.", record.keep_until));
     }
     let note = (!notes.is_empty()).then(|| format!("But {}", notes.join(" ")));
     Decision::Do(Effect::Write(Box::new(record.applied(evidence, note, now))))

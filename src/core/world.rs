@@ -490,6 +490,8 @@ pub enum StepState {
     Failed(String),
     /// It can never be done.
     Impossible(String),
+    /// It can never be done, since the password itself is gone.
+    Lost(String),
 }
 
 /// The steps after the change.

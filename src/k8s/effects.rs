@@ -238,7 +238,7 @@ impl Run {
 }
 
 fn no_password() -> StepState {
-    StepState::Impossible(
+    StepState::Lost(
         "the password could not be delivered: its Secret in the operator's namespace is gone. File a new request."
             .to_owned(),
     )

@@ -12,7 +12,7 @@ use crate::{
     api::CredentialResetRecord,
     core::{
         Fact, Request,
-        ledger::{Evidence, State, record_name},
+        ledger::{Evidence, record_name},
         request::{Action, Source, UserRef},
         world::{Entered, Found, Proof, Seen, Why},
     },
@@ -42,7 +42,7 @@ impl Run {
             self.world.proof = Seen::Unread;
         }
         // Kept until the outcome is known; then it goes.
-        if self.world.stored.is_none() && matches!(record.state, State::Sent | State::Changed | State::Unknown) {
+        if self.world.stored.is_none() && record.needs_password() {
             self.world.stored.clone_from(&record.attempt.secret);
         }
         self.world.record = Seen::Known(record);

@@ -315,7 +315,7 @@ impl Ledger {
     pub fn progressed(&self, attempt: &str, progress: &Progress) {
         let lasting = |state: &StepState| match state {
             StepState::Failed(_) => StepState::Pending,
-            StepState::Pending | StepState::Done | StepState::Impossible(_) => state.clone(),
+            StepState::Pending | StepState::Done | StepState::Impossible(_) | StepState::Lost(_) => state.clone(),
         };
         if let Some(held) = lock(&self.held).get_mut(attempt) {
             held.progress = Progress { deliver: lasting(&progress.deliver), mail: lasting(&progress.mail) };

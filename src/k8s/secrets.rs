@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     core::{
-        ledger::{Record, State},
+        ledger::Record,
         world::{Delivery, Entered, Seen, StepState, Why},
     },
     directory::Credentials,
@@ -216,10 +216,7 @@ impl Secrets {
                 None => None,
             };
             let needed = match record {
-                Some(record) => {
-                    let named = record.attempt.secret.as_ref() == Some(&name);
-                    named && matches!(record.state, State::Sent | State::Changed | State::Unknown)
-                }
+                Some(record) => record.attempt.secret.as_ref() == Some(&name) && record.needs_password(),
                 None => false,
             };
             // A young one may be about to get its record, or an attempt that takes a released record over.

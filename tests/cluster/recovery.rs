@@ -264,6 +264,10 @@ fn namespace_deleted_in_the_middle() {
     let note = record["spec"]["note"].as_str().unwrap();
     assert!(note.contains("could not be delivered: namespace helpdesk is"), "{note}");
     assert_eq!(resets(&site), 1);
+    // It is in force and reached nobody: it is kept.
+    let kept = record["spec"]["attempt"]["secret"].as_str().unwrap();
+    assert!(note.contains(kept), "{note}");
+    assert_eq!(site.sandbox.sign_in(EMAIL, &site.secret(SYSTEM, kept, "password")), "must-change");
 }
 
 /// Somebody deletes the record while the call is under way: it is made again, and nothing is sent twice.
