@@ -15,7 +15,8 @@ finish() {
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
   wait 2>/dev/null || true
   "$cluster" down >/dev/null 2>&1 || true
-  [ $code = 0 ] || { echo; echo "demo: FAILED. The operator said:"; grep -v '"TRACE"\|"DEBUG"' "$dir/operator.log" 2>/dev/null | tail -n 20; }
+  case $code in 0 | 130) ;; *) echo; echo "demo: FAILED. The operator said:"; grep -v '"TRACE"\|"DEBUG"' "$dir/operator.log" 2>/dev/null | tail -n 20 ;;
+  esac
   rm -rf "$dir"
   exit $code
 }
