@@ -2,11 +2,10 @@
 //! `ServiceAccount`'s token. Everything is gone when the site is dropped, and also when the test process is killed.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 use std::{
-    collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader, Write},
+    io::Write,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -18,7 +17,11 @@ use serde_json::{Value, json};
 
 #[path = "merge.rs"]
 mod merge;
+mod objects;
+mod process;
 pub use merge::merge;
+pub use objects::{condition, message, mfa_reset, password_reset, rules, time};
+pub use process::{Operator, Sandbox, http_get, wait_for};
 
 /// The operator's namespace, as in examples/operator.
 pub const SYSTEM: &str = "credreset-system";
@@ -362,230 +365,4 @@ fn cluster_up(instance: &str, dir: &Path, controllers: bool) -> (PathBuf, PathBu
         PathBuf::from(line.unwrap_or_else(|| panic!("{name} is missing in: {said}")))
     };
     (value("KUBECONFIG"), value("KUBECTL"))
-}
-
-/// `credreset sandbox`.
-pub struct Sandbox {
-    child: Child,
-    pub url: String,
-}
-
-impl Sandbox {
-    pub fn start(dir: &Path, flags: &[String]) -> Self {
-        Self::at("127.0.0.1:0", dir, flags)
-    }
-
-    pub fn at(listen: &str, dir: &Path, flags: &[String]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_credreset"))
-            .args(["sandbox", "--listen", listen, "--state"])
-            .arg(dir.join("sandbox.json"))
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(fs::OpenOptions::new().create(true).append(true).open(dir.join("sandbox.log")).unwrap())
-            .spawn()
-            .expect("the sandbox");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url =
-            line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("the sandbox said {line:?}")).to_owned();
-        Self { child, url }
-    }
-
-    pub fn get(&self, path: &str) -> Value {
-        let (status, body) = http_get(&self.url, path);
-        assert_eq!(status, 200, "GET {path}: {body}");
-        serde_json::from_str(&body).unwrap()
-    }
-
-    pub fn send(&self, method: &str, path: &str, body: &Value) -> String {
-        let (status, answer) = http(&self.url, method, path, Some(&body.to_string()));
-        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
-        answer
-    }
-
-    pub fn fault(&self, fault: Value) {
-        self.send("POST", "/sandbox/faults", &json!([fault]));
-    }
-
-    pub fn user(&self, id: &str) -> Value {
-        self.get(&format!("/sandbox/users/{id}"))
-    }
-
-    /// Calls of this kind that arrived.
-    pub fn count(&self, kind: &str) -> u64 {
-        self.get("/sandbox/counts")[kind].as_u64().unwrap_or(0)
-    }
-
-    pub fn sign_in(&self, email: &str, password: &str) -> String {
-        let answer = self.send("POST", "/sandbox/sign-in", &json!({"email": email, "password": password}));
-        serde_json::from_str::<Value>(&answer).unwrap()["result"].as_str().unwrap().to_owned()
-    }
-
-    pub fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// `credreset run`.
-pub struct Operator {
-    child: Child,
-    log: PathBuf,
-    pub url: String,
-    pub ready_after: Duration,
-}
-
-impl Operator {
-    pub fn read_log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    pub fn metrics(&self) -> String {
-        http_get(&self.url, "/metrics").1
-    }
-
-    pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
-    }
-
-    /// As in a crash.
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Waits for its end after SIGTERM; returns its exit code.
-    pub fn stop(mut self) -> Option<i32> {
-        self.signal("TERM");
-        wait_for("the operator's end", || self.child.try_wait().unwrap()).code()
-    }
-
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    /// Resident memory in bytes: all of it, and what is the process's own alone.
-    pub fn memory(&self) -> (u64, u64) {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let value = |name: &str| {
-            let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap();
-            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-        };
-        (value("VmRSS"), value("RssAnon"))
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Polls what cannot be watched. The limit is for what hangs.
-pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(value) = ready() {
-            return value;
-        }
-        assert!(began.elapsed() < LIMIT, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-pub fn http_get(url: &str, path: &str) -> (u16, String) {
-    http(url, "GET", path, None)
-}
-
-/// One request on one connection; status 0: there was no answer.
-pub fn http(url: &str, method: &str, path: &str, body: Option<&str>) -> (u16, String) {
-    use std::{io::Read, net::TcpStream};
-    let address = url.strip_prefix("http://").expect("plain http");
-    let Ok(mut stream) = TcpStream::connect(address) else { return (0, String::new()) };
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    let body = body.unwrap_or_default();
-    let head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut answer = Vec::new();
-    if stream.write_all(head.as_bytes()).is_err() || stream.read_to_end(&mut answer).is_err() {
-        return (0, String::new());
-    }
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    (head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0), body.to_owned())
-}
-
-/// `seconds` from now, precise enough that no two requests of a test share it.
-pub fn time(seconds: i64) -> String {
-    (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)).to_string()
-}
-
-/// A request for a generated password, delivered to Secret `NAME-password`, asked for a moment ago; `patch` is merged into it.
-pub fn password_reset(name: &str, email: &str, patch: Value) -> String {
-    let mut object = json!({
-        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset",
-        "metadata": {"name": name, "namespace": TEAM},
-        "spec": {
-            "directory": "zylker", "user": {"email": email}, "mode": "Password",
-            "password": {"generate": {"length": 20}, "deliverTo": {"secret": format!("{name}-password")}},
-            "requestedAt": time(-1), "reason": "Locked out, HELP-4711",
-        },
-    });
-    merge(&mut object, patch);
-    object.to_string()
-}
-
-/// A request for an MFA reset; `patch` is merged into it.
-pub fn mfa_reset(name: &str, email: &str, patch: Value) -> String {
-    let mut object = json!({
-        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset",
-        "metadata": {"name": name, "namespace": TEAM},
-        "spec": {
-            "directory": "zylker", "user": {"email": email}, "mode": "MFA", "mfa": {"confirm": email},
-            "requestedAt": time(-1), "reason": "Lost her phone, HELP-4712",
-        },
-    });
-    merge(&mut object, patch);
-    object.to_string()
-}
-
-/// A condition of a request, as (status, reason).
-pub fn condition(object: &Value, kind: &str) -> Option<(String, String)> {
-    let all = object["status"]["conditions"].as_array()?;
-    let found = all.iter().find(|c| c["type"] == kind)?;
-    Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))
-}
-
-/// The message of a request's `Ready` condition.
-pub fn message(object: &Value) -> String {
-    let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    all.iter().find(|c| c["type"] == "Ready").and_then(|c| c["message"].as_str()).unwrap_or_default().to_owned()
-}
-
-/// The rules of a Role or `ClusterRole` as (group, resource, verb).
-pub fn rules(document: &Value) -> BTreeSet<(String, String, String)> {
-    let mut all = BTreeSet::new();
-    let texts =
-        |value: &Value| value.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    for rule in document["rules"].as_array().into_iter().flatten() {
-        for group in texts(&rule["apiGroups"]) {
-            for resource in texts(&rule["resources"]) {
-                for verb in texts(&rule["verbs"]) {
-                    all.insert((group.clone(), resource.clone(), verb));
-                }
-            }
-        }
-    }
-    all
 }
