@@ -5,13 +5,15 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 export INSTANCE=demo-$$ DIE_WITH=$$
+unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY # everything here is on loopback
 dir=$(mktemp -d)
 bin=$PWD/target/debug/credreset
 cluster=tests/env/cluster.sh
 pids=()
 finish() {
   code=$?
-  trap - EXIT INT TERM
+  trap '' INT TERM HUP # what is ended here is ended whole
+  trap - EXIT
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
   wait 2>/dev/null || true
   "$cluster" down >/dev/null 2>&1 || true
@@ -21,7 +23,7 @@ finish() {
   exit $code
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { printf '$ %s\n' "$*"; "$@"; }
@@ -34,24 +36,36 @@ expect() {
   echo "$out"
   grep -qF -- "$wanted" <<<"$out" || { echo "demo: expected to see: $wanted" >&2; exit 1; }
 }
+# until_said PID FILE TEXT: waits until the process has written TEXT; fails if it ends before
+until_said() {
+  until grep -q "$3" "$2"; do
+    kill -0 "$1" 2>/dev/null || { echo "demo: a process ended before it was ready:" >&2; cat "$2" "$dir/sandbox.log" >&2; exit 1; }
+    sleep 0.05
+  done
+}
 calls() { curl -sf "$sandbox/sandbox/counts" | python3 -c 'import json,sys; d=json.load(sys.stdin); print(*(f"{k}={d.get(k,0)}" for k in ("reset-password","reset-mfa")))'; }
 user() { curl -sf "$sandbox/sandbox/users/700012399" | python3 -c 'import json,sys; u=json.load(sys.stdin); print(*(f"{k}={u[k]}" for k in ("passwordResets","mustChange","webSessions","mobileSessions","apiTokens","factors")))'; }
 manifest() { sed "s/2026-11-24T09:00:00Z/$now/" "examples/zoho-sandbox/$1.yaml"; }
 
 say "1. A real API server, the sandbox as directory, and the operator"
 tests/env/build.sh >/dev/null
-eval "$("$cluster" up | grep -E '^(KUBECONFIG|KUBECTL|KUBECACHEDIR)=')"
+up=$("$cluster" up) # on a line of its own: if it fails, kubectl must not go to the caller's cluster
+value() { sed -n "s/^$1=//p" <<<"$up"; }
+KUBECONFIG=$(value KUBECONFIG) KUBECACHEDIR=$(value KUBECACHEDIR) KUBECTL=$(value KUBECTL)
 export KUBECONFIG KUBECACHEDIR
 PATH=$(dirname "$KUBECTL"):$PATH
 "$bin" sandbox --listen 127.0.0.1:0 >"$dir/sandbox.out" 2>"$dir/sandbox.log" &
 pids+=($!)
-until sandbox=$(sed -n 's/^listening on //p' "$dir/sandbox.out") && [ -n "$sandbox" ]; do sleep 0.05; done
+until_said $! "$dir/sandbox.out" '^listening on '
+sandbox=$(sed -n 's/^listening on //p' "$dir/sandbox.out")
 "$bin" crds | kubectl apply -f - >/dev/null
 kubectl wait --for=condition=Established --timeout=30s crd/credentialresets.credreset.dev crd/directories.credreset.dev crd/credentialresetrecords.credreset.dev >/dev/null
 kubectl apply -f examples/operator/rbac.yaml -f examples/zoho-sandbox/namespace.yaml >/dev/null
 sed "s#http://127.0.0.1:8090#$sandbox#" examples/zoho-sandbox/directory.yaml | kubectl apply -f - >/dev/null
-KUBECONFIG=$("$cluster" sa credreset-system credreset) "$bin" run --listen 127.0.0.1:0 --log-format json --log info 2>"$dir/operator.log" &
+operator=$("$cluster" sa credreset-system credreset)
+KUBECONFIG=$operator "$bin" run --listen 127.0.0.1:0 --log-format json --log info 2>"$dir/operator.log" &
 pids+=($!)
+until_said $! "$dir/operator.log" '"listen"'
 run kubectl wait --for=condition=Ready --timeout=60s directory/zylker
 expect Connected kubectl get directories
 
@@ -75,7 +89,7 @@ say "4. A user who has not confirmed the account: refused"
 manifest bruno-unconfirmed | kubectl apply -f - >/dev/null
 kubectl wait --for=condition=Stalled --timeout=60s -n helpdesk creset/bruno-unconfirmed >/dev/null
 expect UserNotConfirmed kubectl get creset -n helpdesk bruno-unconfirmed
-expect 'nothing was sent' kubectl get creset -n helpdesk bruno-unconfirmed -o 'jsonpath={.status.conditions[0].message}{"\n"}'
+expect 'nothing was sent' kubectl get creset -n helpdesk bruno-unconfirmed -o 'jsonpath={.status.conditions[?(@.type=="Ready")].message}{"\n"}'
 
 say "5. The same request, deleted and created again: nothing is done twice"
 before=$(calls)
