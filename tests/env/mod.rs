@@ -10,7 +10,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -29,6 +29,10 @@ pub const SYSTEM: &str = "credreset-system";
 pub const TEAM: &str = "helpdesk";
 /// Annette Charbonneau.
 pub const ANNETTE: &str = "700012399";
+/// On what tests make, so that on a cluster of somebody else they change and delete nothing but that.
+const LABEL: &str = "credreset.dev/made-by-tests";
+/// What every site has.
+const SETUP: [&str; 2] = ["examples/operator/rbac.yaml", "examples/zoho-sandbox/namespace.yaml"];
 /// Longer than anything takes here; a limit for what hangs, not a measure.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -77,7 +81,10 @@ pub struct Site {
     pub dir: PathBuf,
     kubeconfig: PathBuf,
     kubectl: PathBuf,
+    /// Of cluster.sh; on somebody else's cluster there is none.
     instance: Option<String>,
+    /// What is there by the names of `SETUP` is the tests' own.
+    settled: bool,
     pub sandbox: Sandbox,
     _turn: Option<MutexGuard<'static, ()>>,
 }
@@ -104,7 +111,9 @@ impl Site {
         };
         let sandbox = Sandbox::start(&dir, &setup.sandbox);
         let instance = foreign.is_none().then_some(instance);
-        let site = Self { dir, kubeconfig, kubectl, instance, sandbox, _turn: turn };
+        let mut site = Self { dir, kubeconfig, kubectl, instance, settled: false, sandbox, _turn: turn };
+        site.make_room();
+        site.settled = true;
         site.apply(&text("crds/credreset.yaml"));
         site.kubectl(&[
             "wait",
@@ -114,22 +123,56 @@ impl Site {
             "crd/credentialresets.credreset.dev",
             "crd/credentialresetrecords.credreset.dev",
         ]);
-        site.apply(&text("examples/operator/rbac.yaml"));
-        site.apply(&text("examples/zoho-sandbox/namespace.yaml"));
+        site.apply(&list(SETUP.iter().flat_map(|file| labelled(&text(file)))));
         site
+    }
+
+    /// On somebody else's cluster: removes what a run that was cut off has left, and fails if there is anything else that
+    /// the tests would change, or that their operators would act on.
+    fn make_room(&self) {
+        if self.instance.is_some() {
+            return;
+        }
+        let names = list(SETUP.iter().flat_map(|file| labelled(&text(file))));
+        let mut found = items(&self.try_kubectl(&["get", "--ignore-not-found", "-o", "json", "-f", "-"], &names));
+        if !self.kubectl(&["get", "crd", "--ignore-not-found", "directories.credreset.dev"]).is_empty() {
+            found.extend(items(&self.try_kubectl(&["get", "directories,creset", "-A", "-o", "json"], "")));
+        }
+        let others: Vec<String> = found
+            .iter()
+            .filter(|o| o["metadata"]["labels"][LABEL].is_null())
+            // A request is deleted with the namespace, and that is looked at.
+            .filter(|o| o["kind"] != "CredentialReset" || o["metadata"]["namespace"] != TEAM)
+            .map(|o| format!("{} {}", o["kind"].as_str().unwrap_or_default(), o["metadata"]["name"]))
+            .collect();
+        assert!(
+            others.is_empty(),
+            "{} has objects that these tests have not made and would change or act on: {}. Use a cluster without them, or \
+             unset KUBECONFIG to have one started.",
+            self.kubeconfig.display(),
+            others.join(", ")
+        );
+        if !found.is_empty() {
+            self.clear();
+        }
+    }
+
+    /// Deletes what tests have made on somebody else's cluster.
+    fn clear(&self) {
+        let names = list(SETUP.iter().flat_map(|file| labelled(&text(file))));
+        let _ = self.try_kubectl(&["delete", "directories,creset", "-A", "-l", LABEL], "");
+        let _ = self.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], &names);
     }
 
     /// The example's Directory, at this site's sandbox. `patch` is merged into its spec.
     pub fn directory(&self, name: &str, patch: Value) {
         let example = text("examples/zoho-sandbox/directory.yaml").replace("http://127.0.0.1:8090", &self.sandbox.url);
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&example).unwrap();
-        for mut document in documents {
-            if document["kind"] == "Directory" {
-                document["metadata"]["name"] = json!(name);
-                merge(&mut document["spec"], patch.clone());
-            }
-            self.apply(&document.to_string());
+        let mut documents = labelled(&example);
+        for document in documents.iter_mut().filter(|d| d["kind"] == "Directory") {
+            document["metadata"]["name"] = json!(name);
+            merge(&mut document["spec"], patch.clone());
         }
+        self.apply(&list(documents));
     }
 
     /// The example's Directory, with limits that are not in a test's way.
@@ -235,39 +278,7 @@ impl Site {
     pub fn operator_of(&self, binary: &Path, identity: &str, level: &str) -> Operator {
         let kubeconfig = self.service_account();
         let log = self.dir.join(format!("operator-{}.log", NEXT.fetch_add(1, Ordering::Relaxed)));
-        let began = Instant::now();
-        let child = Command::new(binary)
-            .args([
-                "run",
-                "--namespace",
-                SYSTEM,
-                "--identity",
-                identity,
-                "--listen",
-                "127.0.0.1:0",
-                "--log-format",
-                "json",
-            ])
-            .env("CREDRESET_LOG", level)
-            .env("KUBECONFIG", kubeconfig)
-            .env_remove("HTTP_PROXY")
-            .env_remove("HTTPS_PROXY")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(&log).unwrap())
-            .spawn()
-            .expect("the operator");
-        let mut operator = Operator { child, log, url: String::new(), ready_after: Duration::ZERO };
-        operator.url = wait_for("the operator's address", || {
-            let line = operator
-                .read_log()
-                .lines()
-                .find_map(|l| serde_json::from_str::<Value>(l).ok()?["listen"].as_str().map(str::to_owned));
-            line.map(|listen| format!("http://{listen}"))
-        });
-        wait_for("the operator's readiness", || (http_get(&operator.url, "/readyz").0 == 200).then_some(()));
-        operator.ready_after = began.elapsed();
-        operator
+        Operator::start(binary, identity, level, &kubeconfig, log)
     }
 
     /// Everything that operators and sandbox have said.
@@ -312,7 +323,15 @@ impl Site {
         assert!(script(instance, &self.dir).arg(what).stdout(Stdio::null()).status().unwrap().success());
     }
 
+    /// Is the API server this test's own? Says so on the terminal if not, since the test then leaves something out.
     pub fn is_own(&self) -> bool {
+        if self.instance.is_none() {
+            let test = std::thread::current().name().unwrap_or_default().to_owned();
+            let _ = writeln!(
+                std::io::stderr(),
+                "NOT RUN in full: {test} needs an API server of its own (unset KUBECONFIG)"
+            );
+        }
         self.instance.is_some()
     }
 }
@@ -323,15 +342,8 @@ impl Drop for Site {
             Some(instance) => {
                 drop(script(instance, &self.dir).arg("down").stdout(Stdio::null()).stderr(Stdio::null()).status());
             }
-            None => {
-                // What the test has made by these names, and nothing else that the cluster may hold.
-                for names in [&["directory", "zylker", "elsewhere"][..], &["creset", "-n", "default", "stranger"]] {
-                    let _ = self.try_kubectl(&[&["delete", "--ignore-not-found"], names].concat(), "");
-                }
-                for file in ["examples/zoho-sandbox/namespace.yaml", "examples/operator/rbac.yaml"] {
-                    let _ = self.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], &text(file));
-                }
-            }
+            None if self.settled => self.clear(),
+            None => {}
         }
         if !std::thread::panicking() {
             let _ = fs::remove_dir_all(&self.dir);
@@ -339,10 +351,34 @@ impl Drop for Site {
     }
 }
 
+/// The documents of a YAML text, marked as the tests' own.
+fn labelled(yaml: &str) -> Vec<Value> {
+    let mut documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    for document in &mut documents {
+        document["metadata"]["labels"][LABEL] = json!("");
+    }
+    documents
+}
+
+fn list(objects: impl IntoIterator<Item = Value>) -> String {
+    let items: Vec<Value> = objects.into_iter().collect();
+    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+}
+
+/// What `kubectl get -o json` printed: nothing, an object, or a list.
+fn items(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    if output.stdout.is_empty() {
+        return Vec::new();
+    }
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    value["items"].as_array().cloned().unwrap_or_else(|| vec![value])
+}
+
 fn script(instance: &str, dir: &Path) -> Command {
     let mut command = Command::new(path("tests/env/cluster.sh"));
     let audit = format!(
-        "--audit-policy-file={} --audit-log-path={}",
+        "--audit-policy-file={}\n--audit-log-path={}",
         path("tests/env/audit-policy.yaml").display(),
         dir.join("audit.log").display()
     );

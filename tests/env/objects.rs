@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{TEAM, merge};
+use super::{LABEL, TEAM, merge};
 
 /// `seconds` from now, precise enough that no two requests of a test share it.
 pub fn time(seconds: i64) -> String {
@@ -14,7 +14,7 @@ pub fn time(seconds: i64) -> String {
 pub fn password_reset(name: &str, email: &str, patch: Value) -> String {
     let mut object = json!({
         "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset",
-        "metadata": {"name": name, "namespace": TEAM},
+        "metadata": {"name": name, "namespace": TEAM, "labels": {LABEL: ""}},
         "spec": {
             "directory": "zylker", "user": {"email": email}, "mode": "Password",
             "password": {"generate": {"length": 20}, "deliverTo": {"secret": format!("{name}-password")}},
@@ -29,7 +29,7 @@ pub fn password_reset(name: &str, email: &str, patch: Value) -> String {
 pub fn mfa_reset(name: &str, email: &str, patch: Value) -> String {
     let mut object = json!({
         "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset",
-        "metadata": {"name": name, "namespace": TEAM},
+        "metadata": {"name": name, "namespace": TEAM, "labels": {LABEL: ""}},
         "spec": {
             "directory": "zylker", "user": {"email": email}, "mode": "MFA", "mfa": {"confirm": email},
             "requestedAt": time(-1), "reason": "Lost her phone, HELP-4712",

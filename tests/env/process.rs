@@ -10,11 +10,53 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::LIMIT;
+use super::{LIMIT, SYSTEM};
+
+/// Proxies of the machine are not for loopback.
+const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+
+/// A child that ends with this process, also if this process is killed and drops nothing.
+struct Process {
+    child: Child,
+    /// Kills the child once its stdin closes without a line.
+    guard: Child,
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        for name in PROXIES {
+            command.env_remove(name);
+        }
+        let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let guard = Command::new("sh")
+            .args(["-c", r#"trap "" INT TERM HUP; read -r ended || kill -KILL "$0" 2>&-"#, &child.id().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh");
+        Self { child, guard }
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(mut stdin) = self.guard.stdin.take() {
+            let _ = stdin.write_all(b"ended\n");
+        }
+        let _ = self.guard.wait();
+    }
+}
 
 /// `credreset sandbox`.
 pub struct Sandbox {
-    pub(super) child: Child,
+    process: Process,
     pub url: String,
 }
 
@@ -24,20 +66,19 @@ impl Sandbox {
     }
 
     pub fn at(listen: &str, dir: &Path, flags: &[String]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_credreset"))
-            .args(["sandbox", "--listen", listen, "--state"])
-            .arg(dir.join("sandbox.json"))
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(fs::OpenOptions::new().create(true).append(true).open(dir.join("sandbox.log")).unwrap())
-            .spawn()
-            .expect("the sandbox");
+        let mut process = Process::start(
+            Command::new(env!("CARGO_BIN_EXE_credreset"))
+                .args(["sandbox", "--listen", listen, "--state"])
+                .arg(dir.join("sandbox.json"))
+                .args(flags)
+                .stdout(Stdio::piped())
+                .stderr(fs::OpenOptions::new().create(true).append(true).open(dir.join("sandbox.log")).unwrap()),
+        );
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(process.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url =
             line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("the sandbox said {line:?}")).to_owned();
-        Self { child, url }
+        Self { process, url }
     }
 
     pub fn get(&self, path: &str) -> Value {
@@ -71,26 +112,48 @@ impl Sandbox {
     }
 
     pub fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        self.stop();
+        self.process.kill();
     }
 }
 
 /// `credreset run`.
 pub struct Operator {
-    pub(super) child: Child,
-    pub(super) log: PathBuf,
+    process: Process,
+    log: PathBuf,
     pub url: String,
     pub ready_after: Duration,
 }
 
 impl Operator {
+    /// Returns when it says it is ready.
+    pub fn start(binary: &Path, identity: &str, level: &str, kubeconfig: &Path, log: PathBuf) -> Self {
+        let began = Instant::now();
+        let mut process = Process::start(
+            Command::new(binary)
+                .args(["run", "--namespace", SYSTEM, "--identity", identity, "--listen", "127.0.0.1:0"])
+                .args(["--log-format", "json"])
+                .env("CREDRESET_LOG", level)
+                .env("KUBECONFIG", kubeconfig)
+                .stdout(Stdio::null())
+                .stderr(fs::File::create(&log).unwrap()),
+        );
+        let mut said = |ready: &dyn Fn(&str) -> Option<String>| {
+            wait_for("the operator's readiness", || {
+                let text = fs::read_to_string(&log).unwrap();
+                let ended = process.child.try_wait().unwrap();
+                assert!(ended.is_none(), "the operator has ended with {ended:?}: {text}");
+                ready(&text)
+            })
+        };
+        let url = said(&|text| {
+            let listen =
+                text.lines().find_map(|l| serde_json::from_str::<Value>(l).ok()?["listen"].as_str().map(str::to_owned));
+            listen.map(|listen| format!("http://{listen}"))
+        });
+        said(&|_| (http_get(&url, "/readyz").0 == 200).then(String::new));
+        Self { process, log, url, ready_after: began.elapsed() }
+    }
+
     pub fn read_log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -100,41 +163,33 @@ impl Operator {
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.process.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
     /// As in a crash.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.kill();
     }
 
     /// Waits for its end after SIGTERM; returns its exit code.
     pub fn stop(mut self) -> Option<i32> {
         self.signal("TERM");
-        wait_for("the operator's end", || self.child.try_wait().unwrap()).code()
+        wait_for("the operator's end", || self.process.child.try_wait().unwrap()).code()
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.process.child.try_wait().unwrap().is_none()
     }
 
     /// Resident memory in bytes: all of it, and what is the process's own alone.
     pub fn memory(&self) -> (u64, u64) {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
         let value = |name: &str| {
             let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap();
             line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
         };
         (value("VmRSS"), value("RssAnon"))
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
