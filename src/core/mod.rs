@@ -360,7 +360,12 @@ fn verify(world: &World, record: &Record) -> Decision {
     let now = world.now;
     let nothing = match &world.proof {
         Seen::Unread => return Decision::Read(Fact::Proof),
-        Seen::Known(Proof::Proven(evidence)) => return finish(world, record, *evidence),
+        Seen::Known(Proof::Proven(evidence)) if counts(world, record, *evidence) => {
+            return finish(world, record, *evidence);
+        }
+        Seen::Known(Proof::Proven(_)) => {
+            "The directory shows a change, which another reset of this user may have made.".to_owned()
+        }
         Seen::Known(Proof::Disproven) => {
             return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
         }
@@ -380,6 +385,19 @@ fn verify(world: &World, record: &Record) -> Decision {
         ),
     );
     Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
+}
+
+/// A change time tells that something was changed, not by whom: it proves nothing once another reset of the same user may
+/// have moved it.
+fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
+    evidence != Evidence::Marker
+        || !world.past.iter().any(|other| {
+            other.record != record.name
+                && other.directory_identity == record.directory_identity
+                && other.user == record.user.id
+                && !matches!(other.state, State::Released | State::NotApplied)
+                && other.over >= record.attempt.started_at
+        })
 }
 
 /// The change is proven: deliver what is to be delivered, then close the record.
@@ -454,8 +472,10 @@ fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
     }
     match &world.proof {
         Seen::Unread => Decision::Read(Fact::Proof),
-        Seen::Known(Proof::Proven(evidence)) => Decision::Do(Effect::Write(Box::new(record.changed(*evidence)))),
-        Seen::Known(Proof::Disproven | Proof::Nothing(_)) | Seen::Absent | Seen::Unknown(_) => {
+        Seen::Known(Proof::Proven(evidence)) if counts(world, record, *evidence) => {
+            Decision::Do(Effect::Write(Box::new(record.changed(*evidence))))
+        }
+        Seen::Known(_) | Seen::Absent | Seen::Unknown(_) => {
             let age = record.settled_at.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
             let pause = (age / 2).clamp(SignedDuration::from_mins(1), SignedDuration::from_hours(1));
             Decision::rest(view, Next::At(later(now, pause).min(record.keep_until)))
