@@ -152,7 +152,10 @@ pub fn decide(world: &World) -> Decision {
         }
         (Subject::Object { request, .. }, Seen::Absent) => start(world, request, None),
         (Subject::Gone, Seen::Known(record)) => follow(world, record),
-        (Subject::Gone, Seen::Absent | Seen::Unknown(_)) => Decision::Rest { view: None, next: Next::Never },
+        (Subject::Gone, Seen::Absent) => Decision::Rest { view: None, next: Next::Never },
+        (Subject::Gone, Seen::Unknown(_)) => {
+            Decision::Rest { view: None, next: Next::At(later(world.now, SignedDuration::from_secs(5))) }
+        }
     }
 }
 
