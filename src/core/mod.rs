@@ -27,7 +27,7 @@ pub use report::{Outcome, Reason, View};
 use request::{Action, Source};
 pub use request::{Mode, Request};
 pub use world::World;
-use world::{Holding, Progress, Proof, Seen, StepState, Subject};
+use world::{Holding, Past, Progress, Proof, Seen, StepState, Subject};
 
 /// Something that must be read before the next decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -390,17 +390,24 @@ fn verify(world: &World, record: &Record) -> Decision {
     Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
 }
 
-/// A change time tells that something was changed, not by whom: it proves nothing once another reset of the same user may
-/// have moved it.
+/// A change time tells that something was changed, not by whom: it proves nothing once another reset of the same may have
+/// moved it, one that began later or one that may still arrive.
 fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
+    let began = record.attempt.started_at;
+    let same = |other: &Past| {
+        other.record != record.name
+            && other.directory_identity == record.directory_identity
+            && other.user == record.user.id
+            && other.mode == record.mode
+    };
+    let may_have_moved_it = |other: &&Past| match other.state {
+        State::Released | State::NotApplied => false,
+        // It was answered before this one began.
+        State::Applied => other.started_at >= began,
+        State::Sent | State::Changed | State::Unknown | State::Superseded => other.over >= began,
+    };
     evidence != Evidence::Marker
-        || !world.past.iter().any(|other| {
-            other.record != record.name
-                && other.directory_identity == record.directory_identity
-                && other.user == record.user.id
-                && !matches!(other.state, State::Released | State::NotApplied)
-                && other.over >= record.attempt.started_at
-        })
+        || !world.past.iter().filter(|other| same(other)).any(|other| may_have_moved_it(&other))
 }
 
 /// The change is proven: deliver what is to be delivered, then close the record.
