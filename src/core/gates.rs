@@ -26,7 +26,7 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     in_time(world, request)?;
     let directory = directory(world, request)?;
     let user = user(world, request, directory)?;
-    already_started(world)?;
+    already_started(world, request)?;
     fit(request, user)?;
     protected(directory, user)?;
     allowed(world, request, directory, user)?;
@@ -208,11 +208,18 @@ fn user<'a>(world: &'a World, request: &Request, directory: &Directory) -> Resul
 
 /// Right after the look-up: the same request under another spelling of the user must find its record before any gate
 /// that the first one has closed behind itself.
-fn already_started(world: &World) -> Result<(), Decision> {
-    match (&world.record, &world.record_by_name) {
-        (Seen::Known(_), _) | (_, Seen::Absent) => Ok(()),
-        _ => Err(Decision::Read(Fact::RecordByName)),
+fn already_started(world: &World, request: &Request) -> Result<(), Decision> {
+    if matches!(world.record, Seen::Known(_)) {
+        return Ok(());
     }
+    let unknown = Why::new("it is there, and its contents were not shown.");
+    let why = match &world.record_by_name {
+        Seen::Absent => return Ok(()),
+        Seen::Unread => return Err(Decision::Read(Fact::RecordByName)),
+        Seen::Unknown(why) => why,
+        Seen::Known(()) => &unknown,
+    };
+    Err(unreadable(world, request, Reason::DirectoryNotReady, "the ledger", why))
 }
 
 fn fit(request: &Request, user: &User) -> Result<(), Decision> {

@@ -27,7 +27,7 @@ pub use report::{Outcome, Reason, View};
 use request::{Action, Source};
 pub use request::{Mode, Request};
 pub use world::World;
-use world::{Holding, Progress, Proof, Seen, StepState, Subject};
+use world::{Holding, Past, Progress, Proof, Seen, StepState, Subject};
 
 /// Something that must be read before the next decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -152,7 +152,10 @@ pub fn decide(world: &World) -> Decision {
         }
         (Subject::Object { request, .. }, Seen::Absent) => start(world, request, None),
         (Subject::Gone, Seen::Known(record)) => follow(world, record),
-        (Subject::Gone, Seen::Absent | Seen::Unknown(_)) => Decision::Rest { view: None, next: Next::Never },
+        (Subject::Gone, Seen::Absent) => Decision::Rest { view: None, next: Next::Never },
+        (Subject::Gone, Seen::Unknown(_)) => {
+            Decision::Rest { view: None, next: Next::At(later(world.now, SignedDuration::from_secs(5))) }
+        }
     }
 }
 
@@ -360,7 +363,12 @@ fn verify(world: &World, record: &Record) -> Decision {
     let now = world.now;
     let nothing = match &world.proof {
         Seen::Unread => return Decision::Read(Fact::Proof),
-        Seen::Known(Proof::Proven(evidence)) => return finish(world, record, *evidence),
+        Seen::Known(Proof::Proven(evidence)) if counts(world, record, *evidence) => {
+            return finish(world, record, *evidence);
+        }
+        Seen::Known(Proof::Proven(_)) => {
+            "The directory shows a change, which another reset of this user may have made.".to_owned()
+        }
         Seen::Known(Proof::Disproven) => {
             return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
         }
@@ -380,6 +388,26 @@ fn verify(world: &World, record: &Record) -> Decision {
         ),
     );
     Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
+}
+
+/// A change time tells that something was changed, not by whom: it proves nothing once another reset of the same may have
+/// moved it, one that began later or one that may still arrive.
+fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
+    let began = record.attempt.started_at;
+    let same = |other: &Past| {
+        other.record != record.name
+            && other.directory_identity == record.directory_identity
+            && other.user == record.user.id
+            && other.mode == record.mode
+    };
+    let may_have_moved_it = |other: &&Past| match other.state {
+        State::Released | State::NotApplied => false,
+        // It was answered before this one began.
+        State::Applied => other.started_at >= began,
+        State::Sent | State::Changed | State::Unknown | State::Superseded => other.over >= began,
+    };
+    evidence != Evidence::Marker
+        || !world.past.iter().filter(|other| same(other)).any(|other| may_have_moved_it(&other))
 }
 
 /// The change is proven: deliver what is to be delivered, then close the record.
@@ -454,8 +482,10 @@ fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
     }
     match &world.proof {
         Seen::Unread => Decision::Read(Fact::Proof),
-        Seen::Known(Proof::Proven(evidence)) => Decision::Do(Effect::Write(Box::new(record.changed(*evidence)))),
-        Seen::Known(Proof::Disproven | Proof::Nothing(_)) | Seen::Absent | Seen::Unknown(_) => {
+        Seen::Known(Proof::Proven(evidence)) if counts(world, record, *evidence) => {
+            Decision::Do(Effect::Write(Box::new(record.changed(*evidence))))
+        }
+        Seen::Known(_) | Seen::Absent | Seen::Unknown(_) => {
             let age = record.settled_at.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
             let pause = (age / 2).clamp(SignedDuration::from_mins(1), SignedDuration::from_hours(1));
             Decision::rest(view, Next::At(later(now, pause).min(record.keep_until)))

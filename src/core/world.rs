@@ -456,6 +456,8 @@ pub struct Past {
     pub directory_identity: String,
     /// The user's id.
     pub user: String,
+    /// What it is about.
+    pub mode: Mode,
     /// Where it stands.
     pub state: State,
     /// When its latest attempt began.

@@ -116,6 +116,7 @@ impl Ledger {
             record: record.name.clone(),
             directory_identity: record.directory_identity.clone(),
             user: record.user.id.clone(),
+            mode: record.mode,
             state: record.state,
             started_at: record.attempt.started_at,
             over: record.over(),
