@@ -1,7 +1,10 @@
 //! Logs. No secret is ever given to them; what libraries might print is kept out here.
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -13,39 +16,137 @@ pub enum Format {
 }
 
 /// Libraries that print what goes over the wire: kube a whole response that it cannot decode (at WARN, and it may be a
-/// Secret), the others at TRACE or DEBUG.
-const CAPPED: [&str; 9] = [
-    "kube_client::client=error",
-    "hyper=info",
-    "hyper_util=info",
-    "h2=info",
-    "reqwest=info",
-    "rustls=info",
-    "tower=info",
-    "lettre=info",
-    "axum=info",
+/// Secret), the others at TRACE or DEBUG. With the most that is let through, whatever the filter says.
+const CAPPED: [(&str, Level); 8] = [
+    ("kube_client::client", Level::ERROR),
+    ("hyper", Level::INFO),
+    ("h2", Level::INFO),
+    ("reqwest", Level::INFO),
+    ("rustls", Level::INFO),
+    ("tower", Level::INFO),
+    ("lettre", Level::INFO),
+    ("axum", Level::INFO),
 ];
+
+/// The caps are a filter of their own: as directives, a more specific one of the user's would win over them, and they would
+/// win over a user who wants less.
+fn harmless(of: &Metadata<'_>) -> bool {
+    CAPPED.iter().all(|(target, most)| of.level() <= most || !of.target().starts_with(target))
+}
 
 /// Starts logging to standard error.
 ///
 /// # Errors
 /// What is wrong with `filter`.
 pub fn init(format: Format, filter: &str) -> Result<(), String> {
-    let wrong = |text: &str| format!("{text:?} is neither a level nor a list such as credreset=debug,kube=warn");
-    let mut directives = EnvFilter::builder().parse(filter).map_err(|_| wrong(filter))?;
-    for cap in CAPPED {
-        directives = directives.add_directive(cap.parse().map_err(|_| wrong(cap))?);
-    }
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let layer = match format {
-        Format::Human => layer.with_ansi(std::io::stderr().is_terminal()).with_target(false).compact().boxed(),
-        Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
-    };
-    tracing_subscriber::registry().with(directives).with(layer).try_init().map_err(|e| e.to_string())?;
+    subscriber(format, filter, std::io::stderr)?.try_init().map_err(|e| e.to_string())?;
     // A panic's own text may hold anything.
     std::panic::set_hook(Box::new(|info| {
         let at = info.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(at, thread = std::thread::current().name(), "panic: a defect of this program");
     }));
     Ok(())
+}
+
+fn subscriber<W>(format: Format, filter: &str, output: W) -> Result<impl Subscriber + Send + Sync, String>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let asked_for = EnvFilter::builder()
+        .parse(filter)
+        .map_err(|_| format!("{filter:?} is neither a level nor a list such as credreset=debug,kube=warn"))?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(output);
+    let layer = match format {
+        Format::Human => layer.with_ansi(std::io::stderr().is_terminal()).with_target(false).compact().boxed(),
+        Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    Ok(tracing_subscriber::registry().with(asked_for).with(filter_fn(harmless)).with(layer))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged under `filter` of libraries that print too much, and of others.
+    fn logged(format: Format, filter: &str) -> Vec<String> {
+        let output = Output::default();
+        let writer = output.clone();
+        let subscriber = subscriber(format, filter, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(target: "kube_client::client", "kube at error");
+            tracing::warn!(target: "kube_client::client", "kube at warn: a response");
+            tracing::info!(target: "hyper", "hyper at info");
+            tracing::trace!(target: "hyper::proto", "hyper at trace: a body");
+            tracing::debug!(target: "lettre::transport::smtp", "lettre at debug: a mail");
+            let span = tracing::info_span!("call", user = "annette");
+            span.in_scope(|| tracing::trace!(target: "h2", "h2 at trace: a frame"));
+            tracing::trace!(target: "credreset::k8s", "our own at trace");
+        });
+        let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn has(lines: &[String], text: &str) -> bool {
+        lines.iter().any(|line| line.contains(text))
+    }
+
+    #[test]
+    fn no_filter_lets_libraries_print_what_goes_over_the_wire() {
+        for filter in [
+            "trace",
+            "trace,kube_client::client=trace,hyper=trace,h2=trace,lettre=trace",
+            "trace,hyper::proto=trace,lettre::transport::smtp=trace",
+            "info,kube_client=trace,hyper::proto=trace,credreset=trace,[call]=trace",
+            "trace,[call{user=annette}]=trace",
+        ] {
+            let lines = logged(Format::Human, filter);
+            for text in ["a response", "a body", "a mail", "a frame"] {
+                assert!(!has(&lines, text), "{filter}: {lines:?}");
+            }
+            for text in ["kube at error", "hyper at info", "our own at trace"] {
+                assert!(has(&lines, text), "{filter}: {lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn less_can_be_asked_for_of_them_too() {
+        assert_eq!(logged(Format::Human, "off"), [""; 0]);
+        let lines = logged(Format::Human, "error");
+        assert!(lines.len() == 1 && has(&lines, "kube at error"), "{lines:?}");
+        assert!(!has(&logged(Format::Human, "trace,hyper=warn"), "hyper at info"));
+    }
+
+    #[test]
+    fn json_is_one_object_per_line() {
+        for line in logged(Format::Json, "trace") {
+            let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert!(object["message"].is_string() && object["level"].is_string(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_filter_is_named() {
+        let said = subscriber(Format::Human, "credreset=loud", std::io::sink).map(drop).unwrap_err();
+        assert!(said.contains("credreset=loud"), "{said}");
+    }
 }

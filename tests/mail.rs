@@ -79,7 +79,10 @@ async fn in_clear_to_this_machine_only() {
     // Quoted-printable may write the equals sign as =3D.
     assert!(data.contains("New-pass=word7") || data.contains("New-pass=3Dword7"), "{data}");
     assert!(
-        data.contains("Subject: Your new password") && data.contains("Message-ID:") && data.contains("Date:"),
+        data.contains("Subject: Your new password")
+            && data.contains("@zylker.biz>")
+            && data.contains("Message-ID:")
+            && data.contains("Date:"),
         "{data}"
     );
     assert!(matches!(send(&mailer, "refused@zylker.biz").await, Err(Failure::Permanent(why)) if why.contains("550")));
@@ -107,10 +110,25 @@ async fn with_tls_and_a_private_authority() {
         let wrong = mailer(&url, Some(&ca), Some(("user", "guess"))).unwrap();
         assert!(matches!(send(&wrong, "annette.c@zylker.biz").await, Err(Failure::Permanent(_))));
         // Nobody that is trusted has signed the certificate: nothing is sent.
-        let stranger = mailer(&url, None, Some(("user", "secret"))).unwrap();
-        assert!(matches!(send(&stranger, "annette.c@zylker.biz").await, Err(Failure::Temporary(_))));
+        let (other_ca, ..) = certificates(&Folder::new(if smtps { "smtps-other" } else { "starttls-other" }));
+        for ca in [None, Some(other_ca.as_str())] {
+            let stranger = mailer(&url, ca, Some(("user", "secret"))).unwrap();
+            let why = send(&stranger, "annette.c@zylker.biz").await.unwrap_err();
+            assert!(matches!(&why, Failure::Temporary(why) if why.contains("certificate")), "{why}");
+        }
         assert_eq!(server.mails().len(), 1);
     }
+}
+
+/// A server that was reached and lacks something is not said to be down.
+#[tokio::test]
+async fn a_server_that_offers_no_sign_in_is_named() {
+    let folder = Folder::new("no-sign-in");
+    let server = Smtp::start(&folder.0, &["--no-auth"]);
+    let mailer = mailer(&format!("smtp://127.0.0.1:{}", server.port), None, Some(("user", "secret"))).unwrap();
+    let why = send(&mailer, "annette.c@zylker.biz").await.unwrap_err();
+    assert!(matches!(&why, Failure::Temporary(why) if why.contains("does not offer")), "{why}");
+    assert!(server.mails().is_empty());
 }
 
 #[test]
@@ -119,6 +137,7 @@ fn what_is_wrong_is_named() {
         ("smtp://", "no host"),
         ("smtps://user:secret@mail.zylker.biz", "nothing more"),
         ("smtps://mail.zylker.biz/path", "nothing more"),
+        ("smtps://mail.zylker.biz#part", "nothing more"),
         ("http://mail.zylker.biz", "smtps://"),
     ] {
         let said = mailer(url, None, None).map(|_| ()).unwrap_err();
@@ -128,4 +147,10 @@ fn what_is_wrong_is_named() {
     assert!(said.contains("caBundle"), "{said}");
     let said = mailer("smtps://mail.zylker.biz", None, Some(("user", ""))).map(|_| ()).unwrap_err();
     assert!(said.contains("no key password"), "{said}");
+    // Without what the Directory names, nothing is sent unsigned.
+    let smtp =
+        json!({"url": "smtps://mail.zylker.biz", "from": "helpdesk@zylker.biz", "credentials": {"secret": "mail"}});
+    let mail: Mail = serde_json::from_value(json!({ "smtp": smtp })).unwrap();
+    let said = Mailer::connect(&mail, None).map(|_| ()).unwrap_err();
+    assert!(said.contains("Secret mail"), "{said}");
 }

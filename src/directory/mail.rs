@@ -1,10 +1,11 @@
 //! The operator's own mail, where the directory cannot send the new password.
-use std::time::Duration;
+use std::{error::Error, io, time::Duration};
 
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{Mailbox, header::ContentType},
     transport::smtp::{
+        self,
         authentication::Credentials as Login,
         client::{Certificate, Tls, TlsParameters},
     },
@@ -55,7 +56,8 @@ impl Mailer {
         let bare = url.username().is_empty()
             && url.password().is_none()
             && matches!(url.path(), "" | "/")
-            && url.query().is_none();
+            && url.query().is_none()
+            && url.fragment().is_none();
         if !bare {
             return Err("spec.mail.smtp.url must be smtps://host:port or smtp://host:port and nothing more".to_owned());
         }
@@ -77,14 +79,17 @@ impl Mailer {
             "smtp" => (587, Tls::Required(parameters()?)),
             _ => return Err("spec.mail.smtp.url must begin with smtps:// or smtp://".to_owned()),
         };
-        let from = smtp.from.parse().map_err(|_| "spec.mail.smtp.from is no mail address".to_owned())?;
+        let from: Mailbox = smtp.from.parse().map_err(|_| "spec.mail.smtp.from is no mail address".to_owned())?;
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.trim_matches(['[', ']']))
             .port(url.port().unwrap_or(port))
             .tls(tls)
             .timeout(Some(LIMIT));
-        if let (Some(credentials), Some(secret)) = (credentials, &smtp.credentials) {
+        if let Some(secret) = &smtp.credentials {
             let key = |name: &str| {
-                let value = credentials.get(name).map(ExposeSecret::expose_secret).filter(|value| !value.is_empty());
+                let value = credentials
+                    .and_then(|c| c.get(name))
+                    .map(ExposeSecret::expose_secret)
+                    .filter(|value| !value.is_empty());
                 value
                     .map(str::to_owned)
                     .ok_or_else(|| format!("Secret {} has no key {name}, or it is empty", secret.secret))
@@ -110,26 +115,46 @@ impl Mailer {
         let message = Message::builder()
             .from(self.from.clone())
             .to(to)
-            .message_id(None)
+            // Left to itself, lettre ends it with @localhost, which looks like spam.
+            .message_id(Some(format!("<{:032x}@{}>", rand::random::<u128>(), self.from.email.domain())))
             .subject("Your new password")
             .header(ContentType::TEXT_PLAIN)
             .body(text)
             .map_err(|_| Failure::Permanent("the mail could not be written.".to_owned()))?;
         match tokio::time::timeout(LIMIT, self.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => {
-                let code = error.status().map(|code| format!(" with {code}")).unwrap_or_default();
-                Err(if error.is_permanent() {
-                    Failure::Permanent(format!("the mail server refused it{code}."))
-                } else if error.is_response() || error.status().is_some() {
-                    Failure::Temporary(format!("the mail server put it off{code}."))
-                } else if error.is_tls() {
-                    Failure::Temporary("no trusted connection to the mail server could be made.".to_owned())
-                } else {
-                    Failure::Temporary("the mail server was not reached, or broke off.".to_owned())
-                })
-            }
+            Ok(Err(error)) => Err(meaning(&error)),
             Err(_) => Err(Failure::Temporary("the mail server did not answer in time.".to_owned())),
         }
     }
+}
+
+fn meaning(error: &smtp::Error) -> Failure {
+    let code = error.status().map(|code| format!(" with {code}")).unwrap_or_default();
+    if error.is_permanent() {
+        Failure::Permanent(format!("the mail server refused it{code}."))
+    } else if error.is_response() || error.status().is_some() {
+        Failure::Temporary(format!("the mail server put it off{code}."))
+    } else if error.is_client() {
+        Failure::Temporary("the mail server does not offer what is needed: STARTTLS, or a way to sign in.".to_owned())
+    } else if error.is_tls() || is_handshake(error) {
+        Failure::Temporary(
+            "no trusted connection to the mail server could be made: see its certificate and spec.mail.smtp.caBundle."
+                .to_owned(),
+        )
+    } else {
+        Failure::Temporary("the mail server was not reached, or broke off.".to_owned())
+    }
+}
+
+/// lettre reports a handshake that failed as a failed connection; below it is what rustls makes of it.
+fn is_handshake(error: &smtp::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::InvalidData) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }

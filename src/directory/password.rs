@@ -3,7 +3,7 @@ use rand::{TryRng, rngs::SysRng};
 use secrecy::SecretString;
 
 /// Lower case, upper case, digits, punctuation; without what looks alike (0 O o, 1 l I |) and what does not survive quoting or
-/// copying. 58 characters: 20 of them hold 117 bits.
+/// copying. 68 characters: 20 of them hold 121 bits.
 const CLASSES: [&[u8]; 4] = [b"abcdefghijkmnpqrstuvwxyz", b"ABCDEFGHJKLMNPQRSTUVWXYZ", b"23456789", b"!#%*+-:=?@_~"];
 
 /// The operating system gave no random numbers.

@@ -94,9 +94,14 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Whether this process leads.
+    /// Whether this process leads. What only a leader watches is forgotten with the lead: a sum over all processes would count
+    /// it twice, and it would stay for ever as it was.
     pub fn leading(&self, leading: bool) {
         self.leader.set(leading.into());
+        if !leading {
+            self.open.set(0);
+            self.ready.clear();
+        }
     }
 
     /// How many requests are open.
@@ -187,5 +192,49 @@ async fn metrics(extract::State(admin): extract::State<Admin>) -> Response {
         Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
             .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn shows_readiness_and_what_only_a_leader_knows() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let (metrics, ready, stop) = (Metrics::default(), Arc::new(AtomicBool::new(false)), CancellationToken::new());
+        let admin = Admin { metrics: metrics.clone(), ready: Arc::clone(&ready) };
+        let server = tokio::spawn(serve(listener, admin, stop.clone()));
+        let http = crate::directory::http::client(None, Duration::from_secs(10)).unwrap();
+        let get = async |path: &str| {
+            let answer = http.get(format!("{base}{path}")).send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        };
+
+        assert_eq!((get("/livez").await.0, get("/readyz").await.0), (200, 503));
+        ready.store(true, Ordering::Relaxed);
+        assert_eq!(get("/readyz").await.0, 200);
+
+        metrics.leading(true);
+        metrics.open_requests(3);
+        metrics.directory_ready("zylker", true);
+        metrics.call("zylker", "look-up", "ok");
+        let text = get("/metrics").await.1;
+        for line in [
+            "credreset_leader 1",
+            "credreset_open_requests 3",
+            r#"credreset_directory_ready{directory="zylker"} 1"#,
+            r#"credreset_calls_total{directory="zylker",call="look-up",result="ok"} 1"#,
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+        metrics.leading(false);
+        let text = get("/metrics").await.1;
+        assert!(text.contains("credreset_open_requests 0") && !text.contains("credreset_directory_ready{"), "{text}");
+
+        stop.cancel();
+        server.await.unwrap().unwrap();
     }
 }

@@ -1,7 +1,7 @@
 """smtp.py: a real mail server (aiosmtpd) for tests. Prints its port, then writes each mail as a JSON line to a file.
 
-Arguments: FILE [--cert PEM --key PEM] [--smtps]. AUTH as user/secret is asked for where there is TLS. Mail to refused@...
-is refused with 550, to later@... put off with 451.
+Arguments: FILE [--cert PEM --key PEM] [--smtps] [--no-auth]. AUTH as user/secret is asked for where there is TLS, and not
+offered at all with --no-auth. Mail to refused@... is refused with 550, to later@... put off with 451.
 """
 import argparse, asyncio, json, ssl, sys
 from aiosmtpd.smtp import SMTP, AuthResult
@@ -43,6 +43,7 @@ async def main():
     parser.add_argument("--cert")
     parser.add_argument("--key")
     parser.add_argument("--smtps", action="store_true")
+    parser.add_argument("--no-auth", action="store_true")
     arguments = parser.parse_args()
     context = None
     if arguments.cert:
@@ -57,6 +58,7 @@ async def main():
             authenticator=authenticate,
             auth_required=bool(context),
             auth_require_tls=not arguments.smtps,
+            auth_exclude_mechanism=["LOGIN", "PLAIN"] if arguments.no_auth else None,
             enable_SMTPUTF8=True,
         )
 
