@@ -88,6 +88,8 @@ pub async fn run(
         () = lost.cancelled() => {}
         () = stop.cancelled() => {}
     }
+    // Their tasks hold each other: whoever leads no more neither calls directories nor writes about them.
+    term.directories.end();
     Ok(())
 }
 

@@ -143,6 +143,11 @@ impl Directories {
         });
     }
 
+    /// Ends all checks; what was connected stays so for calls that are under way.
+    pub fn end(&self) {
+        self.with(|entries| entries.iter_mut().flat_map(HashMap::values_mut).for_each(|entry| entry.task.abort()));
+    }
+
     /// Follows the Directory objects, and the Secrets they name, until dropped.
     pub async fn run(self: Arc<Self>) {
         let objects = watcher(Api::<Directory>::all(self.client.clone()), watcher::Config::default()).default_backoff();
