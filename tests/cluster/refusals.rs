@@ -227,14 +227,18 @@ fn strange_answers() {
     let site = Site::start();
     site.usual_directory();
     let _operator = site.operator();
-    site.sandbox.fault(json!({"call": "look-up", "fault": "huge", "bytes": 52_428_800}));
-    site.apply(&password_reset("huge", EMAIL, json!({})));
+    site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
+    // As often as it is asked for, so that no retry succeeds before the message is read.
+    site.sandbox.fault(json!({"call": "look-up", "fault": "huge", "bytes": 52_428_800, "times": 1000}));
+    site.apply(&password_reset("huge", "ines.m@zylker.biz", json!({})));
     let said = message(&site.until("huge", "DirectoryNotReady"));
     assert!(said.contains("larger than"), "{said}");
+    site.delete("huge");
     site.sandbox.send("DELETE", "/sandbox/faults", &json!(null));
     site.sandbox
         .fault(json!({"call": "reset-password", "fault": "redirect", "times": 2, "location": "http://127.0.0.1:1/"}));
-    site.until("huge", "Rejected");
+    site.apply(&password_reset("redirected", EMAIL, json!({})));
+    site.until("redirected", "Rejected");
     assert_eq!(site.sandbox.user(ANNETTE)["passwordResets"], 0);
     // A policy that refuses the first password that was drawn: another one is drawn, once.
     site.sandbox.fault(

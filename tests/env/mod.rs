@@ -231,14 +231,16 @@ impl Site {
         self.get(&["creset", "-n", TEAM, name])
     }
 
-    /// Waits until the request's `Ready` condition has this reason; returns the request.
+    /// Waits until the request's `Ready` condition has this reason; returns the request as it was then.
     pub fn until(&self, name: &str, reason: &str) -> Value {
         let path = format!(r#"--for=jsonpath={{.status.conditions[?(@.type=="Ready")].reason}}={reason}"#);
         let timeout = format!("--timeout={}s", LIMIT.as_secs());
-        let output = self.try_kubectl(&["wait", &path, &timeout, "-n", TEAM, &format!("creset/{name}")], "");
-        let now = self.reset(name);
-        assert!(output.status.success(), "{name} is not {reason} but {:#}\n{}", now["status"], self.logs());
-        now
+        let output =
+            self.try_kubectl(&["wait", &path, &timeout, "-n", TEAM, "-o", "json", &format!("creset/{name}")], "");
+        if output.status.success() {
+            return serde_json::from_slice(&output.stdout).unwrap();
+        }
+        panic!("{name} is not {reason} but {:#}\n{}", self.reset(name)["status"], self.logs());
     }
 
     pub fn delete(&self, name: &str) {
