@@ -8,18 +8,22 @@ use url::{Host, Url};
 pub const MOST: usize = 8 * 1024 * 1024;
 
 /// A client that follows no redirect and trusts `ca_bundle` (PEM) besides the system's authorities. `timeout` bounds a whole
-/// exchange.
+/// exchange. `local`: it is for addresses on this very machine, which no proxy can reach and plain http may go to.
 ///
 /// # Errors
 /// What is wrong with `ca_bundle`.
-pub fn client(ca_bundle: Option<&str>, timeout: Duration) -> Result<Client, String> {
+pub fn client(ca_bundle: Option<&str>, timeout: Duration, local: bool) -> Result<Client, String> {
     let mut builder = Client::builder()
         .user_agent(concat!("credreset/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(Duration::from_secs(5).min(timeout))
+        // Less than the whole: a connection that is never made must be told from an answer that never comes.
+        .connect_timeout(Duration::from_secs(5).min(timeout * 3 / 4))
         .timeout(timeout)
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false);
+    if local {
+        builder = builder.no_proxy();
+    }
     if let Some(pem) = ca_bundle {
         builder = builder.tls_certs_merge(certificates(pem)?);
     }

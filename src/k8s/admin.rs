@@ -206,7 +206,7 @@ mod tests {
         let (metrics, ready, stop) = (Metrics::default(), Arc::new(AtomicBool::new(false)), CancellationToken::new());
         let admin = Admin { metrics: metrics.clone(), ready: Arc::clone(&ready) };
         let server = tokio::spawn(serve(listener, admin, stop.clone()));
-        let http = crate::directory::http::client(None, Duration::from_secs(10)).unwrap();
+        let http = crate::directory::http::client(None, Duration::from_secs(10), true).unwrap();
         let get = async |path: &str| {
             let answer = http.get(format!("{base}{path}")).send().await.unwrap();
             (answer.status().as_u16(), answer.text().await.unwrap())

@@ -1,5 +1,5 @@
 //! Who is meant: paging through the organization's users, then role and groups of the one that was found.
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Answer, Zoho, is_digits, why_unread};
@@ -24,29 +24,48 @@ impl Zoho {
     /// # Errors
     /// Why it could not be told.
     pub async fn look_up(&self, user: &UserRef, mode: Mode, groups: bool) -> Result<Option<Found>, Why> {
+        match self.find(user).await?.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(Found::One(Box::new(self.user(one, mode, groups).await?)))),
+            several => Ok(Some(Found::Several(several.len()))),
+        }
+    }
+
+    async fn find(&self, user: &UserRef) -> Result<Vec<Value>, Why> {
         let mut found: Vec<Value> = Vec::new();
         for page in 1..=PAGES {
             let answer = self.get(&self.users_page(page, PER_PAGE)).await.map_err(|e| why_unread(&e))?;
-            let body = answer.into_read("the look-up of users")?;
-            let Some(users) = body.get("users").and_then(Value::as_array) else {
-                return Err(Why::new("the directory answered the look-up of users without a list of users."));
-            };
-            for candidate in users.iter().filter(|candidate| answers_to(candidate, user)) {
-                if !found.iter().any(|known| id_of(known) == id_of(candidate)) {
-                    found.push(candidate.clone());
+            let (users, more) = users_of(answer)?;
+            let (none, full) = (users.is_empty(), users.len() == PER_PAGE);
+            for candidate in users.into_iter().filter(|candidate| answers_to(candidate, user)) {
+                if !found.iter().any(|known| id_of(known) == id_of(&candidate)) {
+                    found.push(candidate);
                 }
             }
-            let continues = body.get("has_more").and_then(Value::as_bool).unwrap_or(users.len() == PER_PAGE);
             let settled = matches!(user, UserRef::Id(_)) && !found.is_empty();
-            if settled || !continues || users.is_empty() {
-                return match found.as_slice() {
-                    [] => Ok(None),
-                    [one] => Ok(Some(Found::One(Box::new(self.user(one, mode, groups).await?)))),
-                    several => Ok(Some(Found::Several(several.len()))),
-                };
+            if settled || none || !more.unwrap_or(full) {
+                return Ok(found);
             }
         }
         Err(Why::new(format!("the directory's list of users did not end after {PAGES} pages.")))
+    }
+
+    /// When the directory says that `mode` of the user with this id was last changed. `None`: it shows no such user.
+    pub(super) async fn last_change(&self, id: &str, mode: Mode) -> Result<Option<Seen<Timestamp>>, Why> {
+        let found = self.find(&UserRef::Id(id.to_owned())).await?;
+        found.first().map(|user| self.changed(user, mode)).transpose()
+    }
+
+    fn changed(&self, user: &Value, mode: Mode) -> Result<Seen<Timestamp>, Why> {
+        let field = match mode {
+            Mode::Password => &self.password_changed_at,
+            Mode::MFA => &self.mfa_changed_at,
+        };
+        match field {
+            None => Ok(Seen::Unknown(Why::new("the Directory names no field for the time of the last change."))),
+            Some(field) => changed_at(user.get(field))
+                .ok_or_else(|| Why::new(format!("the directory shows the user with an unreadable {field}."))),
+        }
     }
 
     async fn user(&self, value: &Value, mode: Mode, groups: bool) -> Result<User, Why> {
@@ -59,10 +78,6 @@ impl Zoho {
         let user_name = text("user_name");
         let name = email.clone().or_else(|| user_name.clone()).unwrap_or_else(|| id.clone());
         let administrator = self.administrator(&zuid).await?;
-        let field = match mode {
-            Mode::Password => &self.password_changed_at,
-            Mode::MFA => &self.mfa_changed_at,
-        };
         Ok(User {
             groups: if groups { Seen::Known(self.groups_of(&id).await?) } else { Seen::Unread },
             aliases: addresses(value).chain(user_name).filter(|alias| *alias != name).collect(),
@@ -75,11 +90,7 @@ impl Zoho {
                 _ => Seen::Unknown(Why::new("the directory does not show whose token the operator uses.")),
             },
             administrator,
-            changed_at: match field {
-                None => Seen::Unknown(Why::new("the Directory names no field for the time of the last change.")),
-                Some(field) => changed_at(value.get(field))
-                    .ok_or_else(|| Why::new(format!("the directory shows the user with an unreadable {field}.")))?,
-            },
+            changed_at: self.changed(value, mode)?,
             handle: [("zuid".to_owned(), zuid)].into(),
             email,
             id: UserId { id, name },
@@ -90,8 +101,12 @@ impl Zoho {
     async fn administrator(&self, zuid: &str) -> Result<Seen<bool>, Why> {
         let path = format!("/api/organization/{}/accounts/{zuid}", self.zoid);
         let answer = self.get(&path).await.map_err(|e| why_unread(&e))?;
-        if answer.status.as_u16() == 404 {
-            return Ok(Seen::Unknown(Why::new("the user has no account in Zoho Mail's administration.")));
+        if answer.status() == 404 {
+            return Ok(Seen::Unknown(Why::new(format!(
+                "organization {} of Zoho Mail's administration shows no account of the user: either there is none, or \
+                 spec.provider.zoho.zoid is wrong.",
+                self.zoid
+            ))));
         }
         let body = answer.into_read("the look-up of the user's role")?;
         Ok(match body.pointer("/data/role").and_then(Value::as_str) {
@@ -109,36 +124,34 @@ impl Zoho {
                 self.organization
             );
             let answer = self.get(&path).await.map_err(|e| why_unread(&e))?;
-            let body = answer.into_read("the look-up of the user's groups")?;
-            let Some(groups) = body.get("groups").and_then(Value::as_array) else {
-                return Err(Why::new("the directory answered the look-up of groups without a list of groups."));
-            };
-            all.extend(groups.iter().filter_map(|g| g.get("group_name")?.as_str()).map(str::to_owned));
-            let continues = body.get("has_more").and_then(Value::as_bool).unwrap_or(groups.len() == PER_PAGE);
-            if !continues || groups.is_empty() {
-                break;
+            let (groups, more) = list(answer, "groups")?;
+            let (none, full) = (groups.is_empty(), groups.len() == PER_PAGE);
+            for group in &groups {
+                // A group that is not shown might be the one that protects the user.
+                let name = group.get("group_name").and_then(Value::as_str).filter(|name| !name.is_empty());
+                let name = name.ok_or_else(|| Why::new("the directory shows a group of the user without a name."))?;
+                all.push(name.to_owned());
+            }
+            if none || !more.unwrap_or(full) {
+                return Ok(all);
             }
         }
-        Ok(all)
+        Err(Why::new(format!("the directory's list of the user's groups did not end after {PAGES} pages.")))
     }
 }
 
-impl Answer {
-    /// The body of a successful read.
-    fn into_read(self, what: &str) -> Result<Value, Why> {
-        if self.is_throttle() {
-            let seconds = SignedDuration::from_secs(i64::from(self.after.unwrap_or(60)));
-            let until = Timestamp::now().saturating_add(seconds).unwrap_or(Timestamp::MAX);
-            return Err(Why {
-                message: format!("the directory asks to be left alone until {until}."),
-                not_before: Some(until),
-            });
-        }
-        match (self.failure(), self.body) {
-            (None, Some(body)) => Ok(body),
-            (None, None) => Err(Why::new(format!("the directory answered {what} with something that is no JSON."))),
-            (Some(code), _) => Err(Why::new(format!("the directory answered {what} with {code}."))),
-        }
+/// The users of one page.
+pub(super) fn users_of(answer: Answer) -> Result<(Vec<Value>, Option<bool>), Why> {
+    list(answer, "users")
+}
+
+/// The list `node` of a page, and whether the page says that more follow.
+fn list(answer: Answer, node: &str) -> Result<(Vec<Value>, Option<bool>), Why> {
+    let mut body = answer.into_read(&format!("the look-up of {node}"))?;
+    let more = body.get("has_more").and_then(Value::as_bool);
+    match body.get_mut(node).map(Value::take) {
+        Some(Value::Array(items)) => Ok((items, more)),
+        _ => Err(Why::new(format!("the directory answered the look-up of {node} without a list of {node}."))),
     }
 }
 

@@ -4,6 +4,8 @@
 //! Zoho Mail's administration (`PUT /api/organization/{zoid}/accounts/{zuid}`, modes `resetPassword` and `updateTFAStatus`,
 //! zoho.com/mail/help/api/put-reset-user-password.html and put-change-tfa-status-user.html). Everything else is a template of
 //! the Directory object.
+mod answer;
+mod centers;
 mod look_up;
 mod oauth;
 mod template;
@@ -12,22 +14,25 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
-use reqwest::{StatusCode, header};
+use jiff::Timestamp;
+use reqwest::header;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use url::Url;
 
 use super::{Checked, Credentials, Fenced, NotReady, http};
 use crate::{
-    api::directory::{DataCenter, DirectorySpec, Guarantees, Provider},
+    api::directory::{DirectorySpec, Guarantees, Provider},
     core::{
         ledger::{Evidence, MARGIN, Record, Reply},
         plan::Once,
-        request::{Mode, UserRef},
-        world::{Feature, Found, Guarantee, Proof, Seen, User, Why},
+        request::Mode,
+        world::{Feature, Guarantee, Proof, Seen, User, Why},
     },
 };
+use answer::Answer;
+use centers::{CENTERS, hosts};
+use look_up::users_of;
 use oauth::{NoToken, OAuthClient, Token, Tokens};
 use template::Call;
 
@@ -47,46 +52,6 @@ pub struct Zoho {
     mfa_changed_at: Option<String>,
     /// Rules or protections name groups.
     groups: bool,
-}
-
-/// Accounts, API and Mail hosts of a data center (zoho.com/accounts/protocol/oauth/multi-dc.html;
-/// zoho.com/mail/help/api/getting-started-with-api.html; those of sa, uk and ae for Mail follow the same pattern).
-fn hosts(center: DataCenter) -> [&'static str; 3] {
-    match center {
-        DataCenter::Us => ["accounts.zoho.com", "www.zohoapis.com", "mail.zoho.com"],
-        DataCenter::Eu => ["accounts.zoho.eu", "www.zohoapis.eu", "mail.zoho.eu"],
-        DataCenter::In => ["accounts.zoho.in", "www.zohoapis.in", "mail.zoho.in"],
-        DataCenter::Au => ["accounts.zoho.com.au", "www.zohoapis.com.au", "mail.zoho.com.au"],
-        DataCenter::Cn => ["accounts.zoho.com.cn", "www.zohoapis.com.cn", "mail.zoho.com.cn"],
-        DataCenter::Jp => ["accounts.zoho.jp", "www.zohoapis.jp", "mail.zoho.jp"],
-        DataCenter::Ca => ["accounts.zohocloud.ca", "www.zohoapis.ca", "mail.zohocloud.ca"],
-        DataCenter::Sa => ["accounts.zoho.sa", "www.zohoapis.sa", "mail.zoho.sa"],
-        DataCenter::Uk => ["accounts.zoho.uk", "www.zohoapis.uk", "mail.zoho.uk"],
-        DataCenter::Ae => ["accounts.zoho.ae", "www.zohoapis.ae", "mail.zoho.ae"],
-    }
-}
-
-const CENTERS: [DataCenter; 10] = [
-    DataCenter::Us,
-    DataCenter::Eu,
-    DataCenter::In,
-    DataCenter::Au,
-    DataCenter::Cn,
-    DataCenter::Jp,
-    DataCenter::Ca,
-    DataCenter::Sa,
-    DataCenter::Uk,
-    DataCenter::Ae,
-];
-
-/// An answer that was read.
-struct Answer {
-    status: StatusCode,
-    after: Option<u32>,
-    /// None: it is no JSON.
-    body: Option<Value>,
-    /// Its beginning says "too many requests continuously".
-    says_too_many: bool,
 }
 
 /// Why a read gave nothing.
@@ -114,6 +79,11 @@ impl Zoho {
         let accounts = http::base("spec.provider.zoho.urls.accounts", &accounts)?;
         let api = http::base("spec.provider.zoho.urls.api", &api)?;
         let mail = http::base("spec.provider.zoho.urls.mail", &mail)?;
+        for (name, id) in [("organization", &zoho.organization), ("zoid", &zoho.zoid)] {
+            if !is_digits(id) {
+                return Err(format!("spec.provider.zoho.{name} must be digits only"));
+            }
+        }
         let call = |name: &str, template, with_password| match template {
             None => Ok(None),
             Some(template) => Call::new(&format!("spec.provider.zoho.{name}"), template, with_password).map(Some),
@@ -133,15 +103,17 @@ impl Zoho {
         };
         let trimmed = |value: SecretString| SecretString::from(value.expose_secret().trim());
         let client = OAuthClient {
-            id: key("client-id")?.expose_secret().trim().to_owned(),
+            id: trimmed(key("client-id")?),
             secret: trimmed(key("client-secret")?),
             refresh_token: trimmed(key("refresh-token")?),
         };
         let timeout = crate::api::duration(&spec.limits.request_timeout)
             .map_err(|e| format!("spec.limits.requestTimeout: {e}"))?;
         let timeout = std::time::Duration::try_from(timeout).unwrap_or_default();
+        let local = [&accounts, &api, &mail].into_iter().any(http::is_loopback);
         Ok(Self {
-            http: http::client(zoho.ca_bundle.as_deref(), timeout).map_err(|e| format!("spec.provider.zoho: {e}"))?,
+            http: http::client(zoho.ca_bundle.as_deref(), timeout, local)
+                .map_err(|e| format!("spec.provider.zoho: {e}"))?,
             tokens: Tokens::new(&accounts, client),
             api,
             mail,
@@ -162,15 +134,24 @@ impl Zoho {
     /// Why the directory cannot be used.
     pub async fn check(&self, modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
         let token = self.tokens.get(&self.http).await.map_err(|error| match error {
-            NoToken::Refused(_) => NotReady::CredentialsRefused(format!("{error}. Look at the Secret that it names.")),
+            NoToken::Refused(_) => NotReady::CredentialsRefused(format!("{error}.")),
             NoToken::Throttled(_) | NoToken::Unreachable(_) => NotReady::Unreachable(format!("{error}.")),
         })?;
-        let missing = self.missing(&token, modes);
+        let needed = self.scopes(modes);
+        let Some(granted) = &token.scopes else {
+            self.tokens.forget(&token).await;
+            return Err(NotReady::PermissionMissing(format!(
+                "the accounts server does not say which scopes the refresh token was granted, so it cannot be told whether it \
+                 holds {}.",
+                needed.join(", ")
+            )));
+        };
+        let missing: Vec<&str> = needed.into_iter().filter(|scope| !holds(granted, scope)).collect();
         if !missing.is_empty() {
             // A token granted before the administrator gave more rights would be judged for an hour.
             self.tokens.forget(&token).await;
             return Err(NotReady::PermissionMissing(format!(
-                "the refresh token was granted without {}. Grant a new one with these scopes.",
+                "the refresh token was granted without {}. Grant a new one with these scopes and put it into the Secret.",
                 missing.join(", ")
             )));
         }
@@ -178,30 +159,30 @@ impl Zoho {
             .get(&self.users_page(1, 1))
             .await
             .map_err(|error| NotReady::Unreachable(format!("{}.", why_unread(&error).message)))?;
-        match (answer.status.as_u16(), answer.failure()) {
-            (200..=299, None) => {}
-            (_, Some(code)) if answer.is_throttle() => {
-                return Err(NotReady::Unreachable(format!(
-                    "the directory asks to be left alone for a while ({code})."
-                )));
+        match answer.status() {
+            _ if answer.is_throttle() => {}
+            _ if answer.lacks_scope() => {
+                return Err(NotReady::PermissionMissing(
+                    "the access token lacks a scope for the look-up of users: grant a refresh token with \
+                     ZohoDirectory.Users.READ."
+                        .to_owned(),
+                ));
             }
-            (401, _) => return Err(NotReady::CredentialsRefused("the directory refuses the access token.".to_owned())),
-            (403, _) => {
+            401 => return Err(NotReady::CredentialsRefused("the directory refuses the access token.".to_owned())),
+            403 => {
                 return Err(NotReady::PermissionMissing(
                     "the directory refuses to show its users to this account: it must be an administrator.".to_owned(),
                 ));
             }
-            (404, _) => {
+            404 => {
                 return Err(NotReady::InvalidConfiguration(format!(
                     "the directory knows no organization {}: look at spec.provider.zoho.organization.",
                     self.organization
                 )));
             }
-            (status, code) => {
-                let code = code.unwrap_or_default();
-                return Err(NotReady::Unreachable(format!("the directory answered the look-up with {status} {code}.")));
-            }
+            _ => {}
         }
+        users_of(answer).map_err(|why| NotReady::Unreachable(why.message))?;
         let provable =
             |field: &Option<String>| if field.is_some() { Guarantee::Provable } else { Guarantee::AtMostOnce };
         Ok(Checked {
@@ -233,8 +214,8 @@ impl Zoho {
         all
     }
 
-    /// Scopes that are needed and were not granted.
-    fn missing(&self, token: &Token, modes: &BTreeSet<Mode>) -> Vec<String> {
+    /// The scopes that are needed. What another service than Directory needs for a template is not known here.
+    fn scopes(&self, modes: &BTreeSet<Mode>) -> Vec<&'static str> {
         let mut needed = BTreeSet::from(["ZohoDirectory.Users.READ", "ZohoMail.organization.accounts.READ"]);
         if self.groups {
             needed.insert("ZohoDirectory.Groups.READ");
@@ -244,24 +225,18 @@ impl Zoho {
                 Mode::Password => &self.reset_password,
                 Mode::MFA => &self.reset_mfa,
             };
-            needed.insert(if call.is_some() {
-                "ZohoDirectory.Users.UPDATE"
-            } else {
-                "ZohoMail.organization.accounts.UPDATE"
-            });
+            match call {
+                None => drop(needed.insert("ZohoMail.organization.accounts.UPDATE")),
+                Some(call) if call.is_of_directory() => drop(needed.insert("ZohoDirectory.Users.UPDATE")),
+                Some(_) => {}
+            }
         }
-        let Some(granted) = &token.scopes else { return needed.into_iter().map(str::to_owned).collect() };
-        let has = |scope: &str| {
-            let scope = scope.to_lowercase();
-            let all = scope.rsplit_once('.').map(|(service, _)| format!("{service}.all"));
-            granted.contains(&scope) || all.is_some_and(|all| granted.contains(&all))
-        };
-        needed.into_iter().filter(|scope| !has(scope)).map(str::to_owned).collect()
+        needed.into_iter().collect()
     }
 
     /// Where the account's data are. What a token says is followed to Zoho's own hosts only: the token goes there.
-    fn api_of(&self, token: &Token) -> Url {
-        let said = token.api_domain.as_deref().and_then(|text| http::base("api_domain", text).ok());
+    fn api_of(&self, api_domain: Option<&str>) -> Url {
+        let said = api_domain.and_then(|text| http::base("api_domain", text).ok());
         let zoho = |url: &Url| {
             CENTERS.iter().any(|center| url.host_str() == Some(hosts(*center)[1]) && url.scheme() == "https")
         };
@@ -272,23 +247,28 @@ impl Zoho {
         }
     }
 
-    /// Reads `path` of the API (`/directory/...`) or of Mail (`/api/...`). A token that is refused is renewed once.
+    /// Reads `path` of the API (`/directory/...`) or of Mail (`/api/...`). A token that is refused is renewed once; one that
+    /// lacks a scope is not, since the next would lack it, too.
     async fn get(&self, path: &str) -> Result<Answer, Unread> {
         let mut renewed = false;
         loop {
             let token = self.tokens.get(&self.http).await.map_err(Unread::Token)?;
             let (path, query) = path.split_once('?').unwrap_or((path, ""));
-            let base = if path.starts_with("/api/") { self.mail.clone() } else { self.api_of(&token) };
+            let base =
+                if path.starts_with("/api/") { self.mail.clone() } else { self.api_of(token.api_domain.as_deref()) };
             let mut url = http::join(&base, path);
             url.set_query(Some(query).filter(|query| !query.is_empty()));
             let request = self.http.get(url).header(header::AUTHORIZATION, authorization(&token));
             let response = request.send().await.map_err(|error| Unread::Failed(error.into()))?;
-            if response.status() == StatusCode::UNAUTHORIZED && !renewed {
-                renewed = true;
-                self.tokens.forget(&token).await;
-                continue;
+            let answer = Answer::read(response).await;
+            if answer.status() != 401 || answer.lacks_scope() {
+                return Ok(answer);
             }
-            return Answer::read(response).await.map_err(Unread::Failed);
+            self.tokens.forget(&token).await;
+            if renewed {
+                return Ok(answer);
+            }
+            renewed = true;
         }
     }
 
@@ -307,35 +287,23 @@ impl Zoho {
         if !fenced.pass() {
             return Reply::NotSent;
         }
-        let sent = self
-            .http
-            .request(method, url)
-            .header(header::AUTHORIZATION, authorization(&token))
-            .json(&body)
-            .send()
-            .await;
+        let request = self.http.request(method, url).header(header::AUTHORIZATION, authorization(&token));
+        let sent = if body.is_null() { request } else { request.json(&body) }.send().await;
         drop(body);
-        match sent {
-            Err(error) => match http::Failed::from(error) {
-                http::Failed::NotSent => Reply::NotSent,
-                http::Failed::Broken | http::Failed::TooLarge => Reply::Unsure,
-            },
-            Ok(response) => {
-                let status = response.status();
-                if status == StatusCode::UNAUTHORIZED {
-                    self.tokens.forget(&token).await;
-                }
-                match Answer::read(response).await {
-                    Ok(answer) => answer.reply(),
-                    // The status line came; without its body a success is no clear one.
-                    Err(_) if status.is_client_error() => Reply::Rejected { code: format!("HTTP_{}", status.as_u16()) },
-                    Err(_) => Reply::Unsure,
-                }
-            }
+        let answer = match sent.map_err(http::Failed::from) {
+            Ok(response) => Answer::read(response).await,
+            Err(http::Failed::NotSent) => return Reply::NotSent,
+            Err(http::Failed::Broken | http::Failed::TooLarge) => return Reply::Unsure,
+        };
+        if answer.status() == 401 {
+            self.tokens.forget(&token).await;
         }
+        let secrets: Vec<&str> =
+            [password, self.admin_password.as_ref()].into_iter().flatten().map(ExposeSecret::expose_secret).collect();
+        answer.reply(&secrets)
     }
 
-    /// The call's parts. `None`: the user's ids or the password are not what they must be, so there is nothing to send.
+    /// The call's parts. `None`: ids, password or flags are not what they must be, so there is nothing to send.
     fn request(
         &self,
         token: &Token,
@@ -357,6 +325,17 @@ impl Zoho {
         }
         let (template, default) = match once {
             Once::SetPassword { force_change_on_login, clear_mobile_sessions_and_api_tokens, email_to_user } => {
+                // The gates may have seen another template. A flag is never dropped.
+                let can = self.supports();
+                let flags = [
+                    (*force_change_on_login, Feature::ForceChangeOnLogin),
+                    (!force_change_on_login, Feature::KeepAfterLogin),
+                    (*clear_mobile_sessions_and_api_tokens, Feature::ClearMobileSessionsAndApiTokens),
+                    (*email_to_user, Feature::EmailToUser),
+                ];
+                if flags.iter().any(|(asked, feature)| *asked && !can.contains(feature)) {
+                    return None;
+                }
                 let password = password?.expose_secret();
                 values.extend([
                     ("password", json!(password)),
@@ -370,115 +349,46 @@ impl Zoho {
         };
         if let Some(call) = template {
             let (path, body) = call.fill(&values);
-            return Some((call.method.clone(), http::join(&self.api_of(token), &path), body));
+            return Some((call.method.clone(), http::join(&self.api_of(token.api_domain.as_deref()), &path), body));
         }
         let path = format!("/api/organization/{}/accounts/{zuid}", self.zoid);
         Some((reqwest::Method::PUT, http::join(&self.mail, &path), default))
     }
 
-    /// Whether the directory shows a change within the attempt's time.
+    /// Whether the directory shows a change within the attempt's time. A change before or after is somebody else's, and
+    /// without a time from before the call nothing can be compared.
     ///
     /// # Errors
     /// Why it could not be asked.
     pub async fn verify(&self, record: &Record) -> Result<Proof, Why> {
-        let found = self.look_up(&UserRef::Id(record.user.id.clone()), record.mode, false).await?;
-        let Some(Found::One(user)) = found else {
+        let Some(changed) = self.last_change(&record.user.id, record.mode).await? else {
             return Ok(Proof::Nothing("The directory no longer shows the user.".to_owned()));
         };
-        let now = Timestamp::now().strftime("%H:%M");
-        let unchanged =
-            |since: &str| format!("The directory shows the {} unchanged since {since}, as of {now} UTC.", record.mode);
+        let (mode, now) = (record.mode, Timestamp::now().strftime("%H:%M"));
         let earliest = record.attempt.started_at.saturating_sub(MARGIN).unwrap_or(Timestamp::MIN);
-        let latest = record.attempt.deadline.saturating_add(SignedDuration::from_hours(1)).unwrap_or(Timestamp::MAX);
-        Ok(match &user.changed_at {
-            Seen::Known(at) if user.baseline() != record.attempt.baseline && *at >= earliest && *at <= latest => {
-                Proof::Proven(Evidence::Marker)
+        Ok(match (changed, record.attempt.baseline.as_deref()) {
+            (Seen::Known(at), Some(before)) if at.to_string() == before => {
+                Proof::Nothing(format!("The directory shows the {mode} unchanged since {at}, as of {now} UTC."))
             }
-            Seen::Known(at) => Proof::Nothing(unchanged(&at.to_string())),
-            Seen::Absent => Proof::Nothing(unchanged("ever")),
-            Seen::Unread | Seen::Unknown(_) => {
+            (Seen::Known(at), Some(_)) if at >= earliest && at <= record.over() => Proof::Proven(Evidence::Marker),
+            (Seen::Known(at), _) => Proof::Nothing(format!(
+                "The directory shows the {mode} as last changed at {at}, which does not tell whether this call did it, as of {now} UTC."
+            )),
+            (Seen::Absent, _) => {
+                Proof::Nothing(format!("The directory shows the {mode} as never changed, as of {now} UTC."))
+            }
+            (Seen::Unread | Seen::Unknown(_), _) => {
                 Proof::Nothing("The directory shows no time of the last change.".to_owned())
             }
         })
     }
 }
 
-impl Answer {
-    async fn read(response: reqwest::Response) -> Result<Self, http::Failed> {
-        let status = response.status();
-        let after = http::retry_after(&response);
-        let bytes = http::body(response).await?;
-        let says_too_many = bytes.windows(18).take(2000).any(|w| w.eq_ignore_ascii_case(b"too many requests "));
-        Ok(Self { status, after, body: serde_json::from_slice(&bytes).ok().filter(Value::is_object), says_too_many })
-    }
-
-    /// The code of an error, if the answer is one. Errors come with status 200, too.
-    fn failure(&self) -> Option<String> {
-        let http = || format!("HTTP_{}", self.status.as_u16());
-        let Some(body) = &self.body else { return (!self.status.is_success()).then(http) };
-        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
-        let named = text("/error")
-            .or_else(|| text("/error/title"))
-            .or_else(|| text("/errorCode"))
-            .or_else(|| text("/data/errorCode"))
-            .or_else(|| text("/code"));
-        let number = |pointer: &str| {
-            let value = body.pointer(pointer)?;
-            value.as_i64().or_else(|| value.as_str()?.parse().ok())
-        };
-        let said = number("/status_code").or_else(|| number("/status/code"));
-        let bad = said.is_some_and(|said| !(200..300).contains(&said))
-            || ["/error", "/errorCode", "/data/errorCode"]
-                .iter()
-                .any(|p| body.pointer(p).is_some_and(|v| !v.is_null()))
-            || body.pointer("/status").and_then(Value::as_str).is_some_and(|s| matches!(s, "error" | "failure"));
-        match (self.status.is_success(), bad) {
-            (true, false) => None,
-            _ => Some(named.map_or_else(|| said.filter(|_| bad).map_or_else(http, |s| format!("HTTP_{s}")), code)),
-        }
-    }
-
-    fn is_throttle(&self) -> bool {
-        let named = self.failure().is_some_and(|code| {
-            code == "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED" || code.eq_ignore_ascii_case("request_limit_exceeded")
-        });
-        self.status == StatusCode::TOO_MANY_REQUESTS
-            || named
-            || (self.status == StatusCode::BAD_REQUEST && self.says_too_many)
-    }
-
-    /// What an answer to the call amounts to.
-    fn reply(&self) -> Reply {
-        let status = self.status.as_u16();
-        if self.is_throttle() {
-            return Reply::Throttled { after: self.after };
-        }
-        let failure = self.failure();
-        // The body's own number counts where the status line says success.
-        let said = match (&failure, status) {
-            (Some(code), 200..=299) => code.strip_prefix("HTTP_").and_then(|n| n.parse().ok()).unwrap_or(400),
-            _ => status,
-        };
-        // Our own right to call, not the user's fault: the address may also be one that this scope does not open.
-        let ours = [
-            "INVALID_OAUTHTOKEN",
-            "INVALID_OAUTHSCOPE",
-            "OAUTH_SCOPE_MISMATCH",
-            "URL_RULE_NOT_CONFIGURED",
-            "INVALID_URL_PATTERN",
-        ];
-        match (said, failure) {
-            (200..=299, None) if self.body.is_some() || status == 204 => Reply::Done,
-            // A success without a body that could be read is no clear one; and a server's failure may come after the change.
-            (200..=299 | 500..=599, _) => Reply::Unsure,
-            (403, Some(code)) if code.starts_with("USER_") => Reply::Rejected { code },
-            (_, Some(code)) if ours.contains(&code.as_str()) => Reply::Denied,
-            (401 | 403, _) => Reply::Denied,
-            (404, _) => Reply::NoSuchUser,
-            // A redirect says that nothing was done here; where it leads is not followed.
-            (_, code) => Reply::Rejected { code: code.unwrap_or_else(|| format!("HTTP_{status}")) },
-        }
-    }
+/// Case differs in Zoho's own documentation; ALL covers every operation.
+fn holds(granted: &[String], scope: &str) -> bool {
+    let scope = scope.to_lowercase();
+    let all = scope.rsplit_once('.').map(|(service, _)| format!("{service}.all"));
+    granted.contains(&scope) || all.is_some_and(|all| granted.contains(&all))
 }
 
 fn authorization(token: &Token) -> header::HeaderValue {
@@ -487,13 +397,6 @@ fn authorization(token: &Token) -> header::HeaderValue {
         header::HeaderValue::from_str(&text).unwrap_or_else(|_| header::HeaderValue::from_static("Zoho-oauthtoken"));
     value.set_sensitive(true);
     value
-}
-
-/// An error code as it may be shown: short, and of harmless characters.
-fn code(text: &str) -> String {
-    let clean: String =
-        text.replace(' ', "_").chars().filter(|c| c.is_ascii_alphanumeric() || "_.-".contains(*c)).take(64).collect();
-    if clean.is_empty() { "UNNAMED".to_owned() } else { clean }
 }
 
 fn is_digits(text: &str) -> bool {

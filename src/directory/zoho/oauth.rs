@@ -21,7 +21,7 @@ const SPARE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct OAuthClient {
     /// The client's id.
-    pub id: String,
+    pub id: SecretString,
     /// The client's secret.
     pub secret: SecretString,
     /// The refresh token of an administrator.
@@ -50,14 +50,28 @@ pub enum NoToken {
     #[error("the accounts server gives no more tokens until {0}")]
     Throttled(Timestamp),
     /// It refuses the credentials.
-    #[error("the accounts server refused the credentials ({0})")]
-    Refused(String),
+    #[error("the accounts server refuses the credentials: {0}")]
+    Refused(&'static str),
+}
+
+/// What Zoho's error of the token endpoint means. The words are ours: an answer may quote what was sent.
+fn meaning(error: &str) -> &'static str {
+    match error {
+        "invalid_client" => "it knows no such client-id in this data center (invalid_client)",
+        "invalid_client_secret" => "client-secret is not the client's (invalid_client_secret)",
+        "invalid_code" => {
+            "refresh-token is revoked, or belongs to another client or data center (invalid_code): grant a new one"
+        }
+        _ => "it gives a reason that is not known here: look at client-id, client-secret and refresh-token",
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
     token: Option<Token>,
     asked: VecDeque<Instant>,
+    /// The accounts server has asked to be left alone until then.
+    closed: Option<Instant>,
 }
 
 /// Keeps one token, and asks for the next when it is needed.
@@ -86,15 +100,29 @@ impl Tokens {
             return Ok(token.clone());
         }
         state.asked.retain(|at| now < *at + WINDOW);
-        if let (Some(first), true) = (state.asked.front(), state.asked.len() >= TOKENS) {
-            let wait = (*first + WINDOW).saturating_duration_since(now);
-            let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::from_mins(10));
-            return Err(NoToken::Throttled(in_future(wait)));
+        let full = state.asked.front().filter(|_| state.asked.len() >= TOKENS).map(|first| *first + WINDOW);
+        if let Some(opens) = state.closed.max(full).filter(|opens| now < *opens) {
+            return Err(throttled(opens));
         }
         state.asked.push_back(now);
-        let token = self.ask(http).await?;
-        state.token = Some(token.clone());
-        Ok(token)
+        match self.ask(http).await {
+            Ok(token) => {
+                state.token = Some(token.clone());
+                Ok(token)
+            }
+            Err(Failure::NotSent(error)) => {
+                // Zoho has counted nothing: an outage must not use up what may be asked after it.
+                state.asked.pop_back();
+                Err(error)
+            }
+            Err(Failure::TooMany(after)) => {
+                let wait = after.map_or(WINDOW, |seconds| Duration::from_secs(u64::from(seconds)));
+                let opens = Instant::now().checked_add(wait).unwrap_or(now + WINDOW);
+                state.closed = Some(opens);
+                Err(throttled(opens))
+            }
+            Err(Failure::Other(error)) => Err(error),
+        }
     }
 
     /// The directory does not take this token: the next call asks for another.
@@ -105,53 +133,54 @@ impl Tokens {
         }
     }
 
-    async fn ask(&self, http: &Client) -> Result<Token, NoToken> {
-        let unreachable = |what: String| NoToken::Unreachable(what);
+    async fn ask(&self, http: &Client) -> Result<Token, Failure> {
+        let unreachable = |what: String| Failure::Other(NoToken::Unreachable(what));
         let form = [
             ("grant_type", "refresh_token"),
-            ("client_id", self.client.id.as_str()),
+            ("client_id", self.client.id.expose_secret()),
             ("client_secret", self.client.secret.expose_secret()),
             ("refresh_token", self.client.refresh_token.expose_secret()),
         ];
         let asked = Instant::now();
-        let response = http
-            .post(self.url.clone())
-            .form(&form)
-            .send()
-            .await
-            .map_err(|error| unreachable(http::Failed::from(error).to_string()))?;
+        let response =
+            http.post(self.url.clone()).form(&form).send().await.map_err(http::Failed::from).map_err(|error| {
+                match error {
+                    http::Failed::NotSent => Failure::NotSent(NoToken::Unreachable(error.to_string())),
+                    http::Failed::Broken | http::Failed::TooLarge => unreachable(error.to_string()),
+                }
+            })?;
         let status = response.status();
         let after = http::retry_after(&response);
         let body = http::body(response).await.map_err(|error| unreachable(error.to_string()))?;
-        let throttled = |seconds: Option<u32>| {
-            NoToken::Throttled(in_future(SignedDuration::from_secs(i64::from(seconds.unwrap_or(600)))))
-        };
         if status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(throttled(after));
+            return Err(Failure::TooMany(after));
         }
         let Ok(reply) = serde_json::from_slice::<Value>(&body) else {
             return Err(unreachable(format!("it answered {} with something that is no JSON", status.as_u16())));
         };
+        if status.is_server_error() {
+            return Err(unreachable(format!("it answered {}", status.as_u16())));
+        }
         // Errors come as 200, too.
         if let Some(error) = reply.get("error").and_then(Value::as_str) {
             let described = reply.get("error_description").and_then(Value::as_str).unwrap_or_default();
             return Err(if error.eq_ignore_ascii_case("access denied") || described.contains("too many requests") {
-                throttled(after)
+                Failure::TooMany(after)
             } else {
-                NoToken::Refused(super::code(error))
+                Failure::Other(NoToken::Refused(meaning(error)))
             });
         }
         if !status.is_success() {
             return Err(unreachable(format!("it answered {}", status.as_u16())));
         }
-        let Some(value) = reply.get("access_token").and_then(Value::as_str).filter(|token| !token.is_empty()) else {
-            return Err(unreachable("its answer holds no access_token".to_owned()));
+        let Some(value) = reply.get("access_token").and_then(Value::as_str).filter(|token| is_token(token)) else {
+            return Err(unreachable("its answer holds no access_token that could be used".to_owned()));
         };
         let life = Duration::from_secs(reply.get("expires_in").and_then(Value::as_u64).unwrap_or(3600));
         Ok(Token {
             value: SecretString::from(value),
             scopes: reply.get("scope").and_then(Value::as_str).map(|scopes| {
-                let each = scopes.split([' ', ',']).filter(|scope| !scope.is_empty());
+                let each = scopes.split(|c: char| c == ',' || c.is_whitespace()).filter(|scope| !scope.is_empty());
                 each.map(str::to_lowercase).collect()
             }),
             api_domain: reply.get("api_domain").and_then(Value::as_str).map(str::to_owned),
@@ -160,6 +189,20 @@ impl Tokens {
     }
 }
 
-fn in_future(by: SignedDuration) -> Timestamp {
-    Timestamp::now().saturating_add(by).unwrap_or(Timestamp::MAX)
+/// What did not give a token, as far as the count of tokens is concerned.
+enum Failure {
+    NotSent(NoToken),
+    /// Seconds to wait, if it said so.
+    TooMany(Option<u32>),
+    Other(NoToken),
+}
+
+/// It can be put into a header as it is.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn throttled(opens: Instant) -> NoToken {
+    let wait = SignedDuration::try_from(opens.saturating_duration_since(Instant::now())).unwrap_or(SignedDuration::MAX);
+    NoToken::Throttled(Timestamp::now().saturating_add(wait).unwrap_or(Timestamp::MAX))
 }

@@ -42,17 +42,29 @@ impl Call {
         let Template { method, path, body } = template;
         let allowed: Vec<&str> =
             IN_BODY.into_iter().filter(|name| with_password || !PASSWORD_ONLY.contains(name)).collect();
-        check(&format!("{field}.path"), path, &IN_PATH)?;
+        let in_path = check(&format!("{field}.path"), path, &IN_PATH)?;
+        if !path.starts_with('/') {
+            return Err(format!("{field}.path must begin with a slash"));
+        }
         if path.contains(['?', '#', ' ', '\\']) || path.contains("..") {
             return Err(format!("{field}.path must be a plain path, without query, fragment, blanks and .."));
         }
+        if !(body.is_object() || body.is_null()) {
+            return Err(format!("{field}.body must be a JSON object"));
+        }
         let mut used = BTreeSet::new();
         each_string(body, &mut |text| {
-            used.extend(check(&format!("{field}.body"), text, &allowed)?);
+            used.extend(check("a value", text, &allowed)?);
             Ok(())
-        })?;
+        })
+        .map_err(|wrong| format!("{field}.body: {wrong}"))?;
         if with_password && !used.contains("password") {
             return Err(format!("{field}.body never uses ${{password}}: the new password would not be sent"));
+        }
+        if !in_path.iter().chain(&used).any(|name| name.starts_with("user.")) {
+            return Err(format!(
+                "{field} never says which user: it must use ${{user.id}}, ${{user.zuid}} or ${{user.email}}"
+            ));
         }
         let method = match method {
             Method::PUT => reqwest::Method::PUT,
@@ -66,6 +78,12 @@ impl Call {
     #[must_use]
     pub fn uses(&self, placeholder: &str) -> bool {
         self.used.contains(placeholder)
+    }
+
+    /// Whether it goes to Directory's own API.
+    #[must_use]
+    pub fn is_of_directory(&self) -> bool {
+        self.path.starts_with("/directory/")
     }
 
     /// The path and the body with `values` filled in.
@@ -98,7 +116,12 @@ fn each_string(value: &Value, f: &mut impl FnMut(&str) -> Result<(), String>) ->
     match value {
         Value::String(text) => f(text),
         Value::Array(values) => values.iter().try_for_each(|value| each_string(value, f)),
-        Value::Object(map) => map.values().try_for_each(|value| each_string(value, f)),
+        Value::Object(map) => map.iter().try_for_each(|(name, value)| {
+            if name.contains("${") {
+                return Err(format!("the name {name:?} holds a placeholder: only values are filled in"));
+            }
+            each_string(value, f)
+        }),
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
     }
 }
