@@ -182,7 +182,12 @@ const SET: Once = Once::SetPassword {
     email_to_user: false,
 };
 
+/// The right to send, as long as `still`.
+fn fenced(still: bool) -> Fenced {
+    Fenced::by_write(record(), move || still)
+}
+
 async fn perform(zoho: &Zoho, still: bool) -> Reply {
     let user = annette(zoho).await;
-    zoho.perform(Fenced::by_write(record(), move || still), &SET, &user, Some(&SecretString::from("New-pass"))).await
+    zoho.perform(fenced(still), &SET, &user, Some(&SecretString::from("New-pass"))).await
 }

@@ -95,8 +95,7 @@ async fn nothing_is_sent_without_the_right_or_a_connection() {
     gone.provider.zoho.urls.as_mut().unwrap().mail = "http://127.0.0.1:1".to_owned();
     let gone = Zoho::connect(&gone, &credentials()).unwrap();
     let user = annette(&zoho(&server.url)).await;
-    let reply =
-        gone.perform(Fenced::by_write(record(), || true), &SET, &user, Some(&SecretString::from("New-pass"))).await;
+    let reply = gone.perform(fenced(true), &SET, &user, Some(&SecretString::from("New-pass"))).await;
     assert_eq!(reply, Reply::NotSent);
 }
 
@@ -116,7 +115,7 @@ async fn the_documented_calls() {
     let directory = zoho(&server.url);
     assert_eq!(perform(&directory, true).await, Reply::Done);
     let user = annette(&directory).await;
-    let fenced = Fenced::by_write(record(), || true);
+    let fenced = fenced(true);
     assert_eq!(directory.perform(fenced, &Once::ResetMfa, &user, None).await, Reply::Done);
     let sent: Vec<Value> = server
         .seen("/api/organization/80/accounts/88")
@@ -154,7 +153,7 @@ async fn what_cannot_be_honoured_or_addressed_is_not_sent() {
         (SET, &user, None),
         (SET, &odd, Some(&password)),
     ] {
-        let reply = directory.perform(Fenced::by_write(record(), || true), &once, user, password).await;
+        let reply = directory.perform(fenced(true), &once, user, password).await;
         assert_eq!(reply, Reply::NotSent, "{once:?}");
     }
     assert!(server.seen("/api").iter().all(|(method, ..)| method == "GET"));
@@ -171,7 +170,7 @@ async fn no_token_no_call() {
         ((429, vec![("retry-after", "3600".to_owned())], String::new()), Reply::Throttled { after: None }),
     ] {
         let server = Server::start(move |_, _| answer.clone()).await;
-        let fenced = Fenced::by_write(record(), || true);
+        let fenced = fenced(true);
         let reply = zoho(&server.url).perform(fenced, &SET, &user, Some(&SecretString::from("New-pass"))).await;
         match (reply, expected) {
             (Reply::Throttled { after: Some(after) }, Reply::Throttled { .. }) => assert!(after <= 3600, "{after}"),
@@ -209,7 +208,7 @@ async fn lost_answers() {
             }
         });
         let directory = Zoho::connect(&to, &credentials()).unwrap();
-        let fenced = Fenced::by_write(record(), || true);
+        let fenced = fenced(true);
         let reply = directory.perform(fenced, &SET, &user, Some(&SecretString::from("New-pass"))).await;
         match (reply, expected) {
             // A date counts from now.
@@ -233,7 +232,7 @@ async fn a_silent_handshake() {
     // It holds a token now, and time goes on only while nothing else is to be done.
     directory.check(&BTreeSet::new()).await.unwrap();
     tokio::time::pause();
-    let fenced = Fenced::by_write(record(), || true);
+    let fenced = fenced(true);
     let reply = directory.perform(fenced, &SET, &user, Some(&SecretString::from("New-pass"))).await;
     assert_eq!(reply, Reply::NotSent);
 }

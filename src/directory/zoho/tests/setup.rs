@@ -72,10 +72,7 @@ async fn templates_take_types_and_are_filled_once() {
         email_to_user: true,
     };
     let password = SecretString::from("New-${user.id}-\"quoted\"");
-    assert_eq!(
-        directory.perform(Fenced::by_write(record(), || true), &once, &user, Some(&password)).await,
-        Reply::Done
-    );
+    assert_eq!(directory.perform(fenced(true), &once, &user, Some(&password)).await, Reply::Done);
     let (method, path, body) = server.seen("/directory/70/80/7/88").pop().unwrap();
     assert_eq!((method.as_str(), path.as_str()), ("PATCH", "/directory/70/80/7/88"));
     let (authorization, body) = body.split_once(" {").unwrap();
@@ -97,7 +94,7 @@ async fn a_template_without_a_body() {
     let templates = json!({"resetMFA": {"method": "POST", "path": "/directory/${user.id}/mfa"}});
     let directory = Zoho::connect(&spec(&server.url, templates), &credentials()).unwrap();
     let user = annette(&directory).await;
-    let fenced = Fenced::by_write(record(), || true);
+    let fenced = fenced(true);
     assert_eq!(directory.perform(fenced, &Once::ResetMfa, &user, None).await, Reply::Done);
     assert_eq!(server.seen("/directory/7/mfa").pop().unwrap().2, "Zoho-oauthtoken 1000.token ");
 }
