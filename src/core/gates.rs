@@ -25,7 +25,9 @@ pub(super) struct Pass<'a> {
 pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>, Decision> {
     in_time(world, request)?;
     let directory = directory(world, request)?;
+    same_directory(world, request, directory)?;
     let user = user(world, request, directory)?;
+    same_user(world, request, user)?;
     already_started(world, request)?;
     fit(request, user)?;
     protected(directory, user)?;
@@ -39,6 +41,7 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
             .about(&user.id),
         )
     })?;
+    same_delivery(world, user, &plan)?;
     secrets(world, request)?;
     unchanged(request, user)?;
     limits(world, request, directory, user)?;
@@ -220,6 +223,53 @@ fn already_started(world: &World, request: &Request) -> Result<(), Decision> {
         Seen::Known(()) => &unknown,
     };
     Err(unreadable(world, request, Reason::DirectoryNotReady, "the ledger", why))
+}
+
+// A released record stays what it was made for: what its request means now must still be that, or it is not taken over.
+
+fn same_directory(world: &World, request: &Request, directory: &Directory) -> Result<(), Decision> {
+    match &world.record {
+        Seen::Known(record) if record.directory_identity != directory.identity => Err(stall(
+            request,
+            View::new(
+                Reason::DirectoryMissing,
+                format!(
+                    "Directory {} leads to another directory than when this request was first tried: nothing was sent. Lead it back, or \
+                     file a new request.",
+                    directory.name
+                ),
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn same_user(world: &World, request: &Request, user: &User) -> Result<(), Decision> {
+    match &world.record {
+        Seen::Known(record) if record.user.id != user.id.id => Err(refuse(View::new(
+            Reason::UserAmbiguous,
+            format!(
+                "{} means another user than when this request was first tried: nothing was sent. File a new request that names the user \
+                 by id.",
+                request.user
+            ),
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn same_delivery(world: &World, user: &User, plan: &Plan) -> Result<(), Decision> {
+    match &world.record {
+        Seen::Known(record) if record.finish != plan.finish => Err(refuse(
+            View::new(
+                Reason::NotSupported,
+                "The way in which the password would reach the user has changed since this request was first tried: nothing was sent. \
+                 File a new request.",
+            )
+            .about(&user.id),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn fit(request: &Request, user: &User) -> Result<(), Decision> {
