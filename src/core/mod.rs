@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use ledger::{Attempt, Evidence, Record, Reply, State};
 use plan::Once;
+use report::Shown;
 pub use report::{Outcome, Reason, View};
 use request::{Action, Source};
 pub use request::{Mode, Request};
@@ -136,13 +137,13 @@ pub fn decide(world: &World) -> Decision {
     }
     match (&world.subject, &world.record) {
         (_, Seen::Unread) => Decision::Read(Fact::Record),
-        (Subject::Object { .. }, Seen::Unknown(why)) => Decision::Rest {
-            view: Some(Box::new(View::new(
-                Reason::Verifying,
-                format!("The ledger could not be read: {}", why.message),
-            ))),
-            next: Next::At(later(world.now, SignedDuration::from_secs(5))),
-        },
+        (Subject::Object { shown, .. }, Seen::Unknown(why)) => {
+            let message =
+                format!("The ledger could not be read: {} Nothing is started before that is possible.", why.message);
+            // What is shown of a call that may have been sent must not be lost.
+            let view = (!shown.was_under_way()).then(|| Box::new(View::new(Reason::DirectoryNotReady, message)));
+            Decision::Rest { view, next: Next::At(later(world.now, SignedDuration::from_secs(5))) }
+        }
         (Subject::Object { request, .. }, Seen::Known(record)) => {
             if record.request.digest == request.digest() {
                 follow(world, record)
@@ -150,7 +151,10 @@ pub fn decide(world: &World) -> Decision {
                 conflict(world, request, record)
             }
         }
-        (Subject::Object { request, .. }, Seen::Absent) => start(world, request, None),
+        (Subject::Object { request, shown }, Seen::Absent) => {
+            let decision = start(world, request, None);
+            if shown.was_under_way() { without_record(world, request, shown, decision) } else { decision }
+        }
         (Subject::Gone, Seen::Known(record)) => follow(world, record),
         (Subject::Gone, Seen::Absent) => Decision::Rest { view: None, next: Next::Never },
         (Subject::Gone, Seen::Unknown(_)) => {
@@ -181,6 +185,29 @@ fn conflict(world: &World, request: &Request, record: &Record) -> Decision {
         )
     };
     Decision::rest(view, Next::Never)
+}
+
+/// The status says that a call was on its way, and its record is not to be found: somebody has deleted it, or the request is
+/// another spelling of one that has a record. That one is looked for, but nothing is started.
+fn without_record(world: &World, request: &Request, shown: &Shown, decision: Decision) -> Decision {
+    if matches!(decision, Decision::Read(_) | Decision::Do(Effect::DropPassword { .. })) {
+        return decision;
+    }
+    let keep_until = request.keep_until();
+    let next = if world.now < keep_until {
+        Next::At(later(world.now, SignedDuration::from_mins(10)).min(keep_until))
+    } else {
+        Next::Never
+    };
+    if shown.outcome == Some(Outcome::Unknown) {
+        return Decision::Rest { view: None, next };
+    }
+    let view = View::new(
+        Reason::OutcomeUnknown,
+        "This request was under way, and no record of it is found any more: it may or may not be in force, and nothing is sent \
+         again. Ask the user to sign in, or file a new request.",
+    );
+    Decision::rest(view, next)
 }
 
 /// No record, or a released one: through the gates, then on to the call.
