@@ -485,9 +485,14 @@ fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
     Decision::Do(Effect::Write(Box::new(record.applied(evidence, note, now))))
 }
 
+/// This process has sent the record's attempt itself, and that is what came back.
+fn answered(world: &World, record: &Record, reply: &Reply) -> bool {
+    matches!(&world.holding, Some(h) if h.attempt == record.attempt.id && h.reply.as_ref() == Some(reply))
+}
+
 /// A step that may take long, or whose success leaves no trace, waits until the evidence is durable.
 fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -> Decision {
-    let fresh = matches!(&world.holding, Some(h) if h.attempt == record.attempt.id && h.reply == Some(Reply::Done));
+    let fresh = answered(world, record, &Reply::Done);
     let traceable = matches!(effect, Effect::Deliver { .. });
     if record.state == State::Changed || (fresh && traceable) {
         Decision::Do(effect)
@@ -499,6 +504,10 @@ fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -
 /// No proof either way: looked at again, reading only, ever more rarely, until the record goes.
 fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
     let view = report::settled(record, true);
+    // Somebody else gave it up while this process was still waiting for its answer, or for its pause to end.
+    if answered(world, record, &Reply::Done) {
+        return Decision::Do(Effect::Write(Box::new(record.changed(Evidence::Response))));
+    }
     if now >= record.keep_until {
         return Decision::rest(view, Next::Never);
     }
