@@ -399,6 +399,10 @@ fn verify(world: &World, record: &Record) -> Decision {
         Seen::Known(Proof::Disproven) => {
             return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
         }
+        // The one call was turned away since the credentials were no longer as they had been.
+        Seen::Known(Proof::Nothing(_)) | Seen::Absent if answered(world, record, &Reply::Conflict) => {
+            return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
+        }
         Seen::Known(Proof::Nothing(shown)) => shown.clone(),
         Seen::Absent => "The directory shows nothing.".to_owned(),
         Seen::Unknown(why) => format!("The directory could not be asked: {}", why.message),
@@ -407,11 +411,16 @@ fn verify(world: &World, record: &Record) -> Decision {
     if now >= over {
         return Decision::Do(Effect::Write(Box::new(record.unknown(nothing, now))));
     }
+    let came = if answered(world, record, &Reply::Conflict) {
+        "turned away, since something was no longer as before"
+    } else {
+        "no answer came"
+    };
     let view = View::of(
         record,
         Reason::Verifying,
         format!(
-            "The call was sent and no answer came: nothing is sent again. Whether it took effect is looked for until {over:.0}. {nothing}"
+            "The call was sent and {came}: nothing is sent again. Whether it took effect is looked for until {over:.0}. {nothing}"
         ),
     );
     Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
