@@ -30,7 +30,7 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     same_user(world, request, user)?;
     already_started(world, request)?;
     fit(request, user)?;
-    protected(directory, user)?;
+    protected(world, request, directory, user)?;
     allowed(world, request, directory, user)?;
     let plan = plan(request, directory, user).map_err(|missing| {
         refuse(
@@ -300,7 +300,7 @@ fn fit(request: &Request, user: &User) -> Result<(), Decision> {
     Err(refuse(View::new(reason, message).about(&user.id)))
 }
 
-fn protected(directory: &Directory, user: &User) -> Result<(), Decision> {
+fn protected(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
     let who = &user.id.name;
     let named = |entry: &String| {
         std::iter::once(who)
@@ -323,15 +323,9 @@ fn protected(directory: &Directory, user: &User) -> Result<(), Decision> {
     } else if protect.groups.is_empty() {
         return Ok(());
     } else {
-        match &user.groups {
-            Seen::Known(groups) => match groups.iter().find(|g| protect.groups.contains(g)) {
-                Some(group) => format!("a member of {group}"),
-                None => return Ok(()),
-            },
-            Seen::Absent => return Ok(()),
-            Seen::Unread | Seen::Unknown(_) => {
-                "whether this is a member of a protected group cannot be told".to_owned()
-            }
+        match groups_of(world, request, user)?.iter().find(|g| protect.groups.contains(g)) {
+            Some(group) => format!("a member of {group}"),
+            None => return Ok(()),
         }
     };
     Err(refuse(
@@ -347,7 +341,7 @@ fn allowed(world: &World, request: &Request, directory: &Directory, user: &User)
     for rule in &directory.allow {
         if !rule.modes.contains(&request.mode())
             || !concerns_namespace(world, request, rule)?
-            || !concerns_user(rule, user)
+            || !concerns_user(world, request, rule, user)?
         {
             continue;
         }
@@ -370,20 +364,33 @@ fn allowed(world: &World, request: &Request, directory: &Directory, user: &User)
     Err(not_allowed(request, directory, Some(user)))
 }
 
-fn concerns_user(rule: &Rule, user: &User) -> bool {
+fn concerns_user(world: &World, request: &Request, rule: &Rule, user: &User) -> Result<bool, Decision> {
     let users = &rule.users;
     if users.everyone {
-        return true;
+        return Ok(true);
     }
     if users.email_domains.is_empty() && users.groups.is_empty() {
-        return false;
+        return Ok(false);
     }
     let domain = user.email.as_ref().and_then(|email| email.rsplit_once('@')).map(|(_, domain)| domain);
     let by_domain = users.email_domains.is_empty()
         || domain.is_some_and(|domain| users.email_domains.iter().any(|d| d.eq_ignore_ascii_case(domain)));
-    let by_group = users.groups.is_empty()
-        || matches!(&user.groups, Seen::Known(groups) if groups.iter().any(|g| users.groups.contains(g)));
-    by_domain && by_group
+    if !by_domain || users.groups.is_empty() {
+        return Ok(by_domain);
+    }
+    Ok(groups_of(world, request, user)?.iter().any(|g| users.groups.contains(g)))
+}
+
+/// A rule or a protection asks for them. Neither "matches" nor "does not match" is safe to assume: a later rule may allow more.
+fn groups_of<'a>(world: &World, request: &Request, user: &'a User) -> Result<&'a [String], Decision> {
+    let unread = Why::new("nobody has asked for them yet.");
+    let why = match &user.groups {
+        Seen::Known(groups) => return Ok(groups),
+        Seen::Absent => return Ok(&[]),
+        Seen::Unread => &unread,
+        Seen::Unknown(why) => why,
+    };
+    Err(unreadable(world, request, Reason::DirectoryNotReady, &format!("the groups of {}", user.id.name), why))
 }
 
 fn not_allowed(request: &Request, directory: &Directory, user: Option<&User>) -> Decision {
