@@ -461,7 +461,10 @@ fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
     for (state, effect) in steps {
         let Some(effect) = effect else { continue };
         match state {
-            StepState::Pending if failed.is_none() => return hold_or(world, record, evidence, effect),
+            // Mailed again with every try at what comes before it, it would be mailed a thousand times; but not never.
+            StepState::Pending if failed.is_none() || now >= record.keep_until => {
+                return hold_or(world, record, evidence, effect);
+            }
             StepState::Pending | StepState::Done => {}
             StepState::Failed(why) => failed = Some(why.clone()),
             StepState::Impossible(why) => {
@@ -484,7 +487,7 @@ fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
             );
             return Decision::rest(view, Next::At(next));
         }
-        notes.push(why);
+        notes.push(format!("delivery was given up at {now:.0}, and what stood in the way last was this: {why}"));
     }
     if let (true, Some(secret)) = (undelivered, &record.attempt.secret) {
         notes
