@@ -591,7 +591,12 @@ fn wait_about(
 
 /// A fact could not be read: waits.
 fn unreadable(world: &World, request: &Request, reason: Reason, what: &str, why: &Why) -> Decision {
-    let until = why.not_before.unwrap_or_else(|| after(world.now, READ_AGAIN));
+    // A time that has passed would be looked at again at once, without end.
+    let until = why
+        .not_before
+        .filter(|at| *at > world.now)
+        .unwrap_or_else(|| after(world.now, READ_AGAIN))
+        .min(request.deadline());
     wait(
         world,
         request,
