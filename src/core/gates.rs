@@ -36,7 +36,7 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
         refuse(
             View::new(
                 Reason::NotSupported,
-                format!("{missing} Nothing was sent. File a request without it, or extend the Directory."),
+                format!("{missing} So nothing was sent. File a request without it, or extend the Directory."),
             )
             .about(&user.id),
         )

@@ -254,7 +254,8 @@ fn start(world: &World, request: &Request, released: Option<&Record>) -> Decisio
     })
 }
 
-/// A request that waits at a gate with a released record says so in its status, too. A refusal ends the record.
+/// A request that waits at a gate with a released record says so in its status, too. A refusal ends the record. The gates speak
+/// of a first try; of this one something has been sent before, which had no effect.
 fn with_record(decision: Decision, released: Option<&Record>) -> Decision {
     match (decision, released) {
         (Decision::Rest { view: Some(view), next }, Some(record)) => Decision::Rest {
@@ -262,6 +263,7 @@ fn with_record(decision: Decision, released: Option<&Record>) -> Decision {
                 user: Some(record.user.clone()),
                 record: Some(record.name.clone()),
                 started_at: Some(record.attempt.started_at),
+                message: view.message.replace("nothing was sent", "nothing was changed"),
                 ..*view
             })),
             next,
@@ -309,16 +311,21 @@ fn released(world: &World, record: &Record) -> Decision {
     if let Some(at) = record.retry_at
         && at > now
     {
+        let again = if at < record.expires_at {
+            format!("tried again at {at:.0}")
+        } else {
+            format!("not before {at:.0}, and the request ends at {:.0}", record.expires_at)
+        };
         let view = match &record.verdict {
             Some(v) if v.reason == Reason::Throttled => View::of(
                 record,
                 Reason::Throttled,
-                format!("The directory asked to be left alone and did nothing: tried again at {at:.0}."),
+                format!("The directory asked to be left alone and did nothing: {again}."),
             ),
             _ => View::of(
                 record,
                 Reason::DirectoryNotReady,
-                format!("The directory could not be used and nothing took effect: tried again at {at:.0}."),
+                format!("The directory could not be used and nothing took effect: {again}."),
             ),
         };
         return Decision::rest(view, Next::At(at.min(record.expires_at)));

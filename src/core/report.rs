@@ -293,16 +293,16 @@ pub fn settled(record: &Record, own: bool) -> View {
         super::Mode::Password => "password",
         super::Mode::MFA => "MFA",
     };
+    let note = record.note.as_ref().map(|n| format!(" {n}")).unwrap_or_default();
     match record.state {
         State::Applied if own => {
-            let note = record.note.as_ref().map(|n| format!(" {n}")).unwrap_or_default();
             View::of(record, Reason::Applied, format!("The {what} of {who} has been reset{}.{note}", how(record)))
         }
         State::Applied => View::of(
             record,
             Reason::AlreadyApplied,
             format!(
-                "This very request was carried out before, as {by}, at {:.0}: nothing was sent again.",
+                "This very request was carried out before, as {by}, at {:.0}: nothing was sent again.{note}",
                 record.attempt.started_at
             ),
         ),
@@ -353,11 +353,15 @@ fn refusal(record: &Record, verdict: &Verdict) -> (Reason, String) {
              File a new request.",
             record.expires_at
         ),
-        Reason::UserNotFound => format!("The directory no longer knows {who}: nothing was changed."),
+        Reason::UserNotFound => format!("The directory no longer knows {who}: nothing was changed. File a new request if the user is known by another name."),
         Reason::ChangedSinceRequest => {
-            format!("The credentials of {who} were changed by somebody else: nothing was changed by this request.")
+            format!(
+                "The credentials of {who} were changed by somebody else: nothing was changed by this request. File a new request if a \
+                 reset is still wanted."
+            )
         }
-        Reason::Pending => "The request was withdrawn before anything took effect: nothing was changed.".to_owned(),
+        Reason::Pending => "The request was withdrawn before anything took effect: nothing was changed. File a new request if a reset is still wanted."
+                .to_owned(),
         _ => format!(
             "The directory refused the reset of {who} with code {}: nothing was changed. Mend the cause and file a new request.",
             verdict.code.as_deref().unwrap_or("(none)")
