@@ -308,6 +308,18 @@ fn released(world: &World, record: &Record) -> Decision {
     if now >= record.expires_at {
         return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::Expired, None, now))));
     }
+    // Secrets that a request names are those of its own namespace: another's would be set and delivered in this one's name.
+    if request.namespace != record.request.namespace {
+        let view = View::of(
+            record,
+            Reason::UserBusy,
+            format!(
+                "The same request was made as {}/{} and is still being carried out: this one follows it.",
+                record.request.namespace, record.request.name
+            ),
+        );
+        return Decision::rest(view, Next::At(later(now, SignedDuration::from_secs(30)).min(record.expires_at)));
+    }
     if let Some(at) = record.retry_at
         && at > now
     {
