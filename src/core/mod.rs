@@ -430,17 +430,18 @@ fn verify(world: &World, record: &Record) -> Decision {
     if now >= over {
         return Decision::Do(Effect::Write(Box::new(record.unknown(nothing, now))));
     }
-    let came = if answered(world, record, &Reply::Conflict) {
-        "turned away, since something was no longer as before"
+    let call = if answered(world, record, &Reply::Conflict) {
+        "The call was sent and turned away, since something was no longer as before"
+    } else if answered(world, record, &Reply::Unsure) {
+        "The call was sent and no answer came"
     } else {
-        "no answer came"
+        // Another process's: it may have ended just before its call.
+        "The call was sent, or about to be, and no answer is known"
     };
     let view = View::of(
         record,
         Reason::Verifying,
-        format!(
-            "The call was sent and {came}: nothing is sent again. Whether it took effect is looked for until {over:.0}. {nothing}"
-        ),
+        format!("{call}: nothing is sent again. Whether it took effect is looked for until {over:.0}. {nothing}"),
     );
     Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
 }

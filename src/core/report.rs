@@ -322,7 +322,7 @@ pub fn settled(record: &Record, own: bool) -> View {
             record,
             Reason::OutcomeUnknown,
             format!(
-                "The reset of the {what} of {who} was sent between {:.0} and {:.0} and no answer came: it may or may not be in force. {} \
+                "The reset of the {what} of {who} was sent, or about to be, between {:.0} and {:.0}, and no answer came: it may or may not be in force. {} \
                  Ask the user to sign in, or file a new request.",
                 record.attempt.started_at,
                 record.attempt.deadline,
