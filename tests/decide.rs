@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 #[path = "env/merge.rs"]
 mod merge;
 use merge::merge;
+#[path = "decide/arbitrary.rs"]
+mod arbitrary;
 #[path = "decide/life.rs"]
 mod life;
 
