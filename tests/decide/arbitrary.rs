@@ -24,8 +24,8 @@ fn moment() -> impl Strategy<Value = Timestamp> {
     let nine: Timestamp = "2026-11-24T09:00:00Z".parse().unwrap();
     let hours = select(vec![0i64, 1, 24, 25, 48, 168, 192]).prop_map(|h| h * 3600);
     prop_oneof![
-        6 => (hours, -120i64..120).prop_map(|(h, s)| h + s),
-        3 => 0i64..7200,
+        2 => (hours, -120i64..120).prop_map(|(h, s)| h + s),
+        5 => 0i64..7200,
         1 => -400_000i64..1_000_000,
     ]
     .prop_map(move |s| nine + SignedDuration::from_secs(s))
@@ -45,7 +45,7 @@ fn why() -> impl Strategy<Value = Why> {
 
 /// A fact that somebody has looked for.
 fn read<T: Clone + std::fmt::Debug + 'static>(known: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Seen<T>> {
-    prop_oneof![6 => known.prop_map(Seen::Known), 2 => Just(Seen::Absent), 1 => why().prop_map(Seen::Unknown)].boxed()
+    prop_oneof![12 => known.prop_map(Seen::Known), 1 => Just(Seen::Absent), 1 => why().prop_map(Seen::Unknown)].boxed()
 }
 
 fn seen<T: Clone + std::fmt::Debug + 'static>(known: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Seen<T>> {
@@ -71,8 +71,8 @@ fn request() -> impl Strategy<Value = Request> {
         1 => subsequence(vec![Factor::TOTP, Factor::WebAuthn], 0..2).prop_map(|factors| Action::Mfa { factors }),
     ];
     let valid = select(vec![1i64, 24, 168]).prop_map(SignedDuration::from_hours);
-    (text(&["helpdesk", "branch"]), text(&["uid-1", "uid-2"]), moment(), any::<bool>(), action, valid).prop_map(
-        |(namespace, uid, created, restored, action, valid_for)| Request {
+    (text(&["helpdesk", "branch"]), text(&["uid-1", "uid-2"]), moment(), proptest::bool::weighted(0.1), action, valid)
+        .prop_map(|(namespace, uid, created, restored, action, valid_for)| Request {
             namespace,
             name: "annette".to_owned(),
             uid,
@@ -84,12 +84,11 @@ fn request() -> impl Strategy<Value = Request> {
             requested_at: asked(),
             valid_for,
             reason: "HELP-4711".to_owned(),
-        },
-    )
+        })
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    let users = (any::<bool>(), subsequence(vec!["zylker.biz".to_owned()], 0..=1), groups())
+    let users = (proptest::bool::weighted(0.7), subsequence(vec!["zylker.biz".to_owned()], 0..=1), groups())
         .prop_map(|(everyone, email_domains, groups)| Users { email_domains, groups, everyone });
     let modes = subsequence(vec![Mode::Password, Mode::MFA], 1..=2);
     let namespaces = subsequence(vec!["helpdesk".to_owned(), "branch".to_owned()], 0..=2);
@@ -125,16 +124,17 @@ fn directory() -> impl Strategy<Value = Directory> {
         groups,
         administrators,
     });
-    let protect = prop_oneof![2 => Just(Protect::default()), 1 => protect];
-    let limits = (0u32..3).prop_map(|resets_per_hour| Limits { resets_per_hour, ..Limits::default() });
-    let usual = prop_oneof![4 => Just(all.clone()), 1 => subsequence(all, 0..=7)];
+    let protect = prop_oneof![6 => Just(Protect::default()), 1 => protect];
+    let limits = prop_oneof![4 => Just(20u32), 1 => 0u32..3]
+        .prop_map(|resets_per_hour| Limits { resets_per_hour, ..Limits::default() });
+    let usual = prop_oneof![9 => Just(all.clone()), 1 => subsequence(all, 0..=7)];
     let identity = prop_oneof![9 => Just("x/1"), 1 => Just("x/2")].prop_map(str::to_owned);
     (
         identity,
         proptest::bool::weighted(0.1),
         proptest::bool::weighted(0.1),
         usual,
-        vec(rule(), 0..3),
+        prop_oneof![1 => vec(rule(), 0..3), 2 => vec(rule(), 4..8)],
         protect,
         limits,
         any::<bool>(),
@@ -153,15 +153,17 @@ fn directory() -> impl Strategy<Value = Directory> {
         })
 }
 
+fn mostly() -> BoxedStrategy<bool> {
+    proptest::bool::weighted(0.9).boxed()
+}
+
 fn annette() -> UserId {
     UserId { id: "7".to_owned(), name: "annette.c@zylker.biz".to_owned() }
 }
 
 fn user() -> impl Strategy<Value = User> {
-    let rarely = || proptest::bool::weighted(0.1);
-    let mostly = || proptest::bool::weighted(0.9);
-    let not =
-        || prop_oneof![6 => Just(Seen::Known(false)), 1 => Just(Seen::Known(true)), 1 => why().prop_map(Seen::Unknown)];
+    let rarely = || mostly().prop_map(|so| !so).boxed();
+    let not = || prop_oneof![18 => Just(Seen::Known(false)), 1 => Just(Seen::Known(true)), 1 => why().prop_map(Seen::Unknown)];
     let id = prop_oneof![9 => Just("7"), 1 => Just("8")];
     (
         id,
@@ -207,38 +209,49 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
     let evidence = option::of(select(vec![Evidence::Response, Evidence::Marker, Evidence::SignIn]));
     let verdict = option::of(select(Reason::ALL.to_vec()).prop_map(|reason| Verdict { reason, code: None }));
     let times = (moment(), option::of(moment()), option::of(moment()));
-    (state(), finish, evidence, verdict, times, any::<[bool; 3]>(), 1u32..9, directory()).prop_map(
-        move |(
-            state,
-            finish,
-            evidence,
-            verdict,
-            (started, retry_at, settled_at),
-            [own, noted, redrawn],
-            number,
-            directory,
-        )| {
-            let attempt = Attempt {
-                id: "a1".to_owned(),
-                number,
-                holder: "op/1".to_owned(),
-                started_at: started,
-                deadline: started + SignedDuration::from_secs(25),
-                secret: (request.mode() == Mode::Password).then(|| "credreset-a1".to_owned()),
-                baseline: None,
-                redrawn,
-            };
-            let mut record = Record::open(&request, &directory, annette(), finish, attempt);
-            if !own {
-                record.request.digest = "another".to_owned();
-            }
-            let note = noted.then(|| "But so it is.".to_owned());
-            // A reason that refuses, where the record is one that was refused.
-            let refuses = |v: &Verdict| v.reason == Reason::Pending || v.reason.outcome() == Some(Outcome::NotApplied);
-            let verdict = verdict.filter(|v| state != State::NotApplied || refuses(v));
-            Record { state, evidence, verdict, retry_at, settled_at, note, ..record }
-        },
+    (
+        state(),
+        finish,
+        evidence,
+        verdict,
+        times,
+        [mostly(), any::<bool>().boxed(), any::<bool>().boxed()],
+        1u32..9,
+        directory(),
     )
+        .prop_map(
+            move |(
+                state,
+                finish,
+                evidence,
+                verdict,
+                (started, retry_at, settled_at),
+                [own, noted, redrawn],
+                number,
+                directory,
+            )| {
+                let attempt = Attempt {
+                    id: "a1".to_owned(),
+                    number,
+                    holder: "op/1".to_owned(),
+                    started_at: started,
+                    deadline: started + SignedDuration::from_secs(25),
+                    secret: (request.mode() == Mode::Password).then(|| "credreset-a1".to_owned()),
+                    baseline: None,
+                    redrawn,
+                };
+                let mut record = Record::open(&request, &directory, annette(), finish, attempt);
+                if !own {
+                    record.request.digest = "another".to_owned();
+                }
+                let note = noted.then(|| "But so it is.".to_owned());
+                // A reason that refuses, where the record is one that was refused.
+                let refuses =
+                    |v: &Verdict| v.reason == Reason::Pending || v.reason.outcome() == Some(Outcome::NotApplied);
+                let verdict = verdict.filter(|v| state != State::NotApplied || refuses(v));
+                Record { state, evidence, verdict, retry_at, settled_at, note, ..record }
+            },
+        )
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
@@ -262,7 +275,7 @@ fn step() -> impl Strategy<Value = StepState> {
 
 fn shown() -> impl Strategy<Value = Shown> {
     let outcome = select(vec![Outcome::Unknown, Outcome::Applied, Outcome::NotApplied, Outcome::Lapsed]);
-    (proptest::option::weighted(0.15, outcome), option::of(select(Reason::ALL.to_vec())))
+    (option::weighted(0.1, outcome), option::weighted(0.3, select(Reason::ALL.to_vec())))
         .prop_map(|(outcome, reason)| Shown { outcome, reason, message: reason.map(|r| format!("{r}.")) })
 }
 
@@ -305,8 +318,8 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
         Just(Proof::Nothing("Nothing is shown.".to_owned())),
     ];
     (
-        prop_oneof![2 => Just(Seen::Absent), 3 => read(record(request))],
-        prop_oneof![8 => Just(Seen::Absent), 1 => read(Just(()))],
+        prop_oneof![1 => Just(Seen::Absent), 1 => read(record(request))],
+        prop_oneof![16 => Just(Seen::Absent), 1 => read(Just(()))],
         read(directory()),
         read(found),
         read(entered),
@@ -327,9 +340,9 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
 }
 
 fn world() -> impl Strategy<Value = (World, Facts)> {
-    let holding = (text(&["a1", "a1", "b1"]), any::<bool>(), option::of(reply()))
+    let holding = (text(&["a1", "a1", "b1"]), any::<bool>(), option::weighted(0.6, reply()))
         .prop_map(|(attempt, may_send, reply)| Holding { attempt, may_send, reply });
-    let stored = option::of(text(&["credreset-a1", "credreset-b1"]));
+    let stored = option::weighted(0.3, text(&["credreset-a1", "credreset-b1"]));
     (
         request(),
         proptest::bool::weighted(0.85),
@@ -415,7 +428,7 @@ fn may_start(world: &World) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_world_comes_to_a_decision_that_keeps_its_word((world, facts) in world()) {
