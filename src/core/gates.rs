@@ -25,20 +25,23 @@ pub(super) struct Pass<'a> {
 pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>, Decision> {
     in_time(world, request)?;
     let directory = directory(world, request)?;
+    same_directory(world, request, directory)?;
     let user = user(world, request, directory)?;
+    same_user(world, request, user)?;
     already_started(world, request)?;
     fit(request, user)?;
-    protected(directory, user)?;
+    protected(world, request, directory, user)?;
     allowed(world, request, directory, user)?;
     let plan = plan(request, directory, user).map_err(|missing| {
         refuse(
             View::new(
                 Reason::NotSupported,
-                format!("{missing} Nothing was sent. File a request without it, or extend the Directory."),
+                format!("{missing} So nothing was sent. File a request without it, or extend the Directory."),
             )
             .about(&user.id),
         )
     })?;
+    same_delivery(world, user, &plan)?;
     secrets(world, request)?;
     unchanged(request, user)?;
     limits(world, request, directory, user)?;
@@ -222,6 +225,53 @@ fn already_started(world: &World, request: &Request) -> Result<(), Decision> {
     Err(unreadable(world, request, Reason::DirectoryNotReady, "the ledger", why))
 }
 
+// A released record stays what it was made for: what its request means now must still be that, or it is not taken over.
+
+fn same_directory(world: &World, request: &Request, directory: &Directory) -> Result<(), Decision> {
+    match &world.record {
+        Seen::Known(record) if record.directory_identity != directory.identity => Err(stall(
+            request,
+            View::new(
+                Reason::DirectoryMissing,
+                format!(
+                    "Directory {} leads to another directory than when this request was first tried: nothing was sent. Lead it back, or \
+                     file a new request.",
+                    directory.name
+                ),
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn same_user(world: &World, request: &Request, user: &User) -> Result<(), Decision> {
+    match &world.record {
+        Seen::Known(record) if record.user.id != user.id.id => Err(refuse(View::new(
+            Reason::UserAmbiguous,
+            format!(
+                "{} means another user than when this request was first tried: nothing was sent. File a new request that names the user \
+                 by id.",
+                request.user
+            ),
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn same_delivery(world: &World, user: &User, plan: &Plan) -> Result<(), Decision> {
+    match &world.record {
+        Seen::Known(record) if record.finish != plan.finish => Err(refuse(
+            View::new(
+                Reason::NotSupported,
+                "The way in which the password would reach the user has changed since this request was first tried: nothing was sent. \
+                 File a new request.",
+            )
+            .about(&user.id),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn fit(request: &Request, user: &User) -> Result<(), Decision> {
     let who = &user.id.name;
     let (reason, message) = if !user.confirmed {
@@ -250,7 +300,7 @@ fn fit(request: &Request, user: &User) -> Result<(), Decision> {
     Err(refuse(View::new(reason, message).about(&user.id)))
 }
 
-fn protected(directory: &Directory, user: &User) -> Result<(), Decision> {
+fn protected(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
     let who = &user.id.name;
     let named = |entry: &String| {
         std::iter::once(who)
@@ -273,15 +323,9 @@ fn protected(directory: &Directory, user: &User) -> Result<(), Decision> {
     } else if protect.groups.is_empty() {
         return Ok(());
     } else {
-        match &user.groups {
-            Seen::Known(groups) => match groups.iter().find(|g| protect.groups.contains(g)) {
-                Some(group) => format!("a member of {group}"),
-                None => return Ok(()),
-            },
-            Seen::Absent => return Ok(()),
-            Seen::Unread | Seen::Unknown(_) => {
-                "whether this is a member of a protected group cannot be told".to_owned()
-            }
+        match groups_of(world, request, user)?.iter().find(|g| protect.groups.contains(g)) {
+            Some(group) => format!("a member of {group}"),
+            None => return Ok(()),
         }
     };
     Err(refuse(
@@ -297,7 +341,7 @@ fn allowed(world: &World, request: &Request, directory: &Directory, user: &User)
     for rule in &directory.allow {
         if !rule.modes.contains(&request.mode())
             || !concerns_namespace(world, request, rule)?
-            || !concerns_user(rule, user)
+            || !concerns_user(world, request, rule, user)?
         {
             continue;
         }
@@ -320,20 +364,33 @@ fn allowed(world: &World, request: &Request, directory: &Directory, user: &User)
     Err(not_allowed(request, directory, Some(user)))
 }
 
-fn concerns_user(rule: &Rule, user: &User) -> bool {
+fn concerns_user(world: &World, request: &Request, rule: &Rule, user: &User) -> Result<bool, Decision> {
     let users = &rule.users;
     if users.everyone {
-        return true;
+        return Ok(true);
     }
     if users.email_domains.is_empty() && users.groups.is_empty() {
-        return false;
+        return Ok(false);
     }
     let domain = user.email.as_ref().and_then(|email| email.rsplit_once('@')).map(|(_, domain)| domain);
     let by_domain = users.email_domains.is_empty()
         || domain.is_some_and(|domain| users.email_domains.iter().any(|d| d.eq_ignore_ascii_case(domain)));
-    let by_group = users.groups.is_empty()
-        || matches!(&user.groups, Seen::Known(groups) if groups.iter().any(|g| users.groups.contains(g)));
-    by_domain && by_group
+    if !by_domain || users.groups.is_empty() {
+        return Ok(by_domain);
+    }
+    Ok(groups_of(world, request, user)?.iter().any(|g| users.groups.contains(g)))
+}
+
+/// A rule or a protection asks for them. Neither "matches" nor "does not match" is safe to assume: a later rule may allow more.
+fn groups_of<'a>(world: &World, request: &Request, user: &'a User) -> Result<&'a [String], Decision> {
+    let unread = Why::new("nobody has asked for them yet.");
+    let why = match &user.groups {
+        Seen::Known(groups) => return Ok(groups),
+        Seen::Absent => return Ok(&[]),
+        Seen::Unread => &unread,
+        Seen::Unknown(why) => why,
+    };
+    Err(unreadable(world, request, Reason::DirectoryNotReady, &format!("the groups of {}", user.id.name), why))
 }
 
 fn not_allowed(request: &Request, directory: &Directory, user: Option<&User>) -> Decision {
@@ -534,7 +591,12 @@ fn wait_about(
 
 /// A fact could not be read: waits.
 fn unreadable(world: &World, request: &Request, reason: Reason, what: &str, why: &Why) -> Decision {
-    let until = why.not_before.unwrap_or_else(|| after(world.now, READ_AGAIN));
+    // A time that has passed would be looked at again at once, without end.
+    let until = why
+        .not_before
+        .filter(|at| *at > world.now)
+        .unwrap_or_else(|| after(world.now, READ_AGAIN))
+        .min(request.deadline());
     wait(
         world,
         request,

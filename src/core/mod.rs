@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use ledger::{Attempt, Evidence, Record, Reply, State};
 use plan::Once;
+use report::Shown;
 pub use report::{Outcome, Reason, View};
 use request::{Action, Source};
 pub use request::{Mode, Request};
@@ -136,13 +137,13 @@ pub fn decide(world: &World) -> Decision {
     }
     match (&world.subject, &world.record) {
         (_, Seen::Unread) => Decision::Read(Fact::Record),
-        (Subject::Object { .. }, Seen::Unknown(why)) => Decision::Rest {
-            view: Some(Box::new(View::new(
-                Reason::Verifying,
-                format!("The ledger could not be read: {}", why.message),
-            ))),
-            next: Next::At(later(world.now, SignedDuration::from_secs(5))),
-        },
+        (Subject::Object { shown, .. }, Seen::Unknown(why)) => {
+            let message =
+                format!("The ledger could not be read: {} Nothing is started before that is possible.", why.message);
+            // What is shown of a call that may have been sent must not be lost.
+            let view = (!shown.was_under_way()).then(|| Box::new(View::new(Reason::DirectoryNotReady, message)));
+            Decision::Rest { view, next: Next::At(later(world.now, SignedDuration::from_secs(5))) }
+        }
         (Subject::Object { request, .. }, Seen::Known(record)) => {
             if record.request.digest == request.digest() {
                 follow(world, record)
@@ -150,7 +151,10 @@ pub fn decide(world: &World) -> Decision {
                 conflict(world, request, record)
             }
         }
-        (Subject::Object { request, .. }, Seen::Absent) => start(world, request, None),
+        (Subject::Object { request, shown }, Seen::Absent) => {
+            let decision = start(world, request, None);
+            if shown.was_under_way() { without_record(world, request, shown, decision) } else { decision }
+        }
         (Subject::Gone, Seen::Known(record)) => follow(world, record),
         (Subject::Gone, Seen::Absent) => Decision::Rest { view: None, next: Next::Never },
         (Subject::Gone, Seen::Unknown(_)) => {
@@ -181,6 +185,29 @@ fn conflict(world: &World, request: &Request, record: &Record) -> Decision {
         )
     };
     Decision::rest(view, Next::Never)
+}
+
+/// The status says that a call was on its way, and its record is not to be found: somebody has deleted it, or the request is
+/// another spelling of one that has a record. That one is looked for, but nothing is started.
+fn without_record(world: &World, request: &Request, shown: &Shown, decision: Decision) -> Decision {
+    if matches!(decision, Decision::Read(_) | Decision::Do(Effect::DropPassword { .. })) {
+        return decision;
+    }
+    let keep_until = request.keep_until();
+    let next = if world.now < keep_until {
+        Next::At(later(world.now, SignedDuration::from_mins(10)).min(keep_until))
+    } else {
+        Next::Never
+    };
+    if shown.outcome == Some(Outcome::Unknown) {
+        return Decision::Rest { view: None, next };
+    }
+    let view = View::new(
+        Reason::OutcomeUnknown,
+        "This request was under way, and no record of it is found any more: it may or may not be in force, and nothing is sent \
+         again. Ask the user to sign in, or file a new request.",
+    );
+    Decision::rest(view, next)
 }
 
 /// No record, or a released one: through the gates, then on to the call.
@@ -227,7 +254,8 @@ fn start(world: &World, request: &Request, released: Option<&Record>) -> Decisio
     })
 }
 
-/// A request that waits at a gate with a released record says so in its status, too. A refusal ends the record.
+/// A request that waits at a gate with a released record says so in its status, too. A refusal ends the record. The gates speak
+/// of a first try; of this one something has been sent before, which had no effect.
 fn with_record(decision: Decision, released: Option<&Record>) -> Decision {
     match (decision, released) {
         (Decision::Rest { view: Some(view), next }, Some(record)) => Decision::Rest {
@@ -235,6 +263,7 @@ fn with_record(decision: Decision, released: Option<&Record>) -> Decision {
                 user: Some(record.user.clone()),
                 record: Some(record.name.clone()),
                 started_at: Some(record.attempt.started_at),
+                message: view.message.replace("nothing was sent", "nothing was changed"),
                 ..*view
             })),
             next,
@@ -279,19 +308,36 @@ fn released(world: &World, record: &Record) -> Decision {
     if now >= record.expires_at {
         return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::Expired, None, now))));
     }
+    // Secrets that a request names are those of its own namespace: another's would be set and delivered in this one's name.
+    if request.namespace != record.request.namespace {
+        let view = View::of(
+            record,
+            Reason::UserBusy,
+            format!(
+                "The same request was made as {}/{} and is still being carried out: this one follows it.",
+                record.request.namespace, record.request.name
+            ),
+        );
+        return Decision::rest(view, Next::At(later(now, SignedDuration::from_secs(30)).min(record.expires_at)));
+    }
     if let Some(at) = record.retry_at
         && at > now
     {
+        let again = if at < record.expires_at {
+            format!("tried again at {at:.0}")
+        } else {
+            format!("not before {at:.0}, and the request ends at {:.0}", record.expires_at)
+        };
         let view = match &record.verdict {
             Some(v) if v.reason == Reason::Throttled => View::of(
                 record,
                 Reason::Throttled,
-                format!("The directory asked to be left alone and did nothing: tried again at {at:.0}."),
+                format!("The directory asked to be left alone and did nothing: {again}."),
             ),
             _ => View::of(
                 record,
                 Reason::DirectoryNotReady,
-                format!("The directory could not be used and nothing took effect: tried again at {at:.0}."),
+                format!("The directory could not be used and nothing took effect: {again}."),
             ),
         };
         return Decision::rest(view, Next::At(at.min(record.expires_at)));
@@ -372,6 +418,10 @@ fn verify(world: &World, record: &Record) -> Decision {
         Seen::Known(Proof::Disproven) => {
             return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
         }
+        // The one call was turned away since the credentials were no longer as they had been.
+        Seen::Known(Proof::Nothing(_)) | Seen::Absent if answered(world, record, &Reply::Conflict) => {
+            return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
+        }
         Seen::Known(Proof::Nothing(shown)) => shown.clone(),
         Seen::Absent => "The directory shows nothing.".to_owned(),
         Seen::Unknown(why) => format!("The directory could not be asked: {}", why.message),
@@ -380,12 +430,18 @@ fn verify(world: &World, record: &Record) -> Decision {
     if now >= over {
         return Decision::Do(Effect::Write(Box::new(record.unknown(nothing, now))));
     }
+    let call = if answered(world, record, &Reply::Conflict) {
+        "The call was sent and turned away, since something was no longer as before"
+    } else if answered(world, record, &Reply::Unsure) {
+        "The call was sent and no answer came"
+    } else {
+        // Another process's: it may have ended just before its call.
+        "The call was sent, or about to be, and no answer is known"
+    };
     let view = View::of(
         record,
         Reason::Verifying,
-        format!(
-            "The call was sent and no answer came: nothing is sent again. Whether it took effect is looked for until {over:.0}. {nothing}"
-        ),
+        format!("{call}: nothing is sent again. Whether it took effect is looked for until {over:.0}. {nothing}"),
     );
     Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
 }
@@ -425,7 +481,10 @@ fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
     for (state, effect) in steps {
         let Some(effect) = effect else { continue };
         match state {
-            StepState::Pending if failed.is_none() => return hold_or(world, record, evidence, effect),
+            // Mailed again with every try at what comes before it, it would be mailed a thousand times; but not never.
+            StepState::Pending if failed.is_none() || now >= record.keep_until => {
+                return hold_or(world, record, evidence, effect);
+            }
             StepState::Pending | StepState::Done => {}
             StepState::Failed(why) => failed = Some(why.clone()),
             StepState::Impossible(why) => {
@@ -448,7 +507,7 @@ fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
             );
             return Decision::rest(view, Next::At(next));
         }
-        notes.push(why);
+        notes.push(format!("delivery was given up at {now:.0}, and what stood in the way last was this: {why}"));
     }
     if let (true, Some(secret)) = (undelivered, &record.attempt.secret) {
         notes
@@ -458,9 +517,14 @@ fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
     Decision::Do(Effect::Write(Box::new(record.applied(evidence, note, now))))
 }
 
+/// This process has sent the record's attempt itself, and that is what came back.
+fn answered(world: &World, record: &Record, reply: &Reply) -> bool {
+    matches!(&world.holding, Some(h) if h.attempt == record.attempt.id && h.reply.as_ref() == Some(reply))
+}
+
 /// A step that may take long, or whose success leaves no trace, waits until the evidence is durable.
 fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -> Decision {
-    let fresh = matches!(&world.holding, Some(h) if h.attempt == record.attempt.id && h.reply == Some(Reply::Done));
+    let fresh = answered(world, record, &Reply::Done);
     let traceable = matches!(effect, Effect::Deliver { .. });
     if record.state == State::Changed || (fresh && traceable) {
         Decision::Do(effect)
@@ -472,6 +536,10 @@ fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -
 /// No proof either way: looked at again, reading only, ever more rarely, until the record goes.
 fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
     let view = report::settled(record, true);
+    // Somebody else gave it up while this process was still waiting for its answer, or for its pause to end.
+    if answered(world, record, &Reply::Done) {
+        return Decision::Do(Effect::Write(Box::new(record.changed(Evidence::Response))));
+    }
     if now >= record.keep_until {
         return Decision::rest(view, Next::Never);
     }

@@ -293,16 +293,16 @@ pub fn settled(record: &Record, own: bool) -> View {
         super::Mode::Password => "password",
         super::Mode::MFA => "MFA",
     };
+    let note = record.note.as_ref().map(|n| format!(" {n}")).unwrap_or_default();
     match record.state {
         State::Applied if own => {
-            let note = record.note.as_ref().map(|n| format!(" {n}")).unwrap_or_default();
             View::of(record, Reason::Applied, format!("The {what} of {who} has been reset{}.{note}", how(record)))
         }
         State::Applied => View::of(
             record,
             Reason::AlreadyApplied,
             format!(
-                "This very request was carried out before, as {by}, at {:.0}: nothing was sent again.",
+                "This very request was carried out before, as {by}, at {:.0}: nothing was sent again.{note}",
                 record.attempt.started_at
             ),
         ),
@@ -322,7 +322,7 @@ pub fn settled(record: &Record, own: bool) -> View {
             record,
             Reason::OutcomeUnknown,
             format!(
-                "The reset of the {what} of {who} was sent between {:.0} and {:.0} and no answer came: it may or may not be in force. {} \
+                "The reset of the {what} of {who} was sent, or about to be, between {:.0} and {:.0}, and no answer came: it may or may not be in force. {} \
                  Ask the user to sign in, or file a new request.",
                 record.attempt.started_at,
                 record.attempt.deadline,
@@ -353,11 +353,15 @@ fn refusal(record: &Record, verdict: &Verdict) -> (Reason, String) {
              File a new request.",
             record.expires_at
         ),
-        Reason::UserNotFound => format!("The directory no longer knows {who}: nothing was changed."),
+        Reason::UserNotFound => format!("The directory no longer knows {who}: nothing was changed. File a new request if the user is known by another name."),
         Reason::ChangedSinceRequest => {
-            format!("The credentials of {who} were changed by somebody else: nothing was changed by this request.")
+            format!(
+                "The credentials of {who} were changed by somebody else: nothing was changed by this request. File a new request if a \
+                 reset is still wanted."
+            )
         }
-        Reason::Pending => "The request was withdrawn before anything took effect: nothing was changed.".to_owned(),
+        Reason::Pending => "The request was withdrawn before anything took effect: nothing was changed. File a new request if a reset is still wanted."
+                .to_owned(),
         _ => format!(
             "The directory refused the reset of {who} with code {}: nothing was changed. Mend the cause and file a new request.",
             verdict.code.as_deref().unwrap_or("(none)")

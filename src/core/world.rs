@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ledger::{Evidence, Record, Reply, State, UserId},
-    report::{Outcome, Shown},
+    report::{Outcome, Reason, Shown},
     request::{Mode, Request},
 };
 
@@ -518,11 +518,17 @@ pub enum Proof {
     Nothing(String),
 }
 
-/// A helper for messages: outcome of a request whose status is settled.
 impl Shown {
     /// The status says all there is to say.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.outcome.is_some_and(|o| o != Outcome::Unknown)
+    }
+
+    /// The status says that a call may have been sent.
+    #[must_use]
+    pub fn was_under_way(&self) -> bool {
+        self.outcome == Some(Outcome::Unknown)
+            || matches!(self.reason, Some(Reason::Executing | Reason::Verifying | Reason::Finishing))
     }
 }

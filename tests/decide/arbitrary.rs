@@ -1,0 +1,525 @@
+//! Any world at all, also such as no adapter should ever build: the decision must keep its word in each.
+use std::collections::BTreeSet;
+
+use credreset::core::{
+    Decision, Effect, Fact, Mode, Next, Reason, Request, World, decide,
+    ledger::{Attempt, Evidence, Finish, Record, Reply, State, UserId, Verdict},
+    report::{Outcome, Shown},
+    request::{Action, Factor, Source, UserRef},
+    world::{
+        Delivery, Directory, Entered, Feature, Found, Holding, Limits, Me, Past, Progress, Proof, Protect, Rule, Seen,
+        StepState, Subject, User, Users, Why,
+    },
+};
+use jiff::{SignedDuration, Timestamp};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{select, subsequence},
+};
+
+/// Around the moments that matter to a request of nine o'clock, and anywhere near them.
+fn moment() -> impl Strategy<Value = Timestamp> {
+    let nine: Timestamp = "2026-11-24T09:00:00Z".parse().unwrap();
+    let hours = select(vec![0i64, 1, 24, 25, 48, 168, 192]).prop_map(|h| h * 3600);
+    prop_oneof![
+        2 => (hours, -120i64..120).prop_map(|(h, s)| h + s),
+        5 => 0i64..7200,
+        1 => -400_000i64..1_000_000,
+    ]
+    .prop_map(move |s| nine + SignedDuration::from_secs(s))
+}
+
+fn asked() -> Timestamp {
+    "2026-11-24T09:00:00Z".parse().unwrap()
+}
+
+fn text(of: &'static [&'static str]) -> impl Strategy<Value = String> {
+    select(of).prop_map(str::to_owned)
+}
+
+fn why() -> impl Strategy<Value = Why> {
+    option::of(moment()).prop_map(|not_before| Why { message: "no answer.".to_owned(), not_before })
+}
+
+/// A fact that somebody has looked for.
+fn read<T: Clone + std::fmt::Debug + 'static>(known: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Seen<T>> {
+    prop_oneof![12 => known.prop_map(Seen::Known), 1 => Just(Seen::Absent), 1 => why().prop_map(Seen::Unknown)].boxed()
+}
+
+fn seen<T: Clone + std::fmt::Debug + 'static>(known: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Seen<T>> {
+    prop_oneof![1 => Just(Seen::Unread), 4 => read(known)].boxed()
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let source = prop_oneof![
+        Just(Source::Generate { length: 20 }),
+        Just(Source::FromSecret { name: "chosen".to_owned(), key: "password".to_owned() })
+    ];
+    let password = (source, any::<[bool; 3]>(), option::of(text(&["annette-password"]))).prop_map(
+        |(source, [force, clear, mail], deliver_to)| Action::Password {
+            source,
+            force_change_on_login: force,
+            clear_mobile_sessions_and_api_tokens: clear,
+            email_to_user: mail,
+            deliver_to,
+        },
+    );
+    let action = prop_oneof![
+        3 => password,
+        1 => subsequence(vec![Factor::TOTP, Factor::WebAuthn], 0..2).prop_map(|factors| Action::Mfa { factors }),
+    ];
+    let valid = select(vec![1i64, 24, 168]).prop_map(SignedDuration::from_hours);
+    (text(&["helpdesk", "branch"]), text(&["uid-1", "uid-2"]), moment(), proptest::bool::weighted(0.1), action, valid)
+        .prop_map(|(namespace, uid, created, restored, action, valid_for)| Request {
+            namespace,
+            name: "annette".to_owned(),
+            uid,
+            created,
+            restored,
+            directory: "zylker".to_owned(),
+            user: UserRef::Email("annette.c@zylker.biz".to_owned()),
+            action,
+            requested_at: asked(),
+            valid_for,
+            reason: "HELP-4711".to_owned(),
+        })
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let users = (proptest::bool::weighted(0.7), subsequence(vec!["zylker.biz".to_owned()], 0..=1), groups())
+        .prop_map(|(everyone, email_domains, groups)| Users { email_domains, groups, everyone });
+    let modes = subsequence(vec![Mode::Password, Mode::MFA], 1..=2);
+    let namespaces = subsequence(vec!["helpdesk".to_owned(), "branch".to_owned()], 0..=2);
+    (modes, namespaces, users, any::<bool>(), option::of(Just(SignedDuration::from_hours(1)))).prop_map(
+        |(modes, namespaces, users, selects, max_valid_for)| Rule {
+            name: "rule".to_owned(),
+            namespaces,
+            namespace_selector: selects.then(Default::default),
+            modes,
+            users,
+            max_valid_for,
+        },
+    )
+}
+
+fn groups() -> impl Strategy<Value = Vec<String>> {
+    subsequence(vec!["Staff".to_owned(), "Board".to_owned()], 0..=2)
+}
+
+fn directory() -> impl Strategy<Value = Directory> {
+    use Feature::{ClearMobileSessionsAndApiTokens, EmailToUser, FactorsByKind, ForceChangeOnLogin, KeepAfterLogin};
+    let all = vec![
+        Feature::ResetPassword,
+        Feature::ResetMFA,
+        ForceChangeOnLogin,
+        KeepAfterLogin,
+        FactorsByKind,
+        ClearMobileSessionsAndApiTokens,
+        EmailToUser,
+    ];
+    let protect = (groups(), any::<bool>(), any::<bool>()).prop_map(|(groups, administrators, annette)| Protect {
+        users: if annette { vec!["Annette.C@zylker.biz".to_owned()] } else { Vec::new() },
+        groups,
+        administrators,
+    });
+    let protect = prop_oneof![6 => Just(Protect::default()), 1 => protect];
+    let limits = prop_oneof![4 => Just(20u32), 1 => 0u32..3]
+        .prop_map(|resets_per_hour| Limits { resets_per_hour, ..Limits::default() });
+    let usual = prop_oneof![9 => Just(all.clone()), 1 => subsequence(all, 0..=7)];
+    let identity = prop_oneof![9 => Just("x/1"), 1 => Just("x/2")].prop_map(str::to_owned);
+    (
+        identity,
+        proptest::bool::weighted(0.1),
+        proptest::bool::weighted(0.1),
+        usual,
+        prop_oneof![1 => vec(rule(), 0..3), 2 => vec(rule(), 4..8)],
+        protect,
+        limits,
+        any::<bool>(),
+    )
+        .prop_map(|(identity, suspend, broken, supports, allow, protect, limits, mail)| Directory {
+            name: "zylker".to_owned(),
+            identity,
+            kind: "a directory".to_owned(),
+            suspend,
+            not_ready: broken.then(|| "down.".to_owned()),
+            supports: supports.into_iter().collect::<BTreeSet<_>>(),
+            allow,
+            protect,
+            limits,
+            mail,
+        })
+}
+
+fn mostly() -> BoxedStrategy<bool> {
+    proptest::bool::weighted(0.9).boxed()
+}
+
+fn annette() -> UserId {
+    UserId { id: "7".to_owned(), name: "annette.c@zylker.biz".to_owned() }
+}
+
+fn user() -> impl Strategy<Value = User> {
+    let rarely = || mostly().prop_map(|so| !so).boxed();
+    let not = || prop_oneof![18 => Just(Seen::Known(false)), 1 => Just(Seen::Known(true)), 1 => why().prop_map(Seen::Unknown)];
+    let id = prop_oneof![9 => Just("7"), 1 => Just("8")];
+    (
+        id,
+        option::of(Just("annette.c@zylker.biz".to_owned())),
+        [mostly(), mostly(), rarely()],
+        not(),
+        not(),
+        seen(groups()),
+        seen(moment()),
+    )
+        .prop_map(|(id, email, [confirmed, active, federated], administrator, operator, groups, changed_at)| {
+            User {
+                id: UserId { id: id.to_owned(), ..annette() },
+                email,
+                aliases: Vec::new(),
+                confirmed,
+                active,
+                federated,
+                administrator,
+                operator,
+                groups,
+                changed_at,
+                handle: std::collections::BTreeMap::new(),
+            }
+        })
+}
+
+fn state() -> impl Strategy<Value = State> {
+    use State::{Applied, Changed, NotApplied, Released, Sent, Superseded, Unknown};
+    select(vec![Sent, Sent, Released, Released, Changed, Unknown, Applied, NotApplied, Superseded])
+}
+
+fn record(request: Request) -> impl Strategy<Value = Record> {
+    let finish = prop_oneof![
+        Just(Finish::default()),
+        Just(Finish { deliver_to: Some("annette-password".to_owned()), mail_to: None }),
+        Just(Finish { deliver_to: None, mail_to: Some("annette.c@zylker.biz".to_owned()) }),
+        Just(Finish {
+            deliver_to: Some("annette-password".to_owned()),
+            mail_to: Some("annette.c@zylker.biz".to_owned())
+        }),
+    ];
+    let evidence = option::of(select(vec![Evidence::Response, Evidence::Marker, Evidence::SignIn]));
+    let verdict = option::of(select(Reason::ALL.to_vec()).prop_map(|reason| Verdict { reason, code: None }));
+    let times = (moment(), option::of(moment()), option::of(moment()));
+    (
+        state(),
+        finish,
+        evidence,
+        verdict,
+        times,
+        [mostly(), any::<bool>().boxed(), any::<bool>().boxed()],
+        1u32..9,
+        directory(),
+    )
+        .prop_map(
+            move |(
+                state,
+                finish,
+                evidence,
+                verdict,
+                (started, retry_at, settled_at),
+                [own, noted, redrawn],
+                number,
+                directory,
+            )| {
+                let attempt = Attempt {
+                    id: "a1".to_owned(),
+                    number,
+                    holder: "op/1".to_owned(),
+                    started_at: started,
+                    deadline: started + SignedDuration::from_secs(25),
+                    secret: (request.mode() == Mode::Password).then(|| "credreset-a1".to_owned()),
+                    baseline: None,
+                    redrawn,
+                };
+                let mut record = Record::open(&request, &directory, annette(), finish, attempt);
+                if !own {
+                    record.request.digest = "another".to_owned();
+                }
+                let note = noted.then(|| "But so it is.".to_owned());
+                // A reason that refuses, where the record is one that was refused.
+                let refuses =
+                    |v: &Verdict| v.reason == Reason::Pending || v.reason.outcome() == Some(Outcome::NotApplied);
+                let verdict = verdict.filter(|v| state != State::NotApplied || refuses(v));
+                Record { state, evidence, verdict, retry_at, settled_at, note, ..record }
+            },
+        )
+}
+
+fn reply() -> impl Strategy<Value = Reply> {
+    prop_oneof![
+        select(vec![Reply::Done, Reply::NotSent, Reply::Denied, Reply::NoSuchUser, Reply::Conflict, Reply::Unsure]),
+        option::of(any::<u32>()).prop_map(|after| Reply::Throttled { after }),
+        Just(Reply::Rejected { code: "X".to_owned() }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = StepState> {
+    let word = || "it is in the way.".to_owned();
+    select(vec![
+        StepState::Pending,
+        StepState::Done,
+        StepState::Failed(word()),
+        StepState::Impossible(word()),
+        StepState::Lost(word()),
+    ])
+}
+
+fn shown() -> impl Strategy<Value = Shown> {
+    let outcome = select(vec![Outcome::Unknown, Outcome::Applied, Outcome::NotApplied, Outcome::Lapsed]);
+    (option::weighted(0.1, outcome), option::weighted(0.3, select(Reason::ALL.to_vec())))
+        .prop_map(|(outcome, reason)| Shown { outcome, reason, message: reason.map(|r| format!("{r}.")) })
+}
+
+fn past() -> impl Strategy<Value = Vec<Past>> {
+    let one = (text(&["r-1", "r-2"]), text(&["7", "8"]), state(), moment(), select(vec![Mode::Password, Mode::MFA]))
+        .prop_map(|(record, user, state, at, mode)| Past {
+            mode,
+            record,
+            directory_identity: "x/1".to_owned(),
+            user,
+            state,
+            started_at: at,
+            over: at + SignedDuration::from_secs(85),
+        });
+    vec(one, 0..3)
+}
+
+/// The facts that a read could bring.
+#[derive(Clone, Debug)]
+struct Facts {
+    record: Seen<Record>,
+    record_by_name: Seen<()>,
+    directory: Seen<Directory>,
+    user: Seen<Found>,
+    entered: Seen<Entered>,
+    delivery: Seen<Delivery>,
+    proof: Seen<Proof>,
+    superseded: Seen<bool>,
+}
+
+fn facts(request: Request) -> impl Strategy<Value = Facts> {
+    let found = prop_oneof![
+        9 => user().prop_map(|user| Found::One(Box::new(user))),
+        1 => Just(Found::Several(2)),
+    ];
+    let entered = prop_oneof![3 => Just(Entered::Usable), 1 => Just(Entered::Forbidden), 1 => Just(Entered::Unusable("is odd".to_owned()))];
+    let proof = prop_oneof![
+        select(vec![Evidence::Marker, Evidence::SignIn, Evidence::ConditionalWrite]).prop_map(Proof::Proven),
+        Just(Proof::Disproven),
+        Just(Proof::Nothing("Nothing is shown.".to_owned())),
+    ];
+    (
+        prop_oneof![1 => Just(Seen::Absent), 1 => read(record(request))],
+        prop_oneof![16 => Just(Seen::Absent), 1 => read(Just(()))],
+        read(directory()),
+        read(found),
+        read(entered),
+        prop_oneof![4 => Just(Seen::Absent), 1 => read(select(vec![Delivery::Taken, Delivery::Forbidden]))],
+        read(proof),
+        read(any::<bool>()),
+    )
+        .prop_map(|(record, record_by_name, directory, user, entered, delivery, proof, superseded)| Facts {
+            record,
+            record_by_name,
+            directory,
+            user,
+            entered,
+            delivery,
+            proof,
+            superseded,
+        })
+}
+
+fn world() -> impl Strategy<Value = (World, Facts)> {
+    let holding = (text(&["a1", "a1", "b1"]), any::<bool>(), option::weighted(0.6, reply()))
+        .prop_map(|(attempt, may_send, reply)| Holding { attempt, may_send, reply });
+    let stored = option::weighted(0.3, text(&["credreset-a1", "credreset-b1"]));
+    (
+        request(),
+        proptest::bool::weighted(0.85),
+        shown(),
+        moment(),
+        option::of(holding),
+        stored,
+        [step(), step()],
+        past(),
+    )
+        .prop_flat_map(|(request, there, shown, now, holding, stored, [deliver, mail], past)| {
+            facts(request.clone()).prop_map(move |facts| {
+                let subject = if there {
+                    Subject::Object { request: Box::new(request.clone()), shown: shown.clone() }
+                } else {
+                    Subject::Gone
+                };
+                let me = Me { holder: "op/1".to_owned(), attempt: "b1".to_owned() };
+                let mut world = World::new(now, me, subject);
+                world.holding.clone_from(&holding);
+                world.stored.clone_from(&stored);
+                world.past.clone_from(&past);
+                world.progress = Progress { deliver: deliver.clone(), mail: mail.clone() };
+                (world, facts)
+            })
+        })
+}
+
+/// Reads what is asked for, as often as it is asked for.
+fn walk(mut world: World, facts: &Facts) -> Result<(World, Decision), TestCaseError> {
+    for _ in 0..20 {
+        match decide(&world) {
+            Decision::Read(Fact::Record) => world.record = facts.record.clone(),
+            Decision::Read(Fact::RecordByName) => world.record_by_name = facts.record_by_name.clone(),
+            Decision::Read(Fact::Directory) => world.directory = facts.directory.clone(),
+            Decision::Read(Fact::NamespaceLabels) => world.namespace_labels = Seen::Known([].into()),
+            Decision::Read(Fact::User) => world.user = facts.user.clone(),
+            Decision::Read(Fact::Entered) => world.entered = facts.entered.clone(),
+            Decision::Read(Fact::Delivery) => world.delivery = facts.delivery.clone(),
+            Decision::Read(Fact::Proof) => world.proof = facts.proof.clone(),
+            Decision::Read(Fact::Superseded) => world.superseded = facts.superseded.clone(),
+            decision => return Ok((world, decision)),
+        }
+    }
+    Err(TestCaseError::fail("it reads without end"))
+}
+
+/// Nothing stands in the way of `request`, by rules told once more in other words than the code's.
+fn may_start(world: &World) -> bool {
+    let (Subject::Object { request, shown }, Seen::Known(directory), Seen::Known(Found::One(user))) =
+        (&world.subject, &world.directory, &world.user)
+    else {
+        return false;
+    };
+    let busy = world.past.iter().any(|p| {
+        let waits = matches!(p.state, State::Sent | State::Changed | State::Unknown);
+        directory.identity == p.directory_identity && p.user == user.id.id && waits && p.over > world.now
+    });
+    let record = match &world.record {
+        Seen::Absent => world.record_by_name == Seen::Absent && !request.restored && !shown.was_under_way(),
+        Seen::Known(record) => {
+            record.state == State::Released
+                && record.request.digest == request.digest()
+                && record.request.namespace == request.namespace
+                && (&record.directory_identity, &record.user.id) == (&directory.identity, &user.id.id)
+        }
+        Seen::Unread | Seen::Unknown(_) => false,
+    };
+    let in_time = request.requested_at <= world.now && world.now < request.deadline();
+    let usable = !directory.suspend && directory.not_ready.is_none();
+    let named = directory.allow.iter().any(|rule| rule.modes.contains(&request.mode()));
+    let fit = user.confirmed && user.active && !user.federated;
+    let unprotected = directory.protect.users.is_empty()
+        && user.operator != Seen::Known(true)
+        && (!directory.protect.administrators || user.administrator == Seen::Known(false))
+        && match &user.groups {
+            Seen::Known(groups) => groups.iter().all(|g| !directory.protect.groups.contains(g)),
+            Seen::Absent => true,
+            Seen::Unread | Seen::Unknown(_) => directory.protect.groups.is_empty(),
+        };
+    let changed = matches!(&user.changed_at, Seen::Known(at) if *at >= request.requested_at);
+    in_time && usable && named && fit && unprotected && record && !busy && !changed
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_world_comes_to_a_decision_that_keeps_its_word((world, facts) in world()) {
+        let (world, decision) = walk(world, &facts)?;
+        let record = match &world.record {
+            Seen::Known(record) => Some(record),
+            _ => None,
+        };
+        if let Subject::Object { shown, .. } = &world.subject && shown.is_settled() {
+            prop_assert_eq!(&decision, &Decision::Rest { view: None, next: Next::Never });
+        }
+        match decision {
+            Decision::Do(Effect::Send(_)) => {
+                let (record, holding) = (record.unwrap(), world.holding.as_ref().unwrap());
+                prop_assert!(holding.may_send && holding.reply.is_none() && holding.attempt == record.attempt.id);
+                prop_assert!(record.state == State::Sent && world.now < record.expires_at);
+            }
+            Decision::Do(Effect::Open(next)) => {
+                prop_assert!(may_start(&world) && record.is_none());
+                prop_assert!(next.state == State::Sent && next.attempt.id == world.me.attempt);
+                prop_assert_eq!(next.attempt.secret, world.stored);
+            }
+            Decision::Do(Effect::TakeOver(next)) => {
+                prop_assert!(may_start(&world));
+                prop_assert_eq!(record.unwrap().state, State::Released);
+                prop_assert_eq!(&next.finish, &record.unwrap().finish);
+                prop_assert!(next.state == State::Sent && next.attempt.id == world.me.attempt);
+            }
+            Decision::Do(Effect::StorePassword { .. }) => prop_assert!(may_start(&world)),
+            Decision::Do(Effect::Write(next)) => {
+                let record = record.unwrap();
+                prop_assert!(super::moves(record.state).contains(&next.state), "{:?} -> {:?}", record.state, next.state);
+                prop_assert!(next.state != State::Sent && next.attempt == record.attempt && next.finish == record.finish);
+                prop_assert_eq!(&next.request, &record.request);
+                let answered = world.holding.as_ref()
+                    .is_some_and(|h| h.attempt == record.attempt.id && h.reply == Some(Reply::Done));
+                // Began no earlier, and may have taken effect.
+                let others = world.past.iter().any(|p| {
+                    (&p.user, &p.directory_identity, p.mode) == (&record.user.id, &record.directory_identity, record.mode)
+                        && !matches!(p.state, State::Released | State::NotApplied)
+                        && p.started_at >= record.attempt.started_at
+                });
+                let proven = match &world.proof {
+                    Seen::Known(Proof::Proven(Evidence::Marker)) => !others,
+                    Seen::Known(Proof::Proven(_)) => true,
+                    _ => false,
+                };
+                match (record.state, next.state) {
+                    (State::Sent | State::Unknown, State::Changed | State::Applied) => prop_assert!(answered || proven),
+                    (State::Sent, State::Released) => prop_assert!(world.holding.as_ref().unwrap().attempt == record.attempt.id),
+                    (State::Sent, State::Unknown) => prop_assert!(world.now >= record.over()),
+                    _ => {}
+                }
+            }
+            Decision::Do(Effect::Deliver { .. } | Effect::Mail { .. }) => {
+                let answered = world.holding.as_ref().is_some_and(|h| h.reply == Some(Reply::Done));
+                prop_assert!(record.unwrap().state == State::Changed || answered);
+            }
+            Decision::Do(Effect::DropPassword { secret }) => {
+                if let Some(record) = record && record.attempt.secret.as_ref() == Some(&secret) {
+                    prop_assert!(!record.needs_password());
+                }
+            }
+            Decision::Rest { view, next } => {
+                if let Some(view) = &view {
+                    prop_assert!(!view.message.is_empty());
+                    let settled = record.filter(|r| r.state.is_settled() || r.state == State::Unknown);
+                    if view.outcome() == Some(Outcome::Applied) {
+                        prop_assert_eq!(settled.map(|r| r.state), Some(State::Applied));
+                    }
+                    let tried = record.is_some_and(|r| r.state == State::Released);
+                    prop_assert!(!tried || !view.message.contains("nothing was sent"), "{}", view.message);
+                }
+                match next {
+                    Next::At(at) => {
+                        prop_assert!(at >= world.now, "{at} has passed");
+                        let end = record.map(|r| r.keep_until.max(r.over())).or(world.subject.request().map(Request::keep_until));
+                        let unreadable = matches!(world.record, Seen::Unknown(_));
+                        prop_assert!(unreadable || end.is_none_or(|end| at <= end), "{at} is after the end");
+                    }
+                    Next::Never => {
+                        let view = view.as_ref();
+                        prop_assert!(view.is_none_or(|v| v.outcome().is_some()), "it ends without an outcome");
+                        let moves = record.is_some_and(|r| matches!(r.state, State::Sent | State::Released | State::Changed));
+                        let told = world.subject.request().is_none_or(|r| record.is_none_or(|own| own.request.digest == r.digest()));
+                        let shown = matches!(&world.subject, Subject::Object { shown, .. } if shown.is_settled());
+                        prop_assert!(!moves || !told || shown, "a record is left as it is");
+                    }
+                }
+            }
+            Decision::Read(_) => unreachable!(),
+        }
+    }
+}
