@@ -3,9 +3,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Decision, Fact, Next,
-    plan::{Plan, plan},
+    ledger::Finish,
+    plan::plan,
     report::{Reason, View},
-    request::{Action, Request, Source},
+    request::{Action, Request, Source, later},
     world::{Delivery, Directory, Entered, Found, Past, Rule, Seen, User, Why, World},
 };
 
@@ -18,7 +19,7 @@ const READ_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 pub(super) struct Pass<'a> {
     pub directory: &'a Directory,
     pub user: &'a User,
-    pub plan: Plan,
+    pub finish: Finish,
 }
 
 /// Either all gates are open, or the decision of the first that is not.
@@ -32,7 +33,7 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     fit(request, user)?;
     protected(world, request, directory, user)?;
     allowed(world, request, directory, user)?;
-    let plan = plan(request, directory, user).map_err(|missing| {
+    let finish = plan(request, directory, user).map_err(|missing| {
         refuse(
             View::new(
                 Reason::NotSupported,
@@ -41,11 +42,11 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
             .about(&user.id),
         )
     })?;
-    same_delivery(world, user, &plan)?;
+    same_delivery(world, user, &finish)?;
     secrets(world, request)?;
     unchanged(request, user)?;
     limits(world, request, directory, user)?;
-    Ok(Pass { directory, user, plan })
+    Ok(Pass { directory, user, finish })
 }
 
 fn in_time(world: &World, request: &Request) -> Result<(), Decision> {
@@ -258,9 +259,9 @@ fn same_user(world: &World, request: &Request, user: &User) -> Result<(), Decisi
     }
 }
 
-fn same_delivery(world: &World, user: &User, plan: &Plan) -> Result<(), Decision> {
+fn same_delivery(world: &World, user: &User, finish: &Finish) -> Result<(), Decision> {
     match &world.record {
-        Seen::Known(record) if record.finish != plan.finish => Err(refuse(
+        Seen::Known(record) if record.finish != *finish => Err(refuse(
             View::new(
                 Reason::NotSupported,
                 "The way in which the password would reach the user has changed since this request was first tried: nothing was sent. \
@@ -505,7 +506,7 @@ fn limits(world: &World, request: &Request, directory: &Directory, user: &User) 
         .filter(|p| p.user == user.id.id)
         .filter_map(|p| {
             use super::ledger::State::{Applied, Changed, NotApplied, Released, Sent, Superseded, Unknown};
-            let interval = after(p.started_at, directory.limits.min_interval_per_user);
+            let interval = later(p.started_at, directory.limits.min_interval_per_user);
             match p.state {
                 Sent | Changed | Unknown => Some(p.over.max(interval)),
                 Applied | Superseded => Some(interval),
@@ -525,7 +526,7 @@ fn limits(world: &World, request: &Request, directory: &Directory, user: &User) 
         .iter()
         .filter(|p| p.state != super::ledger::State::Released)
         .map(|p| p.started_at)
-        .filter(|at| after(*at, HOUR) > now)
+        .filter(|at| later(*at, HOUR) > now)
         .collect();
     started.sort_unstable();
     let allowed = usize::try_from(directory.limits.resets_per_hour).unwrap_or(usize::MAX);
@@ -535,7 +536,7 @@ fn limits(world: &World, request: &Request, directory: &Directory, user: &User) 
             .len()
             .checked_sub(allowed)
             .and_then(|i| started.get(i))
-            .map_or(request.deadline(), |at| after(*at, HOUR));
+            .map_or(request.deadline(), |at| later(*at, HOUR));
         let message = format!(
             "Directory {} allows {allowed} resets an hour and that many were started: this one starts at {until:.0} at the earliest.",
             directory.name
@@ -546,10 +547,6 @@ fn limits(world: &World, request: &Request, directory: &Directory, user: &User) 
 }
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
-
-fn after(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.saturating_add(by).unwrap_or(Timestamp::MAX)
-}
 
 // What a closed gate comes to.
 
@@ -565,7 +562,7 @@ fn stall(request: &Request, view: View) -> Decision {
 
 /// Somebody must look; since nothing tells when that was done, it is looked at again.
 fn look_again(world: &World, request: &Request, view: View) -> Decision {
-    Decision::rest(view, Next::At(after(world.now, LOOK_AGAIN).min(request.deadline())))
+    Decision::rest(view, Next::At(later(world.now, LOOK_AGAIN).min(request.deadline())))
 }
 
 /// It goes on by itself at `until`, or when what it waits for changes.
@@ -595,7 +592,7 @@ fn unreadable(world: &World, request: &Request, reason: Reason, what: &str, why:
     let until = why
         .not_before
         .filter(|at| *at > world.now)
-        .unwrap_or_else(|| after(world.now, READ_AGAIN))
+        .unwrap_or_else(|| later(world.now, READ_AGAIN))
         .min(request.deadline());
     wait(
         world,

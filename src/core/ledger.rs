@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     report::Reason,
-    request::{Mode, Request, hash},
+    request::{Mode, Request, hash, later},
 };
 
 /// How far clocks of two processes may be apart, and how late a request may still arrive, before an attempt of another
@@ -342,6 +342,6 @@ impl Record {
     /// has arrived.
     #[must_use]
     pub fn over(&self) -> Timestamp {
-        self.attempt.deadline.saturating_add(MARGIN).unwrap_or(Timestamp::MAX)
+        later(self.attempt.deadline, MARGIN)
     }
 }

@@ -25,7 +25,7 @@ use ledger::{Attempt, Evidence, Record, Reply, State};
 use plan::Once;
 use report::Shown;
 pub use report::{Outcome, Reason, View};
-use request::{Action, Source};
+use request::{Action, Source, later};
 pub use request::{Mode, Request};
 pub use world::World;
 use world::{Holding, Past, Progress, Proof, Seen, StepState, Subject};
@@ -244,13 +244,9 @@ fn start(world: &World, request: &Request, released: Option<&Record>) -> Decisio
     };
     Decision::Do(match released {
         Some(record) => Effect::TakeOver(Box::new(record.take_over(attempt))),
-        None => Effect::Open(Box::new(Record::open(
-            request,
-            pass.directory,
-            pass.user.id.clone(),
-            pass.plan.finish,
-            attempt,
-        ))),
+        None => {
+            Effect::Open(Box::new(Record::open(request, pass.directory, pass.user.id.clone(), pass.finish, attempt)))
+        }
     })
 }
 
@@ -362,18 +358,8 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
     let write = |record: Record| Decision::Do(Effect::Write(Box::new(record)));
     let back_off = SignedDuration::from_secs(2i64.saturating_pow(record.attempt.number.min(6)));
     match &holding.reply {
-        None if holding.may_send && now < record.expires_at => match world.subject.request().map(|r| &r.action) {
-            Some(Action::Password {
-                force_change_on_login,
-                clear_mobile_sessions_and_api_tokens,
-                email_to_user,
-                ..
-            }) => Decision::Do(Effect::Send(Once::SetPassword {
-                force_change_on_login: *force_change_on_login,
-                clear_mobile_sessions_and_api_tokens: *clear_mobile_sessions_and_api_tokens,
-                email_to_user: *email_to_user && record.finish.mail_to.is_none(),
-            })),
-            Some(Action::Mfa { .. }) => Decision::Do(Effect::Send(Once::ResetMfa)),
+        None if holding.may_send && now < record.expires_at => match world.subject.request() {
+            Some(request) => Decision::Do(Effect::Send(plan::once(&request.action, &record.finish))),
             None => write(record.released(Reason::DirectoryNotReady, None, now)),
         },
         // Too late, or no longer leading: never sent.
@@ -559,8 +545,4 @@ fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
             Decision::rest(view, Next::At(later(now, pause).min(record.keep_until)))
         }
     }
-}
-
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ledger::Finish,
-    request::{Action, Factor, Request, Source},
+    request::{Action, Request},
     world::{Directory, Feature, User},
 };
 
@@ -26,24 +26,29 @@ pub enum Once {
     ResetMfa,
 }
 
-/// What a request comes to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Plan {
-    /// The call.
-    pub once: Once,
-    /// Repeatable steps that the operator takes afterwards.
-    pub finish: Finish,
+/// The call that `action` comes to. The directory mails the password where the operator does not.
+#[must_use]
+pub fn once(action: &Action, finish: &Finish) -> Once {
+    match action {
+        Action::Password { force_change_on_login, clear_mobile_sessions_and_api_tokens, email_to_user, .. } => {
+            Once::SetPassword {
+                force_change_on_login: *force_change_on_login,
+                clear_mobile_sessions_and_api_tokens: *clear_mobile_sessions_and_api_tokens,
+                email_to_user: *email_to_user && finish.mail_to.is_none(),
+            }
+        }
+        Action::Mfa { .. } => Once::ResetMfa,
+    }
 }
 
 /// What of the request this directory cannot do, as a sentence.
 pub type NotSupported = String;
 
-/// The steps for `request`.
+/// What the operator has to do for `request` after the call.
 ///
 /// # Errors
 /// What cannot be honoured is refused before anything is sent, never dropped.
-pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Plan, NotSupported> {
+pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Finish, NotSupported> {
     let need = |feature: Feature, flag: &str| {
         if directory.supports.contains(&feature) {
             Ok(())
@@ -89,64 +94,14 @@ pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Pla
                 }
                 (Some(address), true) => Some(address.clone()),
             };
-            Ok(Plan {
-                once: Once::SetPassword {
-                    force_change_on_login: *force_change_on_login,
-                    clear_mobile_sessions_and_api_tokens: *clear_mobile_sessions_and_api_tokens,
-                    email_to_user: by_directory,
-                },
-                finish: Finish { deliver_to: deliver_to.clone(), mail_to },
-            })
+            Ok(Finish { deliver_to: deliver_to.clone(), mail_to })
         }
         Action::Mfa { factors } => {
             need(Feature::ResetMFA, "mode MFA")?;
             if !factors.is_empty() {
                 need(Feature::FactorsByKind, "mfa.factors")?;
             }
-            Ok(Plan { once: Once::ResetMfa, finish: Finish::default() })
+            Ok(Finish::default())
         }
     }
-}
-
-impl Request {
-    /// What will happen, in words, as the reviewer of a request reads it.
-    #[must_use]
-    pub fn in_words(&self) -> Vec<String> {
-        match &self.action {
-            Action::Password {
-                source,
-                force_change_on_login,
-                clear_mobile_sessions_and_api_tokens,
-                email_to_user,
-                deliver_to,
-            } => {
-                let mut words = vec![match source {
-                    Source::Generate { length } => format!("a password of {length} characters is generated and set"),
-                    Source::FromSecret { name, key } => {
-                        format!("the password in Secret {}/{name}, key {key}, is set", self.namespace)
-                    }
-                }];
-                words.push("web sessions end".to_owned());
-                if *clear_mobile_sessions_and_api_tokens {
-                    words.push("mobile sessions and API tokens end".to_owned());
-                }
-                if *force_change_on_login {
-                    words.push("the user must choose another password at the next sign-in".to_owned());
-                }
-                if let Some(secret) = deliver_to {
-                    words.push(format!("the password is written to Secret {}/{secret}", self.namespace));
-                }
-                if *email_to_user {
-                    words.push("the password is mailed to the user".to_owned());
-                }
-                words
-            }
-            Action::Mfa { factors } if factors.is_empty() => vec!["all second factors are reset".to_owned()],
-            Action::Mfa { factors } => vec![format!("these second factors are reset: {}", list(factors))],
-        }
-    }
-}
-
-fn list(factors: &[Factor]) -> String {
-    factors.iter().map(|f| format!("{f:?}")).collect::<Vec<_>>().join(", ")
 }

@@ -152,13 +152,13 @@ impl Request {
     /// Nothing is started at or after this moment.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
-        self.requested_at.saturating_add(self.valid_for).unwrap_or(Timestamp::MAX)
+        later(self.requested_at, self.valid_for)
     }
 
     /// Until this moment the ledger remembers the request.
     #[must_use]
     pub fn keep_until(&self) -> Timestamp {
-        self.deadline().saturating_add(KEEP).unwrap_or(Timestamp::MAX)
+        later(self.deadline(), KEEP)
     }
 
     /// Finds the record of the same manifest, applied again: a hash of namespace, directory name, user as typed, mode and
@@ -174,6 +174,11 @@ impl Request {
     pub fn digest(&self) -> String {
         hash(&(&self.action, self.valid_for.as_secs(), &self.reason))
     }
+}
+
+/// `by` after `at`; at the end of time, if that is beyond it.
+pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// Hex of SHA-256 over the JSON of `value`. The callers' values are tuples and structs of strings, numbers and enums,
