@@ -4,10 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Decision, Fact, Next,
     ledger::Finish,
+    limits,
     plan::plan,
     report::{Reason, View},
     request::{Action, Request, Source, later},
-    world::{Delivery, Directory, Entered, Found, Past, Rule, Seen, User, Why, World},
+    world::{Delivery, Directory, Entered, Found, Rule, Seen, User, Why, World},
 };
 
 /// How long a wait lasts that ends with no event that could be watched.
@@ -45,7 +46,7 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     same_delivery(world, user, &finish)?;
     secrets(world, request)?;
     unchanged(request, user)?;
-    limits(world, request, directory, user)?;
+    limits::check(world, request, directory, user)?;
     Ok(Pass { directory, user, finish })
 }
 
@@ -496,58 +497,6 @@ fn unchanged(request: &Request, user: &User) -> Result<(), Decision> {
     }
 }
 
-fn limits(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
-    let now = world.now;
-    let own = super::ledger::record_name(&directory.identity, &user.id.id, request.mode(), request.requested_at);
-    let here: Vec<&Past> =
-        world.past.iter().filter(|p| p.directory_identity == directory.identity).filter(|p| p.record != own).collect();
-    let busy = here
-        .iter()
-        .filter(|p| p.user == user.id.id)
-        .filter_map(|p| {
-            use super::ledger::State::{Applied, Changed, NotApplied, Released, Sent, Superseded, Unknown};
-            let interval = later(p.started_at, directory.limits.min_interval_per_user);
-            match p.state {
-                Sent | Changed | Unknown => Some(p.over.max(interval)),
-                Applied | Superseded => Some(interval),
-                NotApplied | Released => None,
-            }
-        })
-        .max()
-        .filter(|until| *until > now);
-    if let Some(until) = busy {
-        let message = format!(
-            "Another reset of {} was started a short while ago: this one starts at {until:.0} at the earliest.",
-            user.id.name
-        );
-        return Err(wait_about(world, request, Reason::UserBusy, message, until, user));
-    }
-    let mut started: Vec<Timestamp> = here
-        .iter()
-        .filter(|p| p.state != super::ledger::State::Released)
-        .map(|p| p.started_at)
-        .filter(|at| later(*at, HOUR) > now)
-        .collect();
-    started.sort_unstable();
-    let allowed = usize::try_from(directory.limits.resets_per_hour).unwrap_or(usize::MAX);
-    if started.len() >= allowed {
-        // The one that must be more than an hour ago before there is room.
-        let until = started
-            .len()
-            .checked_sub(allowed)
-            .and_then(|i| started.get(i))
-            .map_or(request.deadline(), |at| later(*at, HOUR));
-        let message = format!(
-            "Directory {} allows {allowed} resets an hour and that many were started: this one starts at {until:.0} at the earliest.",
-            directory.name
-        );
-        return Err(wait_about(world, request, Reason::LimitReached, message, until, user));
-    }
-    Ok(())
-}
-
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
-
 // What a closed gate comes to.
 
 /// Settled: nothing was changed, and nothing will be.
@@ -571,7 +520,7 @@ fn wait(world: &World, request: &Request, reason: Reason, message: String, until
     Decision::rest(View::new(reason, message), Next::At(next))
 }
 
-fn wait_about(
+pub(super) fn wait_about(
     world: &World,
     request: &Request,
     reason: Reason,

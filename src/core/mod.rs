@@ -11,8 +11,10 @@
 //!                              another process's: wait, then look for evidence
 //! ```
 //! The record's own states are drawn in [`ledger`].
+mod follow;
 mod gates;
 pub mod ledger;
+mod limits;
 pub mod plan;
 pub mod report;
 pub mod request;
@@ -21,14 +23,15 @@ pub mod world;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use ledger::{Attempt, Evidence, Record, Reply, State};
+use follow::follow;
+use ledger::{Attempt, Record};
 use plan::Once;
 use report::Shown;
 pub use report::{Outcome, Reason, View};
 use request::{Action, Source, later};
 pub use request::{Mode, Request};
 pub use world::World;
-use world::{Holding, Past, Progress, Proof, Seen, StepState, Subject};
+use world::{Seen, Subject};
 
 /// Something that must be read before the next decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -265,284 +268,5 @@ fn with_record(decision: Decision, released: Option<&Record>) -> Decision {
             next,
         },
         (decision, _) => decision,
-    }
-}
-
-/// A record exists: whatever happens now follows from it.
-fn follow(world: &World, record: &Record) -> Decision {
-    let now = world.now;
-    // A password of ours that can come into force no more: somebody else was first, or the attempt is over. A released record
-    // is taken over with a fresh one, which it does not name yet.
-    if let Some(secret) = &world.stored {
-        let named = record.attempt.secret.as_ref() == Some(secret);
-        let fresh = record.state == State::Released && !named;
-        let wanted = named && record.needs_password();
-        if !fresh && !wanted {
-            return Decision::Do(Effect::DropPassword { secret: secret.clone() });
-        }
-    }
-    match record.state {
-        State::Applied | State::NotApplied | State::Superseded => {
-            let own = world.subject.request().is_some_and(|r| r.uid == record.request.uid);
-            Decision::rest(report::settled(record, own), Next::Never)
-        }
-        State::Released => released(world, record),
-        State::Sent => match &world.holding {
-            Some(holding) if holding.attempt == record.attempt.id => sent(world, record, holding),
-            _ => verify(world, record),
-        },
-        State::Changed => finish(world, record, record.evidence.unwrap_or(Evidence::Response)),
-        State::Unknown => unknown(world, record, now),
-    }
-}
-
-fn released(world: &World, record: &Record) -> Decision {
-    let now = world.now;
-    let Some(request) = world.subject.request() else {
-        return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::Pending, None, now))));
-    };
-    if now >= record.expires_at {
-        return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::Expired, None, now))));
-    }
-    // Secrets that a request names are those of its own namespace: another's would be set and delivered in this one's name.
-    if request.namespace != record.request.namespace {
-        let view = View::of(
-            record,
-            Reason::UserBusy,
-            format!(
-                "The same request was made as {}/{} and is still being carried out: this one follows it.",
-                record.request.namespace, record.request.name
-            ),
-        );
-        return Decision::rest(view, Next::At(later(now, SignedDuration::from_secs(30)).min(record.expires_at)));
-    }
-    if let Some(at) = record.retry_at
-        && at > now
-    {
-        let again = if at < record.expires_at {
-            format!("tried again at {at:.0}")
-        } else {
-            format!("not before {at:.0}, and the request ends at {:.0}", record.expires_at)
-        };
-        let view = match &record.verdict {
-            Some(v) if v.reason == Reason::Throttled => View::of(
-                record,
-                Reason::Throttled,
-                format!("The directory asked to be left alone and did nothing: {again}."),
-            ),
-            _ => View::of(
-                record,
-                Reason::DirectoryNotReady,
-                format!("The directory could not be used and nothing took effect: {again}."),
-            ),
-        };
-        return Decision::rest(view, Next::At(at.min(record.expires_at)));
-    }
-    match start(world, request, Some(record)) {
-        // A gate that refuses for good ends the record, too: it must not be taken over later.
-        Decision::Rest { view: Some(view), next: Next::Never }
-            if view.reason.outcome() == Some(Outcome::NotApplied) =>
-        {
-            Decision::Do(Effect::Write(Box::new(Record {
-                note: Some(view.message),
-                ..record.not_applied(view.reason, None, now)
-            })))
-        }
-        decision => decision,
-    }
-}
-
-/// Our own attempt, under way.
-fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
-    let now = world.now;
-    let write = |record: Record| Decision::Do(Effect::Write(Box::new(record)));
-    let back_off = SignedDuration::from_secs(2i64.saturating_pow(record.attempt.number.min(6)));
-    match &holding.reply {
-        None if holding.may_send && now < record.expires_at => match world.subject.request() {
-            Some(request) => Decision::Do(Effect::Send(plan::once(&request.action, &record.finish))),
-            None => write(record.released(Reason::DirectoryNotReady, None, now)),
-        },
-        // Too late, or no longer leading: never sent.
-        None | Some(Reply::NotSent | Reply::Denied) => {
-            write(record.released(Reason::DirectoryNotReady, None, later(now, back_off)))
-        }
-        Some(Reply::Throttled { after }) => {
-            let wait = after.map_or(back_off.max(SignedDuration::from_secs(30)), |s| {
-                SignedDuration::from_secs(i64::from(s.max(1)))
-            });
-            write(record.released(Reason::Throttled, None, later(now, wait)))
-        }
-        Some(Reply::NoSuchUser) => write(record.not_applied(Reason::UserNotFound, None, now)),
-        Some(Reply::Rejected { code }) => {
-            let drawn = world
-                .subject
-                .request()
-                .is_some_and(|r| matches!(&r.action, Action::Password { source: Source::Generate { .. }, .. }));
-            if drawn && !record.attempt.redrawn {
-                // A policy that the generator does not know: one more draw, under a new attempt.
-                write(record.released(Reason::Rejected, Some(code.clone()), now))
-            } else {
-                write(record.not_applied(Reason::Rejected, Some(code.clone()), now))
-            }
-        }
-        Some(Reply::Done) => finish(world, record, Evidence::Response),
-        Some(Reply::Conflict | Reply::Unsure) => verify(world, record),
-    }
-}
-
-/// Sent, and nobody has told us the result: look for evidence, and wait until nothing can arrive any more.
-fn verify(world: &World, record: &Record) -> Decision {
-    let now = world.now;
-    let nothing = match &world.proof {
-        Seen::Unread => return Decision::Read(Fact::Proof),
-        Seen::Known(Proof::Proven(evidence)) if counts(world, record, *evidence) => {
-            return finish(world, record, *evidence);
-        }
-        Seen::Known(Proof::Proven(_)) => {
-            "The directory shows a change, which another reset of this user may have made.".to_owned()
-        }
-        Seen::Known(Proof::Disproven) => {
-            return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
-        }
-        // The one call was turned away since the credentials were no longer as they had been.
-        Seen::Known(Proof::Nothing(_)) | Seen::Absent if answered(world, record, &Reply::Conflict) => {
-            return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
-        }
-        Seen::Known(Proof::Nothing(shown)) => shown.clone(),
-        Seen::Absent => "The directory shows nothing.".to_owned(),
-        Seen::Unknown(why) => format!("The directory could not be asked: {}", why.message),
-    };
-    let over = record.over();
-    if now >= over {
-        return Decision::Do(Effect::Write(Box::new(record.unknown(nothing, now))));
-    }
-    let call = if answered(world, record, &Reply::Conflict) {
-        "The call was sent and turned away, since something was no longer as before"
-    } else if answered(world, record, &Reply::Unsure) {
-        "The call was sent and no answer came"
-    } else {
-        // Another process's: it may have ended just before its call.
-        "The call was sent, or about to be, and no answer is known"
-    };
-    let view = View::of(
-        record,
-        Reason::Verifying,
-        format!("{call}: nothing is sent again. Whether it took effect is looked for until {over:.0}. {nothing}"),
-    );
-    Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
-}
-
-/// A change time tells that something was changed, not by whom: it proves nothing once another reset of the same may have
-/// moved it, one that began later or one that may still arrive.
-fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
-    let began = record.attempt.started_at;
-    let same = |other: &Past| {
-        other.record != record.name
-            && other.directory_identity == record.directory_identity
-            && other.user == record.user.id
-            && other.mode == record.mode
-    };
-    let may_have_moved_it = |other: &&Past| match other.state {
-        State::Released | State::NotApplied => false,
-        // It was answered before this one began.
-        State::Applied => other.started_at >= began,
-        State::Sent | State::Changed | State::Unknown | State::Superseded => other.over >= began,
-    };
-    evidence != Evidence::Marker
-        || !world.past.iter().filter(|other| same(other)).any(|other| may_have_moved_it(&other))
-}
-
-/// The change is proven: deliver what is to be delivered, then close the record.
-///
-/// While all goes well the record goes from Sent to Applied in one write: the delivery Secret itself is the proof that a
-/// successor would need. Only where a step fails is Changed written, so that the evidence is not lost.
-fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
-    let now = world.now;
-    let Progress { deliver, mail } = &world.progress;
-    let (mut notes, mut failed, mut undelivered) = (Vec::new(), None, false);
-    let steps = [
-        (deliver, record.finish.deliver_to.as_ref().map(|secret| Effect::Deliver { secret: secret.clone() })),
-        (mail, record.finish.mail_to.as_ref().map(|to| Effect::Mail { to: to.clone() })),
-    ];
-    for (state, effect) in steps {
-        let Some(effect) = effect else { continue };
-        match state {
-            // Mailed again with every try at what comes before it, it would be mailed a thousand times; but not never.
-            StepState::Pending if failed.is_none() || now >= record.keep_until => {
-                return hold_or(world, record, evidence, effect);
-            }
-            StepState::Pending | StepState::Done => {}
-            StepState::Failed(why) => failed = Some(why.clone()),
-            StepState::Impossible(why) => {
-                undelivered = true;
-                notes.push(why.clone());
-            }
-            StepState::Lost(why) => notes.push(why.clone()),
-        }
-    }
-    if let Some(why) = failed {
-        if record.state != State::Changed {
-            return Decision::Do(Effect::Write(Box::new(record.changed(evidence))));
-        }
-        if now < record.keep_until {
-            let next = later(now, SignedDuration::from_secs(10)).min(record.keep_until);
-            let view = View::of(
-                record,
-                Reason::Finishing,
-                format!("The reset is in force, but {why} Tried again at {next:.0}, until {}.", record.keep_until),
-            );
-            return Decision::rest(view, Next::At(next));
-        }
-        notes.push(format!("delivery was given up at {now:.0}, and what stood in the way last was this: {why}"));
-    }
-    if let (true, Some(secret)) = (undelivered, &record.attempt.secret) {
-        notes
-            .push(format!("It is kept in Secret {secret} of the operator's namespace until {:.0}.", record.keep_until));
-    }
-    let note = (!notes.is_empty()).then(|| format!("But {}", notes.join(" ")));
-    Decision::Do(Effect::Write(Box::new(record.applied(evidence, note, now))))
-}
-
-/// This process has sent the record's attempt itself, and that is what came back.
-fn answered(world: &World, record: &Record, reply: &Reply) -> bool {
-    matches!(&world.holding, Some(h) if h.attempt == record.attempt.id && h.reply.as_ref() == Some(reply))
-}
-
-/// A step that may take long, or whose success leaves no trace, waits until the evidence is durable.
-fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -> Decision {
-    let fresh = answered(world, record, &Reply::Done);
-    let traceable = matches!(effect, Effect::Deliver { .. });
-    if record.state == State::Changed || (fresh && traceable) {
-        Decision::Do(effect)
-    } else {
-        Decision::Do(Effect::Write(Box::new(record.changed(evidence))))
-    }
-}
-
-/// No proof either way: looked at again, reading only, ever more rarely, until the record goes.
-fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
-    let view = report::settled(record, true);
-    // Somebody else gave it up while this process was still waiting for its answer, or for its pause to end.
-    if answered(world, record, &Reply::Done) {
-        return Decision::Do(Effect::Write(Box::new(record.changed(Evidence::Response))));
-    }
-    if now >= record.keep_until {
-        return Decision::rest(view, Next::Never);
-    }
-    match &world.superseded {
-        Seen::Unread => return Decision::Read(Fact::Superseded),
-        Seen::Known(true) => return Decision::Do(Effect::Write(Box::new(record.superseded(now)))),
-        Seen::Known(false) | Seen::Absent | Seen::Unknown(_) => {}
-    }
-    match &world.proof {
-        Seen::Unread => Decision::Read(Fact::Proof),
-        Seen::Known(Proof::Proven(evidence)) if counts(world, record, *evidence) => {
-            Decision::Do(Effect::Write(Box::new(record.changed(*evidence))))
-        }
-        Seen::Known(_) | Seen::Absent | Seen::Unknown(_) => {
-            let age = record.settled_at.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
-            let pause = (age / 2).clamp(SignedDuration::from_mins(1), SignedDuration::from_hours(1));
-            Decision::rest(view, Next::At(later(now, pause).min(record.keep_until)))
-        }
     }
 }
