@@ -2,7 +2,7 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use super::{
     directories::Directories,
     lease::Leadership,
     ledger::OPEN,
+    lock,
     reconcile::{self, Item, Operator, Term},
 };
 use crate::{
@@ -192,7 +193,7 @@ async fn work(shared: &Arc<Shared>, item: Item) -> Result<Action, Failed> {
     metrics.reconciled(began.elapsed());
     match ended {
         Ok(Ok(next)) => {
-            shared.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            lock(&shared.failures).remove(&name);
             Ok(match next {
                 Next::Never => Action::await_change(),
                 Next::At(at) => Action::requeue(until(at)),
@@ -214,7 +215,7 @@ async fn work(shared: &Arc<Shared>, item: Item) -> Result<Action, Failed> {
 }
 
 fn back_off(shared: &Shared, name: &str) -> Action {
-    let mut failures = shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut failures = lock(&shared.failures);
     let count = failures.entry(name.to_owned()).or_default();
     *count = count.saturating_add(1);
     Action::requeue((FIRST_RETRY * 2u32.pow((*count - 1).min(7))).min(Duration::from_secs(60)))

@@ -1,7 +1,7 @@
 //! Directories: each is checked at start, on change and every few minutes, and says so in its status.
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -26,6 +26,7 @@ use tokio::{
 use super::{
     admin::Metrics,
     events::Events,
+    lock,
     secrets::{PASSWORD_LABEL, Secrets},
 };
 use crate::{
@@ -94,7 +95,18 @@ impl Directories {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Option<HashMap<String, Entry>>) -> T) -> T {
-        f(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut lock(&self.entries))
+    }
+
+    fn entry<T>(&self, name: &str, f: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        self.with(|entries| entries.as_mut()?.get_mut(name).map(f))
+    }
+
+    /// The Directory `name` is no more.
+    fn gone(&self, name: &str) {
+        self.with(|entries| entries.get_or_insert_default().remove(name));
+        self.metrics.directory_gone(name);
+        self.tell(name);
     }
 
     /// What is known of the Directory `name`.
@@ -109,7 +121,7 @@ impl Directories {
     /// The connection of the Directory `name`, if it is one.
     #[must_use]
     pub fn connected(&self, name: &str) -> Option<Connected> {
-        self.with(|entries| entries.as_ref().and_then(|all| all.get(name)).map(|e| e.connected.clone()))
+        self.entry(name, |entry| entry.connected.clone())
     }
 
     /// A Ready Directory with this identity: after an object was renamed, its records still find their directory.
@@ -123,7 +135,7 @@ impl Directories {
 
     /// Tells of something in an Event on the Directory `name`.
     pub fn publish_event(&self, name: &str, reason: &str, message: &str) {
-        let uid = self.with(|entries| entries.as_ref().and_then(|all| all.get(name)).and_then(|e| e.version.0.clone()));
+        let uid = self.entry(name, |entry| entry.version.0.clone()).flatten();
         let reference = ObjectReference {
             api_version: Some(Directory::api_version(&()).into_owned()),
             kind: Some(Directory::kind(&()).into_owned()),
@@ -136,11 +148,7 @@ impl Directories {
 
     /// Has the Directory `name` checked now: a call was refused.
     pub fn check_now(&self, name: &str) {
-        self.with(|entries| {
-            if let Some(entry) = entries.as_ref().and_then(|all| all.get(name)) {
-                entry.kick.notify_one();
-            }
-        });
+        self.entry(name, |entry| entry.kick.notify_one());
     }
 
     /// Ends all checks; what was connected stays so for calls that are under way.
@@ -167,26 +175,15 @@ impl Directories {
                 Ok(watcher::Event::InitDone) => {
                     let objects = listed.take().unwrap_or_default();
                     let names: BTreeSet<String> = objects.iter().map(ResourceExt::name_any).collect();
-                    let gone = self.with(|entries| {
-                        let entries = entries.get_or_insert_default();
-                        let gone: Vec<String> = entries.keys().filter(|name| !names.contains(*name)).cloned().collect();
-                        entries.retain(|name, _| names.contains(name));
-                        gone
-                    });
-                    for name in &gone {
-                        self.tell(name);
-                    }
+                    let known: Vec<String> =
+                        self.with(|entries| entries.get_or_insert_default().keys().cloned().collect());
+                    known.iter().filter(|name| !names.contains(*name)).for_each(|name| self.gone(name));
                     for object in objects {
                         self.apply(object);
                     }
                 }
                 Ok(watcher::Event::Apply(object)) => self.apply(object),
-                Ok(watcher::Event::Delete(object)) => {
-                    let name = object.name_any();
-                    self.with(|entries| entries.get_or_insert_default().remove(&name));
-                    self.metrics.directory_gone(&name);
-                    self.tell(&name);
-                }
+                Ok(watcher::Event::Delete(object)) => self.gone(&object.name_any()),
                 Err(error) => tracing::warn!(error = %error, "the Directories cannot be watched"),
             }
         }
@@ -303,8 +300,7 @@ impl Directories {
     /// Lets decisions know.
     fn publish(&self, object: &Directory, connection: Option<&Connection>, result: &Result<Checked, NotReady>) {
         let name = object.name_any();
-        let changed = self.with(|entries| {
-            let Some(entry) = entries.as_mut().and_then(|all| all.get_mut(&name)) else { return false };
+        let changed = self.entry(&name, |entry| {
             let mut facts = object.settings().unwrap_or_else(|_| world::Directory::unusable(&name));
             match result {
                 Ok(Checked { identity, guarantees: _, supports }) => {
@@ -326,7 +322,7 @@ impl Directories {
             };
             changed
         });
-        if changed {
+        if changed == Some(true) {
             self.tell(&name);
         }
     }

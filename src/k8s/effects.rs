@@ -5,6 +5,7 @@ use kube::ResourceExt;
 use secrecy::SecretString;
 
 use super::{
+    directories::Connected,
     ledger::Written,
     reconcile::{Error, Run, fresh_attempt},
     status,
@@ -30,15 +31,13 @@ impl Run {
             Effect::StorePassword { attempt, record, source } => {
                 let password = match &source {
                     Source::Generate { length } => password::generate(*length)?,
-                    Source::FromSecret { name, key } => {
-                        let namespace = self.request().map(|r| r.namespace.clone()).unwrap_or_default();
-                        match operator.secrets.entered(&namespace, name, key).await {
-                            Ok(password) => password,
-                            Err(seen) => {
-                                self.world.entered = seen;
-                                return Ok(());
-                            }
-                        }
+                    // The very one that was found usable; gone if it was stored before and dropped.
+                    Source::FromSecret { .. } => {
+                        let Some(password) = self.entered.take() else {
+                            self.world.entered = Seen::Unread;
+                            return Ok(());
+                        };
+                        password
                     }
                 };
                 self.world.stored = Some(operator.secrets.store(&attempt, &record, &password).await?);
@@ -77,6 +76,7 @@ impl Run {
         let operator = Arc::clone(&self.term.operator);
         let admission = operator.ledger.admission.lock().await;
         self.look_around();
+        self.look_back();
         let (record, new) = match decide(&self.world) {
             Decision::Do(Effect::Open(record)) => (record, true),
             Decision::Do(Effect::TakeOver(record)) => (record, false),
@@ -120,16 +120,15 @@ impl Run {
         let password = self.password().await?;
         let object = self.record.clone().ok_or(Error::Restless)?;
         let attempt = object.spec.attempt.id.clone();
-        let (user, directory) = match (&self.world.user, self.directory()) {
-            (Seen::Known(Found::One(user)), Some(directory)) if user.id.id == object.spec.user.id => {
-                (user.clone(), directory)
+        let usable = match (&self.world.user, self.directory()) {
+            (Seen::Known(Found::One(user)), Some(Connected { facts, provider: Some(provider), .. }))
+                if user.id.id == object.spec.user.id && (password.is_some() || once == Once::ResetMfa) =>
+            {
+                Some((user.clone(), facts.name, provider))
             }
-            _ => {
-                operator.ledger.replied(&attempt, Reply::NotSent);
-                return Ok(());
-            }
+            _ => None,
         };
-        let (Some(provider), true) = (directory.provider, password.is_some() || once == Once::ResetMfa) else {
+        let Some((user, directory, provider)) = usable else {
             operator.ledger.replied(&attempt, Reply::NotSent);
             return Ok(());
         };
@@ -150,10 +149,10 @@ impl Run {
             }
         };
         let kind = if once == Once::ResetMfa { "reset-mfa" } else { "reset-password" };
-        operator.metrics.call(&directory.facts.name, kind, result_of(&reply));
+        operator.metrics.call(&directory, kind, result_of(&reply));
         tracing::info!(record = object.name_any(), call = kind, result = result_of(&reply), "called the directory");
         if reply == Reply::Denied {
-            self.term.directories.check_now(&directory.facts.name);
+            self.term.directories.check_now(&directory);
         }
         operator.ledger.replied(&attempt, reply);
         Ok(())

@@ -7,6 +7,7 @@ use kube::{Api, ResourceExt};
 use super::{
     directories::Connected,
     reconcile::{Error, Run},
+    silent,
 };
 use crate::{
     api::CredentialResetRecord,
@@ -79,13 +80,18 @@ impl Run {
 
     pub(super) async fn read(&mut self, fact: Fact) -> Result<(), Error> {
         let operator = Arc::clone(&self.term.operator);
-        let Some(request) = self.request().cloned() else {
-            match fact {
-                Fact::Proof => self.world.proof = self.proof().await,
-                Fact::Superseded => self.world.superseded = self.superseded().await,
-                _ => return Err(Error::Restless),
+        let request = match fact {
+            // Of a record, whether or not its object is still there.
+            Fact::Proof => {
+                self.world.proof = self.proof().await;
+                self.look_back();
+                return Ok(());
             }
-            return Ok(());
+            Fact::Superseded => {
+                self.world.superseded = self.superseded().await;
+                return Ok(());
+            }
+            _ => self.request().cloned().ok_or(Error::Restless)?,
         };
         match fact {
             Fact::Record => {
@@ -113,7 +119,10 @@ impl Run {
                     return Err(Error::Restless);
                 };
                 self.world.entered = match operator.secrets.entered(&request.namespace, name, key).await {
-                    Ok(_) => Seen::Known(Entered::Usable),
+                    Ok(password) => {
+                        self.entered = Some(password);
+                        Seen::Known(Entered::Usable)
+                    }
                     Err(seen) => seen,
                 };
             }
@@ -123,8 +132,7 @@ impl Run {
                 };
                 self.world.delivery = operator.secrets.delivery(&request.namespace, name).await;
             }
-            Fact::Proof => self.world.proof = self.proof().await,
-            Fact::Superseded => self.world.superseded = self.superseded().await,
+            Fact::Proof | Fact::Superseded => {}
         }
         Ok(())
     }
@@ -134,7 +142,7 @@ impl Run {
         match api.get_metadata_opt(name).await {
             Ok(Some(namespace)) => Seen::Known(namespace.labels().clone()),
             Ok(None) => Seen::Absent,
-            Err(_) => Seen::Unknown(Why::new("the API server did not answer.")),
+            Err(_) => Seen::Unknown(silent()),
         }
     }
 
@@ -184,7 +192,7 @@ impl Run {
         let Seen::Known(record) = &self.world.record else { return Seen::Absent };
         match self.term.operator.ledger.superseded(record).await {
             Ok(superseded) => Seen::Known(superseded),
-            Err(_) => Seen::Unknown(Why::new("the API server did not answer.")),
+            Err(_) => Seen::Unknown(silent()),
         }
     }
 }

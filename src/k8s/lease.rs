@@ -7,7 +7,7 @@
 //!    over, whether or not a call hangs or the process was paused.
 //! 4. `leaseTransitions` grows with every term.
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -22,6 +22,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
+
+use super::lock;
 
 /// How a lease is held.
 #[derive(Clone, Debug)]
@@ -68,11 +70,11 @@ impl Leadership {
     /// timers ran.
     #[must_use]
     pub fn held(&self) -> bool {
-        !self.lost.is_cancelled() && Instant::now() < *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        !self.lost.is_cancelled() && Instant::now() < *lock(&self.until)
     }
 
     fn extend(&self, until: Instant) {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        *lock(&self.until) = until;
     }
 }
 

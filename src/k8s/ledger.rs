@@ -1,17 +1,18 @@
 //! The ledger at the API server: the fence before every call. Only here is a [`Fenced`] made.
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use jiff::{SignedDuration, Timestamp};
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams, PostParams, Preconditions},
+    api::{ListParams, PostParams},
+    core::ObjectList,
 };
 use tokio::time::{Duration, Instant};
 
-use super::lease::Leadership;
+use super::{delete_unchanged, lease::Leadership, lock};
 use crate::{
     api::{
         CredentialResetRecord,
@@ -64,11 +65,6 @@ pub struct Ledger {
     pub admission: tokio::sync::Mutex<()>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these hold is whole after every statement, so a panic elsewhere leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Ledger {
     /// The ledger in `namespace`, for a process called `holder`.
     #[must_use]
@@ -101,8 +97,7 @@ impl Ledger {
             loop {
                 let page = self.api.list(&params).await?;
                 page.items.iter().for_each(|object| self.note(&object.record()));
-                params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-                if params.continue_token.is_none() {
+                if !turn(&mut params, &page) {
                     break;
                 }
             }
@@ -332,26 +327,24 @@ impl Ledger {
         let mut params = ListParams::default().limit(200);
         loop {
             let page = self.api.list(&params).await?;
-            for object in page.items {
+            for object in &page.items {
                 let record = object.record();
                 let still_moving = matches!(record.state, State::Sent | State::Changed);
-                if now < record.keep_until || still_moving {
-                    continue;
-                }
-                let unchanged =
-                    Preconditions { uid: object.metadata.uid, resource_version: object.metadata.resource_version };
-                match self.api.delete(&record.name, &DeleteParams::default().preconditions(unchanged)).await {
-                    Ok(_) => gone += 1,
-                    Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-                    Err(error) => return Err(error),
+                if now >= record.keep_until && !still_moving && delete_unchanged(&self.api, object).await? {
+                    gone += 1;
                 }
             }
-            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if params.continue_token.is_none() {
+            if !turn(&mut params, &page) {
                 return Ok(gone);
             }
         }
     }
+}
+
+/// Turns to the page after `page`; false if it was the last.
+fn turn<K: Clone>(params: &mut ListParams, page: &ObjectList<K>) -> bool {
+    params.continue_token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
+    params.continue_token.is_some()
 }
 
 /// Locks by name, so that no two tasks of this process work on the same request or record.

@@ -20,7 +20,7 @@ use crate::{
     core::{
         Decision, Effect, Next, Reason, View, World, decide,
         request::Request,
-        world::{Me, Subject},
+        world::{Me, Seen, Subject},
     },
     directory::password,
 };
@@ -126,6 +126,9 @@ pub(super) struct Run {
     pub(super) object: Option<CredentialReset>,
     pub(super) record: Option<CredentialResetRecord>,
     pub(super) record_lock: Option<(String, OwnedMutexGuard<()>)>,
+    /// What somebody entered, as it was found usable.
+    pub(super) entered: Option<SecretString>,
+    /// The password of the attempt.
     pub(super) password: Option<SecretString>,
 }
 
@@ -184,7 +187,8 @@ impl Run {
         };
         let me = Me { holder: operator.holder.clone(), attempt: fresh_attempt() };
         let world = World::new(Timestamp::now(), me, subject);
-        let mut run = Self { term, world, object, record: None, record_lock: None, password: None };
+        let mut run = Self { term, world, object, record: None, record_lock: None, entered: None, password: None };
+        run.look_back();
         if let Some(object) = record {
             run.found(Some(object)).await?;
         }
@@ -193,18 +197,21 @@ impl Run {
 
     /// What may have changed since the last decision without anything having been read.
     pub(super) fn look_around(&mut self) {
-        let ledger = &self.term.operator.ledger;
         self.world.now = Timestamp::now();
-        self.world.past = ledger.past(self.world.now);
-        if let Some((holding, progress)) =
-            self.record.as_ref().and_then(|object| ledger.holding(&object.record(), self.term.leadership.held()))
-        {
+        let Seen::Known(record) = &self.world.record else { return };
+        let leading = self.term.leadership.held();
+        if let Some((holding, progress)) = self.term.operator.ledger.holding(record, leading) {
             // What an earlier reconcile has done; this one knows better what it does itself.
             if self.world.holding.is_none() {
                 self.world.progress = progress;
             }
             self.world.holding = Some(holding);
         }
+    }
+
+    /// What limits are counted over, and what may have moved a change time. Where it decides, it is looked at anew.
+    pub(super) fn look_back(&mut self) {
+        self.world.past = self.term.operator.ledger.past(Timestamp::now());
     }
 }
 

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, PostParams},
     core::{ObjectMeta, PartialObjectMeta},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -13,12 +13,12 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     core::{
         ledger::Record,
-        world::{Delivery, Entered, Seen, StepState, Why},
+        world::{Delivery, Entered, Seen, StepState},
     },
     directory::Credentials,
 };
 
-use super::ledger::Ledger;
+use super::{delete_unchanged, ledger::Ledger, silent};
 
 /// Label of the Secrets that hold passwords of attempts.
 pub const PASSWORD_LABEL: &str = "credreset.dev/password";
@@ -209,33 +209,23 @@ impl Secrets {
         let mut gone = 0;
         let ours = ListParams::default().labels(PASSWORD_LABEL);
         for secret in self.own().list_metadata(&ours).await?.items {
+            // A young one may be about to get its record, or an attempt that takes a released record over.
             let made = secret.creation_timestamp().map_or(now, |t| t.0);
-            let name = secret.name_any();
+            if now.duration_since(made) < GRACE {
+                continue;
+            }
             let record = match secret.annotations().get(RECORD) {
                 Some(record) => ledger.get(record).await?.map(|object| object.record()),
                 None => None,
             };
-            let needed = match record {
-                Some(record) => record.attempt.secret.as_ref() == Some(&name) && record.needs_password(),
-                None => false,
-            };
-            // A young one may be about to get its record, or an attempt that takes a released record over.
-            if needed || now.duration_since(made) < GRACE {
-                continue;
-            }
-            let unchanged = Preconditions { uid: secret.uid(), resource_version: secret.resource_version() };
-            match self.own().delete(&name, &DeleteParams::default().preconditions(unchanged)).await {
-                Ok(_) => gone += 1,
-                Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-                Err(error) => return Err(error),
+            let named = |record: &Record| record.attempt.secret.as_ref() == Some(&secret.name_any());
+            let needed = record.is_some_and(|record| named(&record) && record.needs_password());
+            if !needed && delete_unchanged(&self.own(), &secret).await? {
+                gone += 1;
             }
         }
         Ok(gone)
     }
-}
-
-fn silent() -> Why {
-    Why::new("the API server did not answer.")
 }
 
 fn bytes<const N: usize>(values: [(&str, &str); N]) -> BTreeMap<String, ByteString> {
