@@ -115,13 +115,13 @@ impl Provider {
         }
     }
 
-    /// Finds a user. `groups`: read the user's groups, too. `None`: the directory knows no such user.
+    /// Finds a user, with groups if the Directory's rules or protections name some. `None`: the directory knows no such user.
     ///
     /// # Errors
     /// Why it could not be told.
-    pub async fn look_up(&self, user: &UserRef, mode: Mode, groups: bool) -> Result<Option<Found>, Why> {
+    pub async fn look_up(&self, user: &UserRef, mode: Mode) -> Result<Option<Found>, Why> {
         match self {
-            Self::Zoho(zoho) => zoho.look_up(user, mode, groups).await,
+            Self::Zoho(zoho) => zoho.look_up(user, mode).await,
         }
     }
 

@@ -154,8 +154,7 @@ impl Run {
             return Seen::Unknown(Why::new("the Directory has no connection yet."));
         };
         let facts = &directory.facts;
-        let groups = !facts.protect.groups.is_empty() || facts.allow.iter().any(|rule| !rule.users.groups.is_empty());
-        let found = provider.look_up(user, request.mode(), groups).await;
+        let found = provider.look_up(user, request.mode()).await;
         self.term.operator.metrics.call(&facts.name, "look-up", if found.is_ok() { "ok" } else { "error" });
         match found {
             Ok(Some(found)) => Seen::Known(found),

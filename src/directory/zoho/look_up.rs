@@ -23,10 +23,10 @@ impl Zoho {
     ///
     /// # Errors
     /// Why it could not be told.
-    pub async fn look_up(&self, user: &UserRef, mode: Mode, groups: bool) -> Result<Option<Found>, Why> {
+    pub async fn look_up(&self, user: &UserRef, mode: Mode) -> Result<Option<Found>, Why> {
         match self.find(user).await?.as_slice() {
             [] => Ok(None),
-            [one] => Ok(Some(Found::One(Box::new(self.user(one, mode, groups).await?)))),
+            [one] => Ok(Some(Found::One(Box::new(self.user(one, mode).await?)))),
             several => Ok(Some(Found::Several(several.len()))),
         }
     }
@@ -68,7 +68,7 @@ impl Zoho {
         }
     }
 
-    async fn user(&self, value: &Value, mode: Mode, groups: bool) -> Result<User, Why> {
+    async fn user(&self, value: &Value, mode: Mode) -> Result<User, Why> {
         let text =
             |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
         let unreadable = |field: &str| Why::new(format!("the directory shows the user with an unreadable {field}."));
@@ -79,7 +79,7 @@ impl Zoho {
         let name = email.clone().or_else(|| user_name.clone()).unwrap_or_else(|| id.clone());
         let administrator = self.administrator(&zuid).await?;
         Ok(User {
-            groups: if groups { Seen::Known(self.groups_of(&id).await?) } else { Seen::Unread },
+            groups: if self.groups { Seen::Known(self.groups_of(&id).await?) } else { Seen::Unread },
             aliases: addresses(value).chain(user_name).filter(|alias| *alias != name).collect(),
             confirmed: text("user_type").as_deref() == Some("confirmed"),
             active: text("user_status").as_deref() == Some("active"),

@@ -131,6 +131,13 @@ fn zoho(url: &str) -> Zoho {
     Zoho::connect(&spec(url, json!({})), &credentials()).unwrap()
 }
 
+/// Of a Directory that protects a group.
+fn with_groups(url: &str) -> Zoho {
+    let mut spec = spec(url, json!({}));
+    spec.protect.groups = vec!["Board".to_owned()];
+    Zoho::connect(&spec, &credentials()).unwrap()
+}
+
 fn record() -> Record {
     let at: Timestamp = "2026-11-24T09:00:00Z".parse().unwrap();
     Record {
@@ -170,7 +177,7 @@ fn record() -> Record {
 }
 
 async fn annette(zoho: &Zoho) -> User {
-    match zoho.look_up(&UserRef::Id("7".to_owned()), Mode::Password, false).await {
+    match zoho.look_up(&UserRef::Id("7".to_owned()), Mode::Password).await {
         Ok(Some(Found::One(user))) => *user,
         other => panic!("{other:?}"),
     }

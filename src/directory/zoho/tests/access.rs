@@ -16,12 +16,12 @@ async fn tokens() {
     .await;
     let directory = zoho(&server.url);
     for _ in 0..20 {
-        let why = directory.look_up(&UserRef::Id("7".to_owned()), Mode::MFA, false).await.unwrap_err();
+        let why = directory.look_up(&UserRef::Id("7".to_owned()), Mode::MFA).await.unwrap_err();
         if why.not_before.is_some() {
             break;
         }
     }
-    let why = directory.look_up(&UserRef::Id("7".to_owned()), Mode::MFA, false).await.unwrap_err();
+    let why = directory.look_up(&UserRef::Id("7".to_owned()), Mode::MFA).await.unwrap_err();
     assert!(why.not_before.is_some(), "{why:?}");
     assert_eq!(count.load(Ordering::Relaxed), 10);
 
@@ -59,7 +59,7 @@ async fn a_foreign_api_domain_is_not_followed() {
         if path.starts_with("/oauth") { ok(&token) } else { ok(&json!({"users": []})) }
     })
     .await;
-    let _ = zoho(&server.url).look_up(&UserRef::Id("7".to_owned()), Mode::MFA, false).await;
+    let _ = zoho(&server.url).look_up(&UserRef::Id("7".to_owned()), Mode::MFA).await;
     assert!(foreign.seen("/").is_empty());
     assert_eq!(server.seen("/directory").len(), 1);
 }
@@ -138,7 +138,7 @@ async fn a_throttle_of_the_accounts_server_is_kept_to() {
         let server = Server::start(move |_, _| answer.clone()).await;
         let directory = zoho(&server.url);
         for _ in 0..3 {
-            let why = directory.look_up(&UserRef::Id("7".to_owned()), Mode::MFA, false).await.unwrap_err();
+            let why = directory.look_up(&UserRef::Id("7".to_owned()), Mode::MFA).await.unwrap_err();
             let wait = why.not_before.unwrap().duration_since(Timestamp::now()).as_secs();
             assert!(wait > least, "{wait}");
         }
@@ -180,7 +180,7 @@ async fn a_refused_token() {
     .await;
     let directory = zoho(&server.url);
     for _ in 0..5 {
-        directory.look_up(&UserRef::Id("7".to_owned()), Mode::MFA, false).await.unwrap_err();
+        directory.look_up(&UserRef::Id("7".to_owned()), Mode::MFA).await.unwrap_err();
     }
     assert_eq!(directory.check(&BTreeSet::new()).await.unwrap_err().reason(), "PermissionMissing");
     assert_eq!(server.seen("/oauth").len(), 1);

@@ -12,7 +12,7 @@ async fn looking_up() {
     })
     .await;
     let directory = zoho(&server.url);
-    let find = async |user: UserRef| directory.look_up(&user, Mode::Password, false).await;
+    let find = async |user: UserRef| directory.look_up(&user, Mode::Password).await;
     match find(UserRef::Email("one@ZYLKER.biz".to_owned())).await.unwrap() {
         Some(Found::One(user)) => {
             assert_eq!((user.id.id.as_str(), user.id.name.as_str()), ("9223372036854775807", "One@zylker.biz"));
@@ -78,7 +78,7 @@ async fn what_cannot_be_read_is_no_absence() {
         let server =
             Server::start(move |_, path| if path.starts_with("/oauth") { ok(&token()) } else { answer.clone() }).await;
         let user = UserRef::Email("annette.c@zylker.biz".to_owned());
-        let why = zoho(&server.url).look_up(&user, Mode::Password, false).await.unwrap_err();
+        let why = zoho(&server.url).look_up(&user, Mode::Password).await.unwrap_err();
         assert!(why.message.contains(says), "{}\nshould say: {says}", why.message);
     }
 }
@@ -106,7 +106,7 @@ async fn an_endless_answer_is_given_up() {
     let mut to = spec(&server.url, json!({}));
     to.provider.zoho.urls.as_mut().unwrap().api = api;
     let directory = Zoho::connect(&to, &credentials()).unwrap();
-    let why = directory.look_up(&UserRef::Id("7".to_owned()), Mode::Password, false).await.unwrap_err();
+    let why = directory.look_up(&UserRef::Id("7".to_owned()), Mode::Password).await.unwrap_err();
     assert!(why.message.contains("larger than 8 MiB"), "{}", why.message);
     writer.await.unwrap();
     assert!(written.load(Ordering::Relaxed) < 40 * 1024 * 1024);
@@ -128,7 +128,7 @@ async fn what_is_shown_of_a_user() {
             _ => account.clone(),
         })
         .await;
-        zoho(&server.url).look_up(&UserRef::Id("7".to_owned()), Mode::Password, true).await
+        with_groups(&server.url).look_up(&UserRef::Id("7".to_owned()), Mode::Password).await
     };
     let role = |role: &str| ok(&json!({"status": {"code": 200}, "data": {"role": role}}));
     let with = |more: Value| {
@@ -199,7 +199,7 @@ async fn groups_are_shown_whole_or_not_at_all() {
         })
         .await;
         let user = UserRef::Id("7".to_owned());
-        assert!(zoho(&server.url).look_up(&user, Mode::Password, true).await.is_err(), "{groups}");
+        assert!(with_groups(&server.url).look_up(&user, Mode::Password).await.is_err(), "{groups}");
     }
 }
 
