@@ -9,6 +9,13 @@ fn resets(site: &Site) -> u64 {
     site.sandbox.user(ANNETTE)["passwordResets"].as_u64().unwrap()
 }
 
+/// Annette's password reset, whose call takes three seconds and is under way.
+fn under_way(site: &Site) {
+    site.sandbox.fault(json!({"call": "reset-password", "fault": "delay", "milliseconds": 3000}));
+    site.apply(&password_reset("annette", EMAIL, json!({})));
+    site.until("annette", "Executing");
+}
+
 /// Waits until a call of this kind has arrived, whatever was answered.
 fn arrived(site: &Site, kind: &str, count: u64) {
     wait_for("the call", || (site.sandbox.count(kind) >= count).then_some(()));
@@ -191,9 +198,7 @@ fn clean_end() {
     let site = Site::start();
     site.usual_directory();
     let operator = site.operator();
-    site.sandbox.fault(json!({"call": "reset-password", "fault": "delay", "milliseconds": 2000}));
-    site.apply(&password_reset("annette", EMAIL, json!({})));
-    site.until("annette", "Executing");
+    under_way(&site);
     assert_eq!(operator.stop(), Some(0));
     let reset = site.reset("annette");
     assert_eq!(reset["status"]["outcome"], "Applied");
@@ -235,9 +240,7 @@ fn api_server_outage() {
     }
     site.usual_directory();
     let _operator = site.operator();
-    site.sandbox.fault(json!({"call": "reset-password", "fault": "delay", "milliseconds": 3000}));
-    site.apply(&password_reset("annette", EMAIL, json!({})));
-    site.until("annette", "Executing");
+    under_way(&site);
     site.cluster("kill");
     wait_for("the change at the directory", || (resets(&site) == 1).then_some(()));
     site.cluster("up");
@@ -254,9 +257,7 @@ fn namespace_deleted_in_the_middle() {
     let site = Site::with(&Setup { controllers: true, ..Setup::default() });
     site.usual_directory();
     let _operator = site.operator();
-    site.sandbox.fault(json!({"call": "reset-password", "fault": "delay", "milliseconds": 3000}));
-    site.apply(&password_reset("annette", EMAIL, json!({})));
-    site.until("annette", "Executing");
+    under_way(&site);
     site.kubectl(&["delete", "namespace", TEAM, "--wait=false"]);
     let record =
         wait_for("the record's outcome", || site.records().into_iter().find(|r| r["spec"]["state"] == "Applied"));
@@ -276,9 +277,7 @@ fn record_deleted_in_the_middle() {
     let site = Site::start();
     site.usual_directory();
     let _operator = site.operator();
-    site.sandbox.fault(json!({"call": "reset-password", "fault": "delay", "milliseconds": 3000}));
-    site.apply(&password_reset("annette", EMAIL, json!({})));
-    site.until("annette", "Executing");
+    under_way(&site);
     site.kubectl(&["delete", "crecord", "-n", SYSTEM, "--all"]);
     site.until("annette", "Applied");
     assert_eq!(site.sandbox.count("reset-password"), 1);
