@@ -1,6 +1,5 @@
 //! A site for one test: a real API server, the sandbox as directory, and operators as processes of their own under their own
 //! `ServiceAccount`'s token. Everything is gone when the site is dropped, and also when the test process is killed.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 use std::{
     fs,
     io::Write,

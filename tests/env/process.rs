@@ -178,10 +178,6 @@ impl Operator {
         wait_for("the operator's end", || self.process.child.try_wait().unwrap()).code()
     }
 
-    pub fn is_running(&mut self) -> bool {
-        self.process.child.try_wait().unwrap().is_none()
-    }
-
     /// Resident memory in bytes: all of it, and what is the process's own alone.
     pub fn memory(&self) -> (u64, u64) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
