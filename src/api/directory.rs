@@ -388,6 +388,7 @@ impl Directory {
             suspend: *suspend,
             not_ready: None,
             supports: std::collections::BTreeSet::new(),
+            conditional: std::collections::BTreeSet::new(),
             allow: allow.iter().map(AllowRule::settings).collect::<Result<_, _>>()?,
             protect: world::Protect {
                 users: protect.users.clone(),

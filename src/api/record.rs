@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::reset::ResetMode;
 use crate::core::{
     ledger::{Attempt, Evidence, Finish, Origin, Record, State, UserId, Verdict, user_key},
+    plan::Once,
     request::Mode,
 };
 
@@ -37,7 +38,7 @@ use crate::core::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new(
-        "self.directory == oldSelf.directory && self.directoryIdentity == oldSelf.directoryIdentity && self.user == oldSelf.user && self.mode == oldSelf.mode && self.requestedAt == oldSelf.requestedAt && self.expiresAt == oldSelf.expiresAt && self.keepUntil == oldSelf.keepUntil && self.request == oldSelf.request && self.finish == oldSelf.finish"
+        "self.directory == oldSelf.directory && self.directoryIdentity == oldSelf.directoryIdentity && self.user == oldSelf.user && self.mode == oldSelf.mode && self.requestedAt == oldSelf.requestedAt && self.expiresAt == oldSelf.expiresAt && self.keepUntil == oldSelf.keepUntil && self.request == oldSelf.request && self.call == oldSelf.call && self.finish == oldSelf.finish"
     ).message("what identifies a record never changes"),
     validation = Rule::new("self.attempt == oldSelf.attempt || (oldSelf.state == 'Released' && self.state == 'Sent')")
         .message("an attempt changes only when a released record is taken over"),
@@ -67,10 +68,15 @@ pub struct CredentialResetRecordSpec {
     pub keep_until: Timestamp,
     /// The object that it was made for.
     pub request: Origin,
+    /// The call to the directory.
+    pub call: Once,
     /// What remains to be done once the change is proven.
     pub finish: Finish,
     /// The latest attempt.
     pub attempt: Attempt,
+    /// The process that sends the conditional call again, the holder being gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted_by: Option<String>,
     /// Sent, Released, Changed, Applied, NotApplied, Unknown or Superseded.
     #[schemars(with = "String", extend("enum" = ["Sent", "Released", "Changed", "Applied", "NotApplied", "Unknown", "Superseded"]))]
     pub state: State,
@@ -158,8 +164,10 @@ impl CredentialResetRecord {
             expires_at: spec.expires_at,
             keep_until: spec.keep_until,
             request: spec.request,
+            call: spec.call,
             finish: spec.finish,
             attempt: spec.attempt,
+            adopted_by: spec.adopted_by,
             state: spec.state,
             evidence: spec.evidence,
             verdict: spec.verdict,
@@ -184,8 +192,10 @@ fn spec(record: &Record) -> CredentialResetRecordSpec {
         expires_at: record.expires_at,
         keep_until: record.keep_until,
         request: record.request,
+        call: record.call,
         finish: record.finish,
         attempt: record.attempt,
+        adopted_by: record.adopted_by,
         state: record.state,
         evidence: record.evidence,
         verdict: record.verdict,

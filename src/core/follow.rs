@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Decision, Effect, Fact, Next, Outcome, Reason, View,
     ledger::{Evidence, Record, Reply, State},
-    plan, report,
+    report,
     request::{Action, Source, later},
     start,
     world::{Holding, Past, Progress, Proof, Seen, StepState, World},
@@ -30,7 +30,10 @@ pub(super) fn follow(world: &World, record: &Record) -> Decision {
         }
         State::Released => released(world, record),
         State::Sent => match &world.holding {
-            Some(holding) if holding.attempt == record.attempt.id => sent(world, record, holding),
+            Some(holding) if holding.attempt == record.attempt.id && record.adopted_by.is_none() => {
+                sent(world, record, holding)
+            }
+            _ if answered(world, record, &Reply::Done) => finish(world, record, Evidence::Response),
             _ => verify(world, record),
         },
         State::Changed => finish(world, record, record.evidence.unwrap_or(Evidence::Response)),
@@ -101,7 +104,7 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
     let back_off = SignedDuration::from_secs(2i64.saturating_pow(record.attempt.number.min(6)));
     match &holding.reply {
         None if holding.may_send && now < record.expires_at => match world.subject.request() {
-            Some(request) => Decision::Do(Effect::Send(plan::once(&request.action, &record.finish))),
+            Some(_) => Decision::Do(Effect::Send(record.call.clone())),
             None => write(record.released(Reason::DirectoryNotReady, None, now)),
         },
         // Too late, or no longer leading: never sent.
@@ -135,30 +138,41 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
 /// Sent, and nobody has told us the result: look for evidence, and wait until nothing can arrive any more.
 fn verify(world: &World, record: &Record) -> Decision {
     let now = world.now;
+    let turned_away = record.adopted_by.is_none() && answered(world, record, &Reply::Conflict);
+    let own = record.adopted_by.is_none() && answered(world, record, &Reply::Unsure);
+    let again = record.attempt.conditional && !turned_away && now < record.expires_at;
     let nothing = match &world.proof {
-        Seen::Unread => return Decision::Read(Fact::Proof),
+        // Another's attempt is adopted first: by then it has had no effect and never will have one beside this call's, or its
+        // holder has written so and this write fails.
+        Seen::Unread if again && !own && record.adopted_by.as_ref() != Some(&world.me.holder) => {
+            return Decision::Do(Effect::Write(Box::new(record.adopted(&world.me.holder))));
+        }
+        Seen::Unread if again => return Decision::Do(Effect::Repeat(record.call.clone())),
+        Seen::Unread | Seen::Known(Proof::Moved) => return Decision::Read(Fact::Proof),
         Seen::Known(Proof::Proven(evidence)) if counts(world, record, *evidence) => {
             return finish(world, record, *evidence);
         }
         Seen::Known(Proof::Proven(_)) => {
             "The directory shows a change, which another reset of this user may have made.".to_owned()
         }
-        Seen::Known(Proof::Disproven) => {
-            return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
-        }
         // The one call was turned away since the credentials were no longer as they had been.
-        Seen::Known(Proof::Nothing(_)) | Seen::Absent if answered(world, record, &Reply::Conflict) => {
+        Seen::Known(Proof::Nothing(_)) | Seen::Absent if turned_away => {
             return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
         }
         Seen::Known(Proof::Nothing(shown)) => shown.clone(),
         Seen::Absent => "The directory shows nothing.".to_owned(),
         Seen::Unknown(why) => format!("The directory could not be asked: {}", why.message),
     };
-    let over = record.over();
+    // Where the call can be sent again there is no need to give up before the request itself ends.
+    let over = if again && matches!(world.proof, Seen::Unknown(_)) {
+        record.over().max(record.expires_at)
+    } else {
+        record.over()
+    };
     if now >= over {
         return Decision::Do(Effect::Write(Box::new(record.unknown(nothing, now))));
     }
-    let call = if answered(world, record, &Reply::Conflict) {
+    let call = if turned_away {
         "The call was sent and turned away, since something was no longer as before"
     } else if answered(world, record, &Reply::Unsure) {
         "The call was sent and no answer came"
@@ -166,16 +180,21 @@ fn verify(world: &World, record: &Record) -> Decision {
         // Another process's: it may have ended just before its call.
         "The call was sent, or about to be, and no answer is known"
     };
+    let how = if again {
+        "the same call is sent again, on the condition that nothing has changed since before the first"
+    } else {
+        "nothing is sent again"
+    };
     let view = View::of(
         record,
         Reason::Verifying,
-        format!("{call}: nothing is sent again. Whether it took effect is looked for until {over:.0}. {nothing}"),
+        format!("{call}: {how}. Whether it took effect is looked for until {over:.0}. {nothing}"),
     );
     Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
 }
 
 /// A change time tells that something was changed, not by whom: it proves nothing once another reset of the same may have
-/// moved it, one that began later or one that may still arrive.
+/// moved it, one that began later or one that may still arrive, nor where the call itself was turned away because of it.
 fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
     let began = record.attempt.started_at;
     let same = |other: &Past| {
@@ -191,7 +210,8 @@ fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
         State::Sent | State::Changed | State::Unknown | State::Superseded => other.over >= began,
     };
     evidence != Evidence::Marker
-        || !world.past.iter().filter(|other| same(other)).any(|other| may_have_moved_it(&other))
+        || !answered(world, record, &Reply::Conflict)
+            && !world.past.iter().filter(|other| same(other)).any(|other| may_have_moved_it(&other))
 }
 
 /// The change is proven: deliver what is to be delivered, then close the record.

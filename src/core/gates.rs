@@ -3,7 +3,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Decision, Fact, Next,
-    ledger::Finish,
+    ledger::{Finish, MARGIN},
     limits,
     plan::plan,
     report::{Reason, View},
@@ -45,30 +45,36 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     })?;
     same_delivery(world, user, &finish)?;
     secrets(world, request)?;
-    unchanged(request, user)?;
+    unchanged(world, request, directory, user)?;
     limits::check(world, request, directory, user)?;
     Ok(Pass { directory, user, finish })
 }
 
 fn in_time(world: &World, request: &Request) -> Result<(), Decision> {
     let now = world.now;
-    if now >= request.deadline() {
-        let mut view = View::new(
+    // By whichever clock: an object that was made too late is started by nobody.
+    if request.created >= request.deadline() {
+        return Err(refuse(View::new(
             Reason::Lapsed,
             format!("This request ended at {}, before this object was created: nothing was sent.", request.deadline()),
-        );
-        if request.created < request.deadline() {
-            if now < request.keep_until() {
-                return Err(refuse(expired(world, request)));
-            }
-            view.succeeded = super::report::Truth::Unknown;
-            view.message = format!(
-                "This request ended at {} and its record is no longer kept: whatever happened then is not known any more. \
-                 Nothing was sent now.",
-                request.deadline()
-            );
-        }
-        return Err(refuse(view));
+        )));
+    }
+    if now >= request.keep_until() {
+        return Err(refuse(View {
+            succeeded: super::report::Truth::Unknown,
+            ..View::new(
+                Reason::Lapsed,
+                format!(
+                    "This request ended at {} and its record is no longer kept: whatever happened then is not known any more. \
+                     Nothing was sent now.",
+                    request.deadline()
+                ),
+            )
+        }));
+    }
+    if now >= request.deadline() {
+        nobody_else(world, request)?;
+        return Err(refuse(expired(world, request)));
     }
     if request.restored && !matches!(world.record, Seen::Known(_)) {
         return Err(refuse(View::new(
@@ -87,6 +93,28 @@ fn in_time(world: &World, request: &Request) -> Result<(), Decision> {
         ));
     }
     Ok(())
+}
+
+/// That it has ended is said once no other process can have started it any more, its clock being as far behind as is allowed
+/// for; and after a look into the ledger from then, also for the same request under another spelling of the user.
+fn nobody_else(world: &World, request: &Request) -> Result<(), Decision> {
+    let sure = later(request.deadline(), MARGIN);
+    if world.now < sure {
+        return Err(Decision::Rest { view: None, next: Next::At(sure) });
+    }
+    if world.looked.is_none_or(|at| at < sure) {
+        return Err(Decision::Read(Fact::Record));
+    }
+    let found = directory(world, request).and_then(|directory| user(world, request, directory));
+    match found {
+        Ok(_) => already_started(world, request),
+        Err(read @ Decision::Read(_)) => Err(read),
+        Err(_) if matches!(world.directory, Seen::Unknown(_)) || matches!(world.user, Seen::Unknown(_)) => {
+            Err(Decision::Rest { view: None, next: Next::At(later(world.now, READ_AGAIN).min(request.keep_until())) })
+        }
+        // The Directory cannot be used, or knows nobody of that name: no telling. For this object nothing was sent.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Not started in time; says what stood in the way.
@@ -478,7 +506,7 @@ fn secrets(world: &World, request: &Request) -> Result<(), Decision> {
     }
 }
 
-fn unchanged(request: &Request, user: &User) -> Result<(), Decision> {
+fn unchanged(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
     match &user.changed_at {
         Seen::Known(at) if *at >= request.requested_at => Err(refuse(
             View::new(
@@ -493,6 +521,11 @@ fn unchanged(request: &Request, user: &User) -> Result<(), Decision> {
             )
             .about(&user.id),
         )),
+        // The condition of the call.
+        Seen::Unknown(why) if directory.conditional.contains(&request.mode()) => {
+            let what = format!("the last change of the {} of {}", request.mode(), user.id.name);
+            Err(unreadable(world, request, Reason::DirectoryNotReady, &what, why))
+        }
         _ => Ok(()),
     }
 }

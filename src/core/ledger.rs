@@ -15,13 +15,18 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    plan::{self, Once},
     report::Reason,
     request::{Mode, Request, hash, later},
+    world::{Proof, Seen},
 };
 
 /// How far clocks of two processes may be apart, and how late a request may still arrive, before an attempt of another
 /// process counts as over.
 pub const MARGIN: SignedDuration = SignedDuration::from_secs(60);
+
+/// The baseline of what was never changed.
+pub const NEVER: &str = "never";
 
 /// From the creation of a record to the end of its call there may pass the directory's `requestTimeout` and this.
 pub const SLACK: SignedDuration = SignedDuration::from_secs(10);
@@ -76,7 +81,7 @@ pub enum Evidence {
 }
 
 /// One try to carry the request out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
     /// Random; names the password Secret of this attempt.
@@ -98,13 +103,16 @@ pub struct Attempt {
     /// The directory's change time before the call, `never`, or absent where the directory shows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
+    /// The call is carried out only if the baseline still holds: it may be sent again, and takes effect once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub conditional: bool,
     /// The directory refused the first password that was drawn, and this is the second.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redrawn: bool,
 }
 
 /// The request that a record belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Origin {
     /// Namespace of the object.
     pub namespace: String,
@@ -119,7 +127,7 @@ pub struct Origin {
 }
 
 /// What remains to be done once the change is proven. It is in the record, since the object may be gone by then.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finish {
     /// Write the password into this Secret of the request's namespace.
@@ -131,7 +139,7 @@ pub struct Finish {
 }
 
 /// Why a record is `Released` or `NotApplied`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// The reason, as in the object's conditions.
@@ -142,7 +150,7 @@ pub struct Verdict {
 }
 
 /// The ledger's entry for one request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
     /// Derived from the identity: see [`record_name`].
@@ -163,11 +171,17 @@ pub struct Record {
     pub keep_until: Timestamp,
     /// Where it came from.
     pub request: Origin,
+    /// The call.
+    pub call: Once,
     /// What remains once the change is proven.
     #[serde(default)]
     pub finish: Finish,
     /// The latest attempt.
     pub attempt: Attempt,
+    /// The process that sends the conditional call again, since the holder of the attempt leads no more. From then on what the
+    /// holder knows of its own call says nothing about the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted_by: Option<String>,
     /// Where it stands.
     pub state: State,
     /// How the change was proven.
@@ -210,7 +224,7 @@ pub fn user_key(directory_identity: &str, user_id: &str) -> String {
 }
 
 /// What the directory's answer to the call amounts to (protocol, section 6).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Reply {
     /// A clear success.
@@ -263,8 +277,10 @@ impl Record {
                 key: request.key(),
                 digest: request.digest(),
             },
+            call: plan::once(&request.action, &finish),
             finish,
             attempt,
+            adopted_by: None,
             state: State::Sent,
             evidence: None,
             verdict: None,
@@ -277,7 +293,13 @@ impl Record {
     /// A new attempt at a released record.
     #[must_use]
     pub fn take_over(&self, attempt: Attempt) -> Self {
-        Self { attempt, state: State::Sent, verdict: None, retry_at: None, ..self.clone() }
+        Self { attempt, adopted_by: None, state: State::Sent, verdict: None, retry_at: None, ..self.clone() }
+    }
+
+    /// `process` sends the conditional call of the attempt again.
+    #[must_use]
+    pub fn adopted(&self, process: &str) -> Self {
+        Self { adopted_by: Some(process.to_owned()), ..self.clone() }
     }
 
     /// The holder's attempt had no effect; it may be tried again at `retry_at`.
@@ -327,6 +349,14 @@ impl Record {
         Self { state: State::Superseded, settled_at: Some(now), ..self.clone() }
     }
 
+    /// Whether its writer makes the record again where somebody has deleted it: what happened must stay on record until its
+    /// time has passed. That nothing has happened the holder of a conditional attempt cannot say, since the deleted record may
+    /// have been adopted: then it is a first start, and the gates see what has changed.
+    #[must_use]
+    pub fn is_made_again(&self) -> bool {
+        !(self.attempt.conditional && matches!(self.state, State::Released | State::NotApplied))
+    }
+
     /// Whether the password of the attempt may be in force and has not reached anybody yet.
     #[must_use]
     pub fn needs_password(&self) -> bool {
@@ -335,6 +365,29 @@ impl Record {
             // It could not be delivered.
             State::Applied => self.note.is_some(),
             State::Released | State::NotApplied | State::Superseded => false,
+        }
+    }
+
+    /// What `changed`, the time of the last change as the directory shows it at `now`, tells of the attempt. A change before or
+    /// after its time is somebody else's, and without a time from before the call nothing can be compared.
+    #[must_use]
+    pub fn marker(&self, changed: &Seen<Timestamp>, now: Timestamp) -> Proof {
+        let (mode, now) = (self.mode, now.strftime("%H:%M"));
+        let earliest = self.attempt.started_at.saturating_sub(MARGIN).unwrap_or(Timestamp::MIN);
+        match (changed, self.attempt.baseline.as_deref()) {
+            (Seen::Known(at), Some(before)) if at.to_string() == before => {
+                Proof::Nothing(format!("The directory shows the {mode} unchanged since {at}, as of {now} UTC."))
+            }
+            (Seen::Known(at), Some(_)) if *at >= earliest && *at <= self.over() => Proof::Proven(Evidence::Marker),
+            (Seen::Known(at), _) => Proof::Nothing(format!(
+                "The directory shows the {mode} as last changed at {at}, which does not tell whether this call did it, as of {now} UTC."
+            )),
+            (Seen::Absent, _) => {
+                Proof::Nothing(format!("The directory shows the {mode} as never changed, as of {now} UTC."))
+            }
+            (Seen::Unread | Seen::Unknown(_), _) => {
+                Proof::Nothing("The directory shows no time of the last change.".to_owned())
+            }
         }
     }
 

@@ -57,7 +57,7 @@ pub enum Fact {
 }
 
 /// One durable effect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Effect {
     /// Put the password into a Secret named after the attempt.
@@ -76,6 +76,8 @@ pub enum Effect {
     TakeOver(Box<Record>),
     /// Send the call.
     Send(Once),
+    /// Send it again, with the same password and on the same condition as before.
+    Repeat(Once),
     /// Replace the record.
     Write(Box<Record>),
     /// Write the delivery Secret.
@@ -96,7 +98,7 @@ pub enum Effect {
 }
 
 /// When to look again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Next {
     /// It is over.
@@ -106,7 +108,7 @@ pub enum Next {
 }
 
 /// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Decision {
     /// Read this, then decide again.
@@ -242,6 +244,7 @@ fn start(world: &World, request: &Request, released: Option<&Record>) -> Decisio
         deadline: later(world.now, window),
         secret: world.stored.clone(),
         baseline: pass.user.baseline(),
+        conditional: pass.directory.conditional.contains(&request.mode()),
         redrawn: released
             .is_some_and(|r| r.attempt.redrawn || r.verdict.as_ref().is_some_and(|v| v.reason == Reason::Rejected)),
     };

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// The one call that must not be repeated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Once {
     /// Set the stored password. Web sessions end with it.

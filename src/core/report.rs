@@ -51,7 +51,7 @@ impl fmt::Display for Reason {
 }
 
 /// A condition's status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Truth {
     /// It is so.
     True,
@@ -68,7 +68,7 @@ impl fmt::Display for Truth {
 }
 
 /// kstatus's extra condition, present only when True.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Extra {
     /// Work goes on by itself.
     Reconciling,
@@ -203,7 +203,7 @@ impl Reason {
 }
 
 /// What an object's status shows now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Shown {
     /// Its outcome.
@@ -215,7 +215,7 @@ pub struct Shown {
 }
 
 /// What an object's status is to show.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct View {
     /// Of all conditions.

@@ -24,7 +24,7 @@ impl fmt::Display for Mode {
 }
 
 /// The user as typed in the request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum UserRef {
     /// By an e-mail address.
@@ -43,7 +43,7 @@ impl fmt::Display for UserRef {
 }
 
 /// Where the new password comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Source {
     /// The operator draws it.
@@ -72,7 +72,7 @@ pub enum Factor {
 }
 
 /// The reset itself with its flags.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
     /// A new password.
@@ -114,7 +114,7 @@ impl Action {
 const KEEP: SignedDuration = SignedDuration::from_hours(24);
 
 /// A `CredentialReset` object, read and checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     /// Namespace of the object.

@@ -5,13 +5,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ledger::{Evidence, Record, Reply, State, UserId},
+    ledger::{Evidence, NEVER, Record, Reply, State, UserId},
     report::{Outcome, Reason, Shown},
     request::{Mode, Request},
 };
 
 /// A fact.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Seen<T> {
     /// Nobody has looked yet.
@@ -26,7 +26,7 @@ pub enum Seen<T> {
 }
 
 /// Why a fact could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Why {
     /// Fixed words and names, never from a response body.
@@ -44,7 +44,7 @@ impl Why {
 }
 
 /// Everything a decision may look at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct World {
     /// This process's wall clock.
@@ -56,6 +56,9 @@ pub struct World {
     /// The ledger's record, found by the request's key, or by its name once the user is known.
     #[serde(default)]
     pub record: Seen<Record>,
+    /// When the ledger was last asked for the record by its key, by this process's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked: Option<Timestamp>,
     /// The record, looked for by its name: absent means that nobody has started.
     #[serde(default)]
     pub record_by_name: Seen<()>,
@@ -103,6 +106,7 @@ impl World {
             me,
             subject,
             record: Seen::Unread,
+            looked: None,
             record_by_name: Seen::Unread,
             directory: Seen::Unread,
             namespace_labels: Seen::Unread,
@@ -120,7 +124,7 @@ impl World {
 }
 
 /// Who decides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Me {
     /// This process, unlike any other before or after it.
@@ -130,7 +134,7 @@ pub struct Me {
 }
 
 /// Whose turn it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Subject {
     /// A request.
@@ -189,7 +193,7 @@ pub enum Guarantee {
 }
 
 /// A Directory object and its last check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Directory {
     /// Name of the object.
@@ -218,6 +222,9 @@ pub struct Directory {
     /// The operator can send mail itself.
     #[serde(default)]
     pub mail: bool,
+    /// Modes whose call is carried out only if what it changes is as it was before the attempt.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub conditional: BTreeSet<Mode>,
 }
 
 impl Directory {
@@ -235,12 +242,13 @@ impl Directory {
             protect: Protect::default(),
             limits: Limits::default(),
             mail: false,
+            conditional: BTreeSet::new(),
         }
     }
 }
 
 /// One rule of a Directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
     /// Its name, for messages.
@@ -261,7 +269,7 @@ pub struct Rule {
 }
 
 /// A label selector as Kubernetes defines it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
     /// All of these.
@@ -273,7 +281,7 @@ pub struct Selector {
 }
 
 /// A requirement of a label selector.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Expression {
     /// The label.
     pub key: String,
@@ -285,7 +293,7 @@ pub struct Expression {
 }
 
 /// How a label is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Operator {
     /// One of the values.
     In,
@@ -315,7 +323,7 @@ impl Selector {
 }
 
 /// Which users a rule is about. All that are given must match; nothing given matches nobody.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Users {
     /// Domain of the primary e-mail address.
@@ -330,7 +338,7 @@ pub struct Users {
 }
 
 /// Who is never reset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Protect {
     /// By e-mail address, name or id.
@@ -348,7 +356,7 @@ impl Default for Protect {
 }
 
 /// How often a Directory may be used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
     /// Attempts started within any hour.
@@ -370,7 +378,7 @@ impl Default for Limits {
 }
 
 /// What a look-up found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Found {
     /// One user.
@@ -380,7 +388,7 @@ pub enum Found {
 }
 
 /// A user, as the directory shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// Id and name.
@@ -418,14 +426,14 @@ impl User {
     pub fn baseline(&self) -> Option<String> {
         match &self.changed_at {
             Seen::Known(at) => Some(at.to_string()),
-            Seen::Absent => Some("never".to_owned()),
+            Seen::Absent => Some(NEVER.to_owned()),
             Seen::Unread | Seen::Unknown(_) => None,
         }
     }
 }
 
 /// The Secret of an entered password.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Entered {
     /// A password is there.
@@ -437,7 +445,7 @@ pub enum Entered {
 }
 
 /// The Secret that is to receive the password.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Delivery {
     /// A Secret of that name exists already.
@@ -447,7 +455,7 @@ pub enum Delivery {
 }
 
 /// A record in short, for limits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Past {
     /// Name of the record.
@@ -467,7 +475,7 @@ pub struct Past {
 }
 
 /// An attempt of this very process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Holding {
     /// Its id.
@@ -480,7 +488,7 @@ pub struct Holding {
 }
 
 /// How far one repeatable step has come in this process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StepState {
     /// Not tried.
@@ -497,7 +505,7 @@ pub enum StepState {
 }
 
 /// The steps after the change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Progress {
     /// The delivery Secret.
@@ -507,13 +515,14 @@ pub struct Progress {
 }
 
 /// What a look for evidence found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Proof {
     /// The change is in force.
     Proven(Evidence),
-    /// It is not, and never will be. Only a conditional write can tell.
-    Disproven,
+    /// The same conditional call, sent again, was turned away: something has changed since before the first, and whether that
+    /// was the first is to be looked for.
+    Moved,
     /// No telling; what the directory shows.
     Nothing(String),
 }

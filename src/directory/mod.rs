@@ -47,12 +47,23 @@ impl Fenced {
         Self { record, still: Box::new(still) }
     }
 
+    /// What the call's effect is conditional on, where it is: the state that the attempt saw.
+    #[must_use]
+    pub fn condition(&self) -> Option<&str> {
+        condition(&self.record)
+    }
+
     /// To be asked right before the request goes out, when everything else has been fetched: false means that nothing may be
     /// sent any more.
     #[must_use]
     pub fn pass(self) -> bool {
         (self.still)()
     }
+}
+
+/// What must still be so at the directory for the call of `record`'s attempt to take effect.
+fn condition(record: &Record) -> Option<&str> {
+    record.attempt.baseline.as_deref().filter(|_| record.attempt.conditional)
 }
 
 /// What a check found.
@@ -129,6 +140,15 @@ impl Provider {
     pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
         match self {
             Self::Zoho(zoho) => zoho.perform(fenced, once, user, password).await,
+        }
+    }
+
+    /// Sends the conditional call of `record`'s attempt again, with the same password and on the same condition: it takes effect
+    /// at most once however often it is sent. A call without a condition is not sent.
+    pub async fn repeat(&self, record: &Record, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
+        let Some(condition) = condition(record) else { return Reply::NotSent };
+        match self {
+            Self::Zoho(zoho) => zoho.repeat(condition, once, user, password).await,
         }
     }
 

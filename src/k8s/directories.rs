@@ -33,7 +33,7 @@ use crate::{
     api::{Directory, directory::DirectoryStatus},
     core::{
         request::Mode,
-        world::{self, Seen, Why},
+        world::{self, Guarantee, Seen, Why},
     },
     directory::{Checked, NotReady, Provider, mail::Mailer},
 };
@@ -303,7 +303,11 @@ impl Directories {
         let changed = self.entry(&name, |entry| {
             let mut facts = object.settings().unwrap_or_else(|_| world::Directory::unusable(&name));
             match result {
-                Ok(Checked { identity, guarantees: _, supports }) => {
+                Ok(Checked { identity, guarantees, supports }) => {
+                    let exact = [(Mode::Password, guarantees.password), (Mode::MFA, guarantees.mfa)]
+                        .into_iter()
+                        .filter(|(_, guarantee)| *guarantee == Guarantee::ExactlyOnce);
+                    facts.conditional = exact.map(|(mode, _)| mode).collect();
                     facts.identity.clone_from(identity);
                     facts.supports.clone_from(supports);
                 }
@@ -311,6 +315,7 @@ impl Directories {
                     // What it was stays known, so that its records still find it.
                     facts.identity.clone_from(&entry.connected.facts.identity);
                     facts.supports.clone_from(&entry.connected.facts.supports);
+                    facts.conditional.clone_from(&entry.connected.facts.conditional);
                     facts.not_ready = Some(not_ready.to_string());
                 }
             }

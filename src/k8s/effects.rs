@@ -13,10 +13,10 @@ use super::{
 use crate::{
     core::{
         Decision, Effect, Reason, View, decide,
-        ledger::{Record, Reply, State},
+        ledger::{Evidence, Record, Reply, State},
         plan::Once,
-        request::Source,
-        world::{Found, Progress, Seen, StepState},
+        request::{Source, UserRef},
+        world::{Found, Progress, Proof, Seen, StepState, Why},
     },
     directory::{mail::Failure, password},
 };
@@ -45,6 +45,7 @@ impl Run {
             }
             Effect::Open(_) | Effect::TakeOver(_) => self.begin().await?,
             Effect::Send(once) => self.send(once).await?,
+            Effect::Repeat(once) => self.repeat(&once).await?,
             Effect::Write(record) => self.write(&record).await?,
             Effect::Deliver { secret } => {
                 let state = match self.password().await? {
@@ -115,7 +116,7 @@ impl Run {
         let operator = Arc::clone(&self.term.operator);
         let request = self.request().cloned().ok_or(Error::Restless)?;
         if self.world.user == Seen::Unread {
-            self.world.user = self.look_up(&request.user).await;
+            self.world.user = self.find(&request.user, request.mode()).await;
         }
         let password = self.password().await?;
         let object = self.record.clone().ok_or(Error::Restless)?;
@@ -155,6 +156,46 @@ impl Run {
             self.term.directories.check_now(&directory);
         }
         operator.ledger.replied(&attempt, reply);
+        Ok(())
+    }
+
+    /// Sends a conditional call again, and takes the answer for what it proves.
+    async fn repeat(&mut self, once: &Once) -> Result<(), Error> {
+        let Seen::Known(record) = self.world.record.clone() else { return Err(Error::Restless) };
+        let password = self.password().await?;
+        if password.is_none() && *once != Once::ResetMfa {
+            self.world.proof = self.proof().await;
+            return Ok(());
+        }
+        let user = match self.find(&UserRef::Id(record.user.id.clone()), record.mode).await {
+            Seen::Known(Found::One(user)) => user,
+            Seen::Unknown(why) => {
+                self.world.proof = Seen::Unknown(why);
+                return Ok(());
+            }
+            _ => {
+                self.world.proof = self.proof().await;
+                return Ok(());
+            }
+        };
+        let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
+            self.world.proof = Seen::Unknown(Why::new("there is no Directory with its identity."));
+            return Ok(());
+        };
+        let reply = provider.repeat(&record, once, &user, password.as_ref()).await;
+        self.term.operator.metrics.call(&facts.name, "repeat", result_of(&reply));
+        tracing::info!(record = record.name, result = result_of(&reply), "repeated the conditional call");
+        self.world.proof = match reply {
+            Reply::Done => Seen::Known(Proof::Proven(Evidence::ConditionalWrite)),
+            Reply::Conflict => Seen::Known(Proof::Moved),
+            Reply::Rejected { code } => {
+                Seen::Known(Proof::Nothing(format!("The same call, sent again, was refused: {code}.")))
+            }
+            Reply::NoSuchUser => Seen::Known(Proof::Nothing("The directory no longer knows the user.".to_owned())),
+            Reply::NotSent | Reply::Throttled { .. } | Reply::Denied | Reply::Unsure => {
+                Seen::Unknown(Why::new("the same call, sent again, got no answer that tells."))
+            }
+        };
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Reading what a decision asks for. What cannot be read is Unknown, with the reason.
 use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt};
 
@@ -14,7 +15,7 @@ use crate::{
     core::{
         Fact, Request,
         ledger::{Evidence, record_name},
-        request::{Action, Source, UserRef},
+        request::{Action, Mode, Source, UserRef},
         world::{Entered, Found, Proof, Seen, Why},
     },
 };
@@ -95,6 +96,8 @@ impl Run {
         };
         match fact {
             Fact::Record => {
+                self.world.looked = Some(Timestamp::now());
+                self.world.record_by_name = Seen::Unread;
                 let found = operator.ledger.find(&request.key()).await?;
                 self.found(found).await?;
             }
@@ -113,7 +116,7 @@ impl Run {
             }
             Fact::Directory => self.world.directory = self.term.directories.facts(&request.directory),
             Fact::NamespaceLabels => self.world.namespace_labels = self.namespace_labels(&request.namespace).await,
-            Fact::User => self.world.user = self.look_up(&request.user).await,
+            Fact::User => self.world.user = self.find(&request.user, request.mode()).await,
             Fact::Entered => {
                 let Action::Password { source: Source::FromSecret { name, key }, .. } = &request.action else {
                     return Err(Error::Restless);
@@ -146,15 +149,11 @@ impl Run {
         }
     }
 
-    pub(super) async fn look_up(&self, user: &UserRef) -> Seen<Found> {
-        let (Some(request), Some(directory)) = (self.request(), self.directory()) else {
+    pub(super) async fn find(&self, user: &UserRef, mode: Mode) -> Seen<Found> {
+        let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
             return Seen::Unknown(Why::new("the Directory has no connection yet."));
         };
-        let Some(provider) = &directory.provider else {
-            return Seen::Unknown(Why::new("the Directory has no connection yet."));
-        };
-        let facts = &directory.facts;
-        let found = provider.look_up(user, request.mode()).await;
+        let found = provider.look_up(user, mode).await;
         self.term.operator.metrics.call(&facts.name, "look-up", if found.is_ok() { "ok" } else { "error" });
         match found {
             Ok(Some(found)) => Seen::Known(found),

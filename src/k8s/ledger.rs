@@ -202,7 +202,7 @@ impl Ledger {
     }
 
     /// Replaces the record. A write whose answer was lost and that took effect counts as done. A record that somebody has
-    /// deleted is made again: what happened must stay on record until its time has passed.
+    /// deleted is made again (see [`Record::is_made_again`]).
     ///
     /// # Errors
     /// If the API server does not answer, or refuses.
@@ -213,6 +213,7 @@ impl Ledger {
                 match self.get(&record.name).await? {
                     Some(now) if now.record() == *record => Ok(self.stored(now)),
                     Some(now) => Ok(Written::Lost(Some(Box::new(now)))),
+                    None if !record.is_made_again() => self.lost(record).await,
                     None => {
                         tracing::warn!(record = record.name, "somebody has deleted the record; it is made again");
                         let object = CredentialResetRecord::of(record, &self.namespace);

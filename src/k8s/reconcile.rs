@@ -110,6 +110,10 @@ pub async fn reconcile(term: &Arc<Term>, item: &Item) -> Result<Next, Error> {
             Decision::Do(effect) => run.carry_out(effect).await?,
             Decision::Rest { view, next } => {
                 if let Some(view) = view {
+                    // That there is no record may have changed since this process led.
+                    if view.record.is_none() && !term.leadership.held() {
+                        return Ok(Next::Never);
+                    }
                     run.show(&view).await?;
                 }
                 return Ok(next);

@@ -22,7 +22,7 @@ const PAGE_LIMIT: usize = 200;
 /// What the Mail API is asked to do.
 const MODES: [&str; 2] = ["resetPassword", "updateTFAStatus"];
 /// The names that the log may show.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -34,6 +34,7 @@ const FIELDS: [&str; 11] = [
     "email_user",
     "admin_password",
     "tfaEnabled",
+    "unchanged_since",
 ];
 
 /// A request, read once.
@@ -312,6 +313,7 @@ fn change_account(state: &mut State, request: &Request) -> Result<Answer, Answer
 
 fn password(state: &mut State, request: &Request) -> Result<Answer, Answer> {
     let user = resettable(state, request)?;
+    unchanged(request, user.password_changed_time)?;
     let user_id = user.user_id.clone();
     let flag = |name: &str| match request.body.get(name) {
         None => Ok(false),
@@ -337,7 +339,9 @@ fn password(state: &mut State, request: &Request) -> Result<Answer, Answer> {
 }
 
 fn mfa(state: &mut State, request: &Request) -> Result<Answer, Answer> {
-    let user_id = resettable(state, request)?.user_id.clone();
+    let user = resettable(state, request)?;
+    unchanged(request, user.mfa_changed_time)?;
+    let user_id = user.user_id.clone();
     state.reset_mfa(&user_id, false, request.time);
     Ok(applied(json!({"status_code": 200, "resource_name": "mfa", "message": "MFA reset successfully"})))
 }
@@ -359,6 +363,20 @@ fn resettable<'a>(state: &'a State, request: &Request) -> Result<&'a Person, Ans
         }
         user => Ok(user),
     }
+}
+
+/// A call may name the time of the last change (RFC 3339, null: never): it is carried out only if that is still so.
+fn unchanged(request: &Request, changed: Option<i64>) -> Result<(), Answer> {
+    let since = match request.body.get("unchanged_since") {
+        None => return Ok(()),
+        Some(Value::Null) => None,
+        Some(Value::String(text)) => text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond),
+        Some(_) => None,
+    };
+    if since == changed {
+        return Ok(());
+    }
+    Err(directory_error(412, "CHANGED_SINCE", "The credentials have been changed since."))
 }
 
 /// The scope is enough, and so is `ALL` of its kind.

@@ -90,7 +90,7 @@ fn request() -> impl Strategy<Value = Request> {
 fn rule() -> impl Strategy<Value = Rule> {
     let users = (proptest::bool::weighted(0.7), subsequence(vec!["zylker.biz".to_owned()], 0..=1), groups())
         .prop_map(|(everyone, email_domains, groups)| Users { email_domains, groups, everyone });
-    let modes = subsequence(vec![Mode::Password, Mode::MFA], 1..=2);
+    let modes = subsequence(std::vec![Mode::Password, Mode::MFA], 1..=2);
     let namespaces = subsequence(vec!["helpdesk".to_owned(), "branch".to_owned()], 0..=2);
     (modes, namespaces, users, any::<bool>(), option::of(Just(SignedDuration::from_hours(1)))).prop_map(
         |(modes, namespaces, users, selects, max_valid_for)| Rule {
@@ -138,8 +138,9 @@ fn directory() -> impl Strategy<Value = Directory> {
         protect,
         limits,
         any::<bool>(),
+        subsequence(std::vec![Mode::Password, Mode::MFA], 0..=1),
     )
-        .prop_map(|(identity, suspend, broken, supports, allow, protect, limits, mail)| Directory {
+        .prop_map(|(identity, suspend, broken, supports, allow, protect, limits, mail, conditional)| Directory {
             name: "zylker".to_owned(),
             identity,
             kind: "a directory".to_owned(),
@@ -150,6 +151,7 @@ fn directory() -> impl Strategy<Value = Directory> {
             protect,
             limits,
             mail,
+            conditional: conditional.into_iter().collect(),
         })
 }
 
@@ -215,7 +217,7 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
         evidence,
         verdict,
         times,
-        [mostly(), any::<bool>().boxed(), any::<bool>().boxed()],
+        [mostly(), any::<bool>().boxed(), any::<bool>().boxed(), any::<bool>().boxed()],
         1u32..9,
         directory(),
     )
@@ -226,7 +228,7 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
                 evidence,
                 verdict,
                 (started, retry_at, settled_at),
-                [own, noted, redrawn],
+                [own, noted, redrawn, conditional],
                 number,
                 directory,
             )| {
@@ -238,6 +240,7 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
                     deadline: started + SignedDuration::from_secs(25),
                     secret: (request.mode() == Mode::Password).then(|| "credreset-a1".to_owned()),
                     baseline: None,
+                    conditional,
                     redrawn,
                 };
                 let mut record = Record::open(&request, &directory, annette(), finish, attempt);
@@ -314,7 +317,6 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
     let entered = prop_oneof![3 => Just(Entered::Usable), 1 => Just(Entered::Forbidden), 1 => Just(Entered::Unusable("is odd".to_owned()))];
     let proof = prop_oneof![
         select(vec![Evidence::Marker, Evidence::SignIn, Evidence::ConditionalWrite]).prop_map(Proof::Proven),
-        Just(Proof::Disproven),
         Just(Proof::Nothing("Nothing is shown.".to_owned())),
     ];
     (
@@ -375,7 +377,10 @@ fn world() -> impl Strategy<Value = (World, Facts)> {
 fn walk(mut world: World, facts: &Facts) -> Result<(World, Decision), TestCaseError> {
     for _ in 0..20 {
         match decide(&world) {
-            Decision::Read(Fact::Record) => world.record = facts.record.clone(),
+            Decision::Read(Fact::Record) => {
+                world.looked = Some(world.now);
+                world.record = facts.record.clone();
+            }
             Decision::Read(Fact::RecordByName) => world.record_by_name = facts.record_by_name.clone(),
             Decision::Read(Fact::Directory) => world.directory = facts.directory.clone(),
             Decision::Read(Fact::NamespaceLabels) => world.namespace_labels = Seen::Known([].into()),
@@ -445,6 +450,10 @@ proptest! {
                 let (record, holding) = (record.unwrap(), world.holding.as_ref().unwrap());
                 prop_assert!(holding.may_send && holding.reply.is_none() && holding.attempt == record.attempt.id);
                 prop_assert!(record.state == State::Sent && world.now < record.expires_at);
+            }
+            Decision::Do(Effect::Repeat(_)) => {
+                let record = record.unwrap();
+                prop_assert!(record.attempt.conditional && record.state == State::Sent && world.now < record.expires_at);
             }
             Decision::Do(Effect::Open(next)) => {
                 prop_assert!(may_start(&world) && record.is_none());

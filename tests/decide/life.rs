@@ -116,7 +116,11 @@ impl Life {
     fn read(&mut self, world: &mut World, fact: Fact) {
         let fails = self.dice.one_in(9);
         match fact {
-            Fact::Record => self.found(world),
+            Fact::Record => {
+                world.looked = Some(self.now);
+                world.record_by_name = Seen::Unread;
+                self.found(world);
+            }
             Fact::RecordByName if fails => world.record_by_name = Seen::Unknown(no_answer()),
             Fact::RecordByName if self.ledger.is_some() => self.found(world),
             Fact::RecordByName => world.record_by_name = Seen::Absent,
@@ -216,6 +220,7 @@ impl Life {
                 self.found(world);
             }
             Effect::Send(_) => self.send(world),
+            Effect::Repeat(_) => unreachable!("no conditional directory"),
             Effect::Write(record) => self.write(world, *record),
             Effect::Deliver { .. } => world.progress.deliver = self.step(),
             Effect::Mail { .. } => world.progress.mail = self.step(),

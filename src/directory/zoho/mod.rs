@@ -24,17 +24,17 @@ use super::{Checked, Credentials, Fenced, NotReady, http};
 use crate::{
     api::directory::{DirectorySpec, Guarantees, Provider},
     core::{
-        ledger::{Evidence, MARGIN, Record, Reply},
+        ledger::{NEVER, Record, Reply},
         plan::Once,
         request::Mode,
-        world::{Feature, Guarantee, Proof, Seen, User, Why},
+        world::{Feature, Guarantee, Proof, User, Why},
     },
 };
 use answer::Answer;
 use centers::{CENTERS, hosts};
 use look_up::users_of;
 use oauth::{NoToken, OAuthClient, Token, Tokens};
-use template::Call;
+use template::{Call, UNCHANGED_SINCE};
 
 /// A connection to one organization.
 #[derive(Debug)]
@@ -90,6 +90,18 @@ impl Zoho {
         };
         let reset_password = call("resetPassword", zoho.reset_password.as_ref(), true)?;
         let reset_mfa = call("resetMFA", zoho.reset_mfa.as_ref(), false)?;
+        let look_up = &zoho.look_up;
+        for (call, name, field, at) in [
+            (&reset_password, "resetPassword", "passwordChangedAt", &look_up.password_changed_at),
+            (&reset_mfa, "resetMFA", "mfaChangedAt", &look_up.mfa_changed_at),
+        ] {
+            if call.as_ref().is_some_and(|call| call.uses(UNCHANGED_SINCE)) && at.is_none() {
+                return Err(format!(
+                    "spec.provider.zoho.{name} uses ${{{UNCHANGED_SINCE}}}, so spec.provider.zoho.lookUp.{field} must say where the \
+                     time of the last change is shown"
+                ));
+            }
+        }
         let secret = &zoho.credentials.secret;
         let key = |name: &str| {
             let value = credentials.get(name).filter(|value| !value.expose_secret().trim().is_empty());
@@ -122,8 +134,8 @@ impl Zoho {
             admin_password,
             reset_password,
             reset_mfa,
-            password_changed_at: zoho.look_up.password_changed_at.clone(),
-            mfa_changed_at: zoho.look_up.mfa_changed_at.clone(),
+            password_changed_at: look_up.password_changed_at.clone(),
+            mfa_changed_at: look_up.mfa_changed_at.clone(),
             groups: !spec.protect.groups.is_empty() || spec.allow.iter().any(|rule| !rule.users.groups.is_empty()),
         })
     }
@@ -183,13 +195,20 @@ impl Zoho {
             _ => {}
         }
         users_of(answer).map_err(|why| NotReady::Unreachable(why.message))?;
-        let provable =
-            |field: &Option<String>| if field.is_some() { Guarantee::Provable } else { Guarantee::AtMostOnce };
+        let guarantee = |call: &Option<Call>, field: &Option<String>| {
+            if call.as_ref().is_some_and(|call| call.uses(UNCHANGED_SINCE)) {
+                Guarantee::ExactlyOnce
+            } else if field.is_some() {
+                Guarantee::Provable
+            } else {
+                Guarantee::AtMostOnce
+            }
+        };
         Ok(Checked {
             identity: format!("zoho:{}/{}", self.api.as_str().trim_end_matches('/'), self.organization),
             guarantees: Guarantees {
-                password: provable(&self.password_changed_at),
-                mfa: provable(&self.mfa_changed_at),
+                password: guarantee(&self.reset_password, &self.password_changed_at),
+                mfa: guarantee(&self.reset_mfa, &self.mfa_changed_at),
             },
             supports: self.supports(),
         })
@@ -274,6 +293,24 @@ impl Zoho {
 
     /// Sends the call, once.
     pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
+        let condition = fenced.condition().map(str::to_owned);
+        self.send(once, condition.as_deref(), user, password, || fenced.pass()).await
+    }
+
+    /// Sends a conditional call again.
+    pub async fn repeat(&self, condition: &str, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
+        self.send(once, Some(condition), user, password, || true).await
+    }
+
+    /// One request. `may` is asked when everything else has been fetched.
+    async fn send(
+        &self,
+        once: &Once,
+        condition: Option<&str>,
+        user: &User,
+        password: Option<&SecretString>,
+        may: impl FnOnce() -> bool,
+    ) -> Reply {
         let token = match self.tokens.get(&self.http).await {
             Ok(token) => token,
             Err(NoToken::Throttled(until)) => {
@@ -283,8 +320,10 @@ impl Zoho {
             Err(NoToken::Refused(_)) => return Reply::Denied,
             Err(NoToken::Unreachable(_)) => return Reply::NotSent,
         };
-        let Some((method, url, body)) = self.request(&token, once, user, password) else { return Reply::NotSent };
-        if !fenced.pass() {
+        let Some((method, url, body)) = self.request(&token, once, condition, user, password) else {
+            return Reply::NotSent;
+        };
+        if !may() {
             return Reply::NotSent;
         }
         let request = self.http.request(method, url).header(header::AUTHORIZATION, authorization(&token));
@@ -298,6 +337,9 @@ impl Zoho {
         if answer.status() == 401 {
             self.tokens.forget(&token).await;
         }
+        if condition.is_some() && matches!(answer.status(), 409 | 412) {
+            return Reply::Conflict;
+        }
         let secrets: Vec<&str> =
             [password, self.admin_password.as_ref()].into_iter().flatten().map(ExposeSecret::expose_secret).collect();
         answer.reply(&secrets)
@@ -308,6 +350,7 @@ impl Zoho {
         &self,
         token: &Token,
         once: &Once,
+        condition: Option<&str>,
         user: &User,
         password: Option<&SecretString>,
     ) -> Option<(reqwest::Method, Url, Value)> {
@@ -347,6 +390,11 @@ impl Zoho {
             }
             Once::ResetMfa => (&self.reset_mfa, json!({"mode": "updateTFAStatus", "tfaEnabled": false})),
         };
+        // A condition is never dropped, nor made up.
+        if template.as_ref().is_some_and(|call| call.uses(UNCHANGED_SINCE)) != condition.is_some() {
+            return None;
+        }
+        values.insert(UNCHANGED_SINCE, condition.filter(|at| *at != NEVER).map_or(Value::Null, |at| json!(at)));
         if let Some(call) = template {
             let (path, body) = call.fill(&values);
             return Some((call.method.clone(), http::join(&self.api_of(token.api_domain.as_deref()), &path), body));
@@ -355,8 +403,7 @@ impl Zoho {
         Some((reqwest::Method::PUT, http::join(&self.mail, &path), default))
     }
 
-    /// Whether the directory shows a change within the attempt's time. A change before or after is somebody else's, and
-    /// without a time from before the call nothing can be compared.
+    /// Whether the directory shows a change within the attempt's time.
     ///
     /// # Errors
     /// Why it could not be asked.
@@ -364,23 +411,7 @@ impl Zoho {
         let Some(changed) = self.last_change(&record.user.id, record.mode).await? else {
             return Ok(Proof::Nothing("The directory no longer shows the user.".to_owned()));
         };
-        let (mode, now) = (record.mode, Timestamp::now().strftime("%H:%M"));
-        let earliest = record.attempt.started_at.saturating_sub(MARGIN).unwrap_or(Timestamp::MIN);
-        Ok(match (changed, record.attempt.baseline.as_deref()) {
-            (Seen::Known(at), Some(before)) if at.to_string() == before => {
-                Proof::Nothing(format!("The directory shows the {mode} unchanged since {at}, as of {now} UTC."))
-            }
-            (Seen::Known(at), Some(_)) if at >= earliest && at <= record.over() => Proof::Proven(Evidence::Marker),
-            (Seen::Known(at), _) => Proof::Nothing(format!(
-                "The directory shows the {mode} as last changed at {at}, which does not tell whether this call did it, as of {now} UTC."
-            )),
-            (Seen::Absent, _) => {
-                Proof::Nothing(format!("The directory shows the {mode} as never changed, as of {now} UTC."))
-            }
-            (Seen::Unread | Seen::Unknown(_), _) => {
-                Proof::Nothing("The directory shows no time of the last change.".to_owned())
-            }
-        })
+        Ok(record.marker(&changed, Timestamp::now()))
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::api::directory::{Method, Template};
 
 /// Placeholders that a body may hold.
-pub const IN_BODY: [&str; 10] = [
+pub const IN_BODY: [&str; 11] = [
     "organization",
     "zoid",
     "user.id",
@@ -17,7 +17,11 @@ pub const IN_BODY: [&str; 10] = [
     "clearMobileSessionsAndApiTokens",
     "emailToUser",
     "adminPassword",
+    UNCHANGED_SINCE,
 ];
+/// The time of the last change as the attempt saw it, RFC 3339, or null: a service in front of Zoho that refuses the call with
+/// 409 or 412 if it is another by now makes a lost answer harmless.
+pub const UNCHANGED_SINCE: &str = "unchangedSince";
 /// Placeholders that a path may hold: all of them digits.
 const IN_PATH: [&str; 4] = ["organization", "zoid", "user.id", "user.zuid"];
 /// Those that make no sense where MFA is reset.

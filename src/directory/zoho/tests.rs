@@ -27,9 +27,9 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::core::{
-    ledger::{Attempt, Finish, Origin, State as RecordState, UserId},
+    ledger::{Attempt, Evidence, Finish, Origin, State as RecordState, UserId},
     request::UserRef,
-    world::Found,
+    world::{Found, Seen},
 };
 
 /// What a server answers: status, headers, body.
@@ -156,6 +156,7 @@ fn record() -> Record {
             key: String::new(),
             digest: String::new(),
         },
+        call: SET,
         finish: Finish::default(),
         attempt: Attempt {
             id: "a1".to_owned(),
@@ -165,8 +166,10 @@ fn record() -> Record {
             deadline: at.saturating_add(SignedDuration::from_secs(25)).unwrap(),
             secret: None,
             baseline: Some("never".to_owned()),
+            conditional: false,
             redrawn: false,
         },
+        adopted_by: None,
         state: RecordState::Sent,
         evidence: None,
         verdict: None,
