@@ -1,0 +1,155 @@
+//! Every interleaving of two operator processes, a directory, somebody with kubectl and the clock, as far as a stated depth, and
+//! random longer ones: on the real decision and the real transitions of the ledger. What is asserted are the promises I1 to I7
+//! of CONTRIBUTING.md.
+//!
+//! `CREDRESET_SEARCH=long` goes further. `CREDRESET_SEED=n` draws other random histories.
+#![cfg(test)]
+#![allow(clippy::format_push_string, reason = "a story is short")]
+use std::{env, fs, path::Path, sync::Arc, time::Instant};
+
+use credreset::core::World;
+use serde_json::{Value, json};
+
+#[path = "../env/merge.rs"]
+mod merge;
+mod planted;
+mod search;
+mod site;
+
+use planted::Fault;
+use search::{Bounds, Broken, Seen, exhaustive, random, story};
+use site::{Kind, Scenario, Second};
+
+fn template(name: &str, patch: Value) -> World {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cases/base/{name}.yaml"));
+    let mut world: Value = serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    merge::merge(&mut world, patch);
+    serde_json::from_value(world).unwrap()
+}
+
+fn scenario(mode: &str, kind: Kind, second: Second, skew: [i64; 2], fault: Option<Fault>) -> Arc<Scenario> {
+    let mut patch = json!({
+        "subject": {"object": {"request": {"validFor": "PT1H"}}}, "stored": null,
+        "directory": {"known": {"limits": {"minIntervalPerUser": "PT0S", "resetsPerHour": 100}}},
+    });
+    if mode == "mail" {
+        patch["directory"]["known"]["mail"] = json!(true);
+        patch["subject"]["object"]["request"]["action"] = json!({"password": {"emailToUser": true, "deliverTo": null}});
+    }
+    let base = if mode == "mfa" { "mfa" } else { "password" };
+    Arc::new(Scenario {
+        name: format!("{mode}, {kind:?} directory, second manifest: {second:?}, clocks off by {skew:?} s"),
+        kind,
+        second,
+        skew,
+        template: template(base, patch),
+        fault,
+    })
+}
+
+/// Modes, directories, second manifests and clocks: each pair of them at least once.
+fn scenarios() -> Vec<Arc<Scenario>> {
+    use Kind::{Conditional, Marked, Silent};
+    use Second::{Another, Copy, Respelled};
+    [
+        ("password", Silent, Copy, [0, 0]),
+        ("password", Marked, Another, [0, -60]),
+        ("password", Conditional, Respelled, [60, 0]),
+        ("mfa", Silent, Another, [-60, 0]),
+        ("mfa", Marked, Respelled, [0, 0]),
+        ("mfa", Conditional, Copy, [0, 60]),
+        ("mail", Silent, Respelled, [0, 60]),
+        ("mail", Marked, Copy, [60, 0]),
+        ("mail", Conditional, Another, [0, 0]),
+    ]
+    .into_iter()
+    .map(|(mode, kind, second, skew)| scenario(mode, kind, second, skew, None))
+    .collect()
+}
+
+fn long() -> bool {
+    match env::var("CREDRESET_SEARCH").as_deref() {
+        Ok("long") => true,
+        Ok("short") | Err(_) => false,
+        Ok(other) => panic!("CREDRESET_SEARCH is short or long, not {other}"),
+    }
+}
+
+fn seed() -> u64 {
+    env::var("CREDRESET_SEED").map_or(20_261_124, |s| s.parse().expect("CREDRESET_SEED is a number"))
+}
+
+/// For docs/guarantees.md: what was searched, as a line of JSON.
+fn record(line: &Value) {
+    println!("{line}");
+    if let Some(file) = env::var_os("CREDRESET_GUARANTEES") {
+        use std::io::Write;
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+fn kept(scenario: &Arc<Scenario>, result: Result<Seen, Box<Broken>>, fine: bool) -> Seen {
+    result.unwrap_or_else(|broken| panic!("\n{}", story(scenario, &broken, fine)))
+}
+
+#[test]
+fn every_history_to_a_depth_keeps_the_promises() {
+    let (depth, sample) = if long() { (16, 3000) } else { (12, 300) };
+    // Of the combinations every fourth has one mishap more: one for each mode, and one for each kind of directory.
+    let most = if long() { 3 } else { 2 };
+    let (began, mut all) = (Instant::now(), Seen::default());
+    for (i, scenario) in scenarios().iter().enumerate() {
+        let mishaps = if i % 4 == 0 { most } else { most - 1 };
+        let t = Instant::now();
+        let seen = kept(scenario, exhaustive(scenario, Bounds { depth, mishaps, sample }), false);
+        println!(
+            "{:>9} states {:>9} steps {:>6} ends {:>4} s  {mishaps} mishaps; {}",
+            seen.states,
+            seen.steps,
+            seen.ends,
+            t.elapsed().as_secs(),
+            scenario.name
+        );
+        all += seen;
+    }
+    record(&json!({
+        "proof": "interleavings", "scenarios": scenarios().len(), "depth": depth, "mishaps": most, "states": all.states,
+        "steps": all.steps, "ends": all.ends, "seconds": began.elapsed().as_secs(),
+    }));
+}
+
+#[test]
+fn random_histories_keep_the_promises() {
+    let (runs, length) = if long() { (20_000, 150) } else { (1000, 120) };
+    let (began, mut all) = (Instant::now(), Seen::default());
+    println!("CREDRESET_SEED={}", seed());
+    for scenario in scenarios() {
+        all += kept(&scenario, random(&scenario, seed(), runs, length), true);
+    }
+    record(&json!({
+        "proof": "random histories", "seed": seed(), "histories": all.ends, "events": all.steps,
+        "seconds": began.elapsed().as_secs(),
+    }));
+}
+
+/// A search that finds nothing proves something only if it finds what is there.
+#[test]
+fn planted_faults_are_found() {
+    let mut missed = Vec::new();
+    for fault in Fault::ALL {
+        let found = [Kind::Silent, Kind::Marked].into_iter().find_map(|kind| {
+            [Second::Copy, Second::Another, Second::Respelled].into_iter().find_map(|second| {
+                let scenario = scenario("password", kind, second, [0, 0], Some(fault));
+                let broken = random(&scenario, seed(), 1000, 120).err().filter(|b| fault.breaks(&b.what))?;
+                Some(story(&scenario, &broken, true))
+            })
+        });
+        match found {
+            Some(story) => println!("{fault:?}: {story}"),
+            None => missed.push(fault),
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+    record(&json!({"proof": "planted faults", "planted": Fault::ALL.len(), "found": Fault::ALL.len()}));
+}
