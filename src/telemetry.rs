@@ -1,10 +1,23 @@
 //! Logs. No secret is ever given to them; what libraries might print is kept out here.
-use std::io::IsTerminal;
-
-use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::{
-    EnvFilter, Layer, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+use std::{
+    fmt::Debug,
+    io::{IsTerminal, Write},
 };
+
+use tracing::{Level, Metadata, Subscriber, field::Field};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    field::MakeExt,
+    filter::filter_fn,
+    fmt::{
+        MakeWriter,
+        format::{Writer, debug_fn},
+    },
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use crate::core::text;
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -57,10 +70,63 @@ where
         .map_err(|_| format!("{filter:?} is neither a level nor a list such as credreset=debug,kube=warn"))?;
     let layer = tracing_subscriber::fmt::layer().with_writer(output);
     let layer = match format {
-        Format::Human => layer.with_ansi(std::io::stderr().is_terminal()).with_target(false).compact().boxed(),
-        Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+        Format::Human => layer
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .fmt_fields(debug_fn(field).delimited(" "))
+            .compact()
+            .boxed(),
+        Format::Json => layer.json().flatten_event(true).with_span_list(false).map_writer(Escaping).boxed(),
     };
     Ok(tracing_subscriber::registry().with(asked_for).with(filter_fn(harmless)).with(layer))
+}
+
+/// A field, or the message, for people: on one line, and without what a terminal would obey.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    let value = text::shown(&format!("{value:?}"), text::MESSAGE);
+    match field.name() {
+        "message" => writer.write_str(&value),
+        name => write!(writer, "{name}={value}"),
+    }
+}
+
+/// JSON escapes control characters up to the blank only. Others can be within its strings alone, so they are escaped alike.
+struct Escaping<M>(M);
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Escaping<M> {
+    type Writer = Escaping<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Escaping(self.0.make_writer())
+    }
+
+    fn make_writer_for(&'a self, of: &Metadata<'_>) -> Self::Writer {
+        Escaping(self.0.make_writer_for(of))
+    }
+}
+
+impl<W: Write> Write for Escaping<W> {
+    /// Given whole events.
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        let mut line = String::with_capacity(event.len());
+        for c in String::from_utf8_lossy(event).chars() {
+            if c != '\n' && text::is_hidden(c) {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    // Writing to a String cannot fail.
+                    let _ = std::fmt::Write::write_fmt(&mut line, format_args!("\\u{unit:04x}"));
+                }
+            } else {
+                line.push(c);
+            }
+        }
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     report::Reason,
     request::{Mode, Request, hash, later},
+    text,
 };
 
 /// How far clocks of two processes may be apart, and how late a request may still arrive, before an attempt of another
@@ -31,8 +32,16 @@ pub const SLACK: SignedDuration = SignedDuration::from_secs(10);
 pub struct UserId {
     /// The directory's own id, which never changes.
     pub id: String,
-    /// What people call the user: the e-mail address or the login name.
+    /// What people call the user: the e-mail address or the login name, as it may be shown.
     pub name: String,
+}
+
+impl UserId {
+    /// Of a user whom the directory calls `name`.
+    #[must_use]
+    pub fn new(id: String, name: &str) -> Self {
+        Self { id, name: text::shown(name, text::NAME) }
+    }
 }
 
 /// Where a record stands.
@@ -94,6 +103,7 @@ pub struct Attempt {
     pub deadline: Timestamp,
     /// The Secret in the operator's namespace that holds the password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = text::OBJECT_NAME))]
     pub secret: Option<String>,
     /// The directory's change time before the call, `never`, or absent where the directory shows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,8 +117,10 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Origin {
     /// Namespace of the object.
+    #[schemars(length(max = 63), regex(pattern = text::OBJECT_NAME))]
     pub namespace: String,
     /// Name of the object.
+    #[schemars(length(max = 253), regex(pattern = text::OBJECT_NAME))]
     pub name: String,
     /// Uid of the object.
     pub uid: String,
@@ -124,6 +136,7 @@ pub struct Origin {
 pub struct Finish {
     /// Write the password into this Secret of the request's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = text::OBJECT_NAME))]
     pub deliver_to: Option<String>,
     /// Send the password to this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]

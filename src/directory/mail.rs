@@ -2,7 +2,7 @@
 use std::{error::Error, io, time::Duration};
 
 use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{Mailbox, header::ContentType},
     transport::smtp::{
         self,
@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{Credentials, http};
-use crate::api::directory::Mail;
+use crate::{api::directory::Mail, core::text};
 
 /// For a whole exchange with the mail server.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -104,28 +104,35 @@ impl Mailer {
     /// # Errors
     /// Why the mail was not taken.
     pub async fn send(&self, to: &str, user: &str, password: &SecretString) -> Result<(), Failure> {
-        let to = to.parse().map_err(|_| {
-            Failure::Permanent("the user's e-mail address is none that mail can be sent to.".to_owned())
-        })?;
-        let text = format!(
-            "The password of {user} was reset on request. The new password is:\n\n    {}\n\n\
-             You may have to choose another one when you sign in. If you did not ask for this, tell your help desk at once.\n",
-            password.expose_secret()
-        );
-        let message = Message::builder()
-            .from(self.from.clone())
-            .to(to)
-            // Left to itself, lettre ends it with @localhost, which looks like spam.
-            .message_id(Some(format!("<{:032x}@{}>", rand::random::<u128>(), self.from.email.domain())))
-            .subject("Your new password")
-            .header(ContentType::TEXT_PLAIN)
-            .body(text)
-            .map_err(|_| Failure::Permanent("the mail could not be written.".to_owned()))?;
+        let message = self.message(to, user, password)?;
         match tokio::time::timeout(LIMIT, self.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(meaning(&error)),
             Err(_) => Err(Failure::Temporary("the mail server did not answer in time.".to_owned())),
         }
+    }
+
+    fn message(&self, to: &str, user: &str, password: &SecretString) -> Result<Message, Failure> {
+        // An address alone, as the directory shows it: no name before it, no second one after it.
+        let address = Some(to).filter(|to| text::is_word(to)).and_then(|to| to.parse::<Address>().ok());
+        let to = address.ok_or_else(|| {
+            Failure::Permanent("the user's e-mail address is none that mail can be sent to.".to_owned())
+        })?;
+        let user = text::shown(user, text::NAME);
+        let text = format!(
+            "The password of {user} was reset on request. The new password is:\n\n    {}\n\n\
+             You may have to choose another one when you sign in. If you did not ask for this, tell your help desk at once.\n",
+            password.expose_secret()
+        );
+        Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            // Left to itself, lettre ends it with @localhost, which looks like spam.
+            .message_id(Some(format!("<{:032x}@{}>", rand::random::<u128>(), self.from.email.domain())))
+            .subject("Your new password")
+            .header(ContentType::TEXT_PLAIN)
+            .body(text)
+            .map_err(|_| Failure::Permanent("the mail could not be written.".to_owned()))
     }
 }
 

@@ -5,6 +5,8 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
+use crate::core::text;
+
 /// Who the operator is, in Events and field managers.
 pub const MANAGER: &str = "credreset";
 
@@ -35,7 +37,7 @@ impl Events {
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
-            note: Some(message.chars().take(1000).collect()),
+            note: Some(text::shown(message, text::NOTE)),
             action: "Reset".to_owned(),
             secondary: None,
         };
