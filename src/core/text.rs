@@ -1,6 +1,5 @@
 //! Texts that came from outside (typed by a requester, shown by a directory, said by a server), as they may be shown: in
 //! messages, names, Events, logs and mails. Every such text passes through [`shown`].
-use std::fmt::Write;
 
 /// Bytes of a name: the longest address that there is (RFC 5321), as well as what a request may hold.
 pub const NAME: usize = 320;
@@ -22,8 +21,7 @@ pub fn shown(text: &str, most: usize) -> String {
     let mut fits = 0;
     for c in text.chars() {
         if is_hidden(c) {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            out.extend(c.escape_unicode());
         } else {
             out.push(c);
         }

@@ -2,8 +2,11 @@
 //! right to send.
 mod access;
 mod answers;
+mod hostile;
 mod reading;
 mod setup;
+#[path = "../../../tests/env/texts.rs"]
+mod texts;
 
 use std::{
     collections::BTreeSet,
