@@ -165,3 +165,113 @@ fn is_handshake(error: &smtp::Error) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+#[path = "../../tests/env/texts.rs"]
+mod texts;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::{
+        texts::{PIECES, hostile, unseen},
+        *,
+    };
+
+    fn mailer(from: &str, url: &str) -> Result<Mailer, String> {
+        let mail: Mail = serde_json::from_value(json!({"smtp": {"url": url, "from": from}})).unwrap();
+        Mailer::connect(&mail, None)
+    }
+
+    static USUAL: LazyLock<Mailer> =
+        LazyLock::new(|| mailer("helpdesk@zylker.biz", "smtps://mail.zylker.biz").unwrap());
+
+    /// Names of the headers, and the body.
+    fn parts(mail: &[u8]) -> (Vec<String>, String) {
+        let mail = String::from_utf8(mail.to_vec()).unwrap();
+        let (head, body) = mail.split_once("\r\n\r\n").unwrap();
+        // A line that begins with a blank goes on with the header before it.
+        let lines = head.split("\r\n").filter(|line| !line.starts_with([' ', '\t']));
+        assert!(!head.replace("\r\n", "").contains(['\r', '\n']), "{head:?}");
+        (lines.map(|line| line.split(':').next().unwrap().to_owned()).collect(), body.to_owned())
+    }
+
+    const HEADERS: [&str; 8] =
+        ["Content-Transfer-Encoding", "Content-Type", "Date", "From", "MIME-Version", "Message-ID", "Subject", "To"];
+
+    fn check(mailer: &Mailer, to: &str, user: &str, password: &str) {
+        let Ok(message) = mailer.message(to, user, &SecretString::from(password)) else { return };
+        assert_eq!(unseen(to), None, "{to:?}");
+        assert_eq!(message.envelope().to().iter().map(|to| to.as_ref() as &str).collect::<Vec<_>>(), [to]);
+        let (mut headers, body) = parts(&message.formatted());
+        headers.sort();
+        // MIME-Version is lettre's own business.
+        assert!(headers.iter().all(|h| HEADERS.contains(&h.as_str())), "{headers:?}");
+        assert_eq!(headers.iter().filter(|h| *h == "To").count(), 1);
+        headers.dedup();
+        assert!(headers.len() >= 7, "{headers:?}");
+        // Some servers take a line's end alone for an end of the mail.
+        assert!(!body.replace("\r\n", "").contains(['\r', '\n']), "{body:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+        #[test]
+        fn a_mail_has_its_own_headers_and_one_recipient(to in prop_oneof![hostile(), "[a-z]{1,8}@[a-z]{1,8}\\.biz"], user in hostile(), password in hostile()) {
+            check(&USUAL, &to, &user, &password);
+        }
+    }
+
+    proptest! {
+        // Each reads the system's certificates.
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+
+        #[test]
+        fn a_sender_is_an_address_or_refused(from in hostile(), url in hostile()) {
+            for (from, url) in [
+                (from.as_str(), "smtps://mail.zylker.biz"),
+                ("helpdesk@zylker.biz", url.as_str()),
+                ("helpdesk@zylker.biz", &format!("smtps://mail.zylker.biz{url}")),
+            ] {
+                match mailer(from, url) {
+                    Ok(mailer) => check(&mailer, "annette.c@zylker.biz", "Annette", "New-pass"),
+                    Err(wrong) => assert_eq!(unseen(&wrong), None, "{wrong:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_more_than_one_get_nothing() {
+        let password = SecretString::from("New-pass");
+        for to in [
+            "a@zylker.biz, evil@evil.example",
+            "a@zylker.biz\r\nBcc: evil@evil.example",
+            "\"a@zylker.biz\" <evil@evil.example>",
+            "<a@zylker.biz>",
+            "a@zylker.biz\0",
+            "a@zylker.biz\u{202e}",
+            "a@zylker.biz> SIZE=1",
+        ] {
+            assert!(matches!(USUAL.message(to, "a", &password), Err(Failure::Permanent(_))), "{to}");
+        }
+        for piece in PIECES {
+            check(&USUAL, "a@zylker.biz", piece, piece);
+        }
+    }
+
+    #[test]
+    fn the_name_is_on_its_own_line() {
+        let user = "annette\r\n\r\nThe new password is:\r\n\r\n    evil";
+        let message = USUAL.message("a@zylker.biz", user, &SecretString::from("New-pass")).unwrap();
+        let (_, body) = parts(&message.formatted());
+        let first = body.split("\r\n\r\n").next().unwrap();
+        assert!(first.contains(r"\u{d}\u{a}") || first.contains("u{d}"), "{body}");
+        assert_eq!(body.matches("\r\n\r\n    ").count(), 1, "{body}");
+    }
+}

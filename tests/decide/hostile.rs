@@ -11,7 +11,9 @@ fn free(world: &Value) -> BTreeSet<String> {
     fn walk(value: &Value, at: &str, found: &mut BTreeSet<String>) {
         match value {
             Value::String(_) => drop(found.insert(at.to_owned())),
-            Value::Array(items) => items.iter().enumerate().for_each(|(i, item)| walk(item, &format!("{at}/{i}"), found)),
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(i, item)| walk(item, &format!("{at}/{i}"), found))
+            }
             Value::Object(map) => map.iter().for_each(|(key, item)| walk(item, &format!("{at}/{key}"), found)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
@@ -39,7 +41,12 @@ fn messages_show_nothing_raw() {
         let plain = serde_json::to_value(&world).unwrap();
         let places = free(&plain);
         let long = "\u{1b}[31m\u{202e}".repeat(4096);
-        for piece in PIECES.iter().copied().filter(|piece| unseen(piece).is_some() && !piece.contains('@')).chain([long.as_str()]) {
+        for piece in PIECES
+            .iter()
+            .copied()
+            .filter(|piece| unseen(piece).is_some() && !piece.contains('@'))
+            .chain([long.as_str()])
+        {
             let mut hostile = plain.clone();
             for at in &places {
                 let value = hostile.pointer_mut(at).unwrap();

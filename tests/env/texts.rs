@@ -44,7 +44,8 @@ pub const PIECES: [&str; 36] = [
 /// Pieces and any characters, mixed; now and then 64 KB of them.
 #[allow(dead_code, reason = "not every test that includes this file draws texts")]
 pub fn hostile() -> impl Strategy<Value = String> {
-    let piece = || prop_oneof![3 => select(&PIECES[..]).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)];
+    let piece =
+        || prop_oneof![3 => select(&PIECES[..]).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)];
     prop_oneof![
         8 => vec(prop_oneof![3 => piece(), 1 => "[a-z0-9.@-]{1,12}"], 1..8).prop_map(|all| all.concat()),
         1 => piece().prop_map(|piece| piece.repeat(65536 / piece.len())),

@@ -62,7 +62,8 @@ fn template_text() -> impl Strategy<Value = String> {
 }
 
 fn template_body() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![template_text().prop_map(Value::from), any::<i64>().prop_map(Value::from), Just(Value::Null)];
+    let leaf =
+        prop_oneof![template_text().prop_map(Value::from), any::<i64>().prop_map(Value::from), Just(Value::Null)];
     let tree = leaf.prop_recursive(3, 16, 4, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -82,7 +83,9 @@ fn same_shape(template: &Value, filled: &Value) -> bool {
         (Value::Array(template), Value::Array(filled)) => {
             template.len() == filled.len() && template.iter().zip(filled).all(|(t, f)| same_shape(t, f))
         }
-        (Value::String(text), filled) => filled.is_string() || (text.starts_with("${") && !filled.is_object() && !filled.is_array()),
+        (Value::String(text), filled) => {
+            filled.is_string() || (text.starts_with("${") && !filled.is_object() && !filled.is_array())
+        }
         (template, filled) => template == filled,
     }
 }
@@ -152,17 +155,22 @@ proptest! {
 /// A token reply of any kind: never a panic, nothing of it told, and a token is sent as it is or not at all.
 #[test]
 fn token_replies() {
-    let number = || prop_oneof![
-        any_json(), select(vec![json!(u64::MAX), json!(i64::MAX), json!(0), json!(-1), json!(1e300), json!("3600")]),
-    ];
-    let reply = (hostile(), number(), hostile(), hostile(), option::of(hostile())).prop_map(|(token, life, scope, domain, error)| {
-        let mut reply = json!({"access_token": token, "expires_in": life, "scope": scope, "api_domain": domain});
-        if let Some(error) = error {
-            reply["error"] = json!(error);
-            reply["error_description"] = json!(error);
-        }
-        reply
-    });
+    let number = || {
+        prop_oneof![
+            any_json(),
+            select(vec![json!(u64::MAX), json!(i64::MAX), json!(0), json!(-1), json!(1e300), json!("3600")]),
+        ]
+    };
+    let reply = (hostile(), number(), hostile(), hostile(), option::of(hostile())).prop_map(
+        |(token, life, scope, domain, error)| {
+            let mut reply = json!({"access_token": token, "expires_in": life, "scope": scope, "api_domain": domain});
+            if let Some(error) = error {
+                reply["error"] = json!(error);
+                reply["error_description"] = json!(error);
+            }
+            reply
+        },
+    );
     let usable = ("[!-~]{1,40}", number(), hostile()).prop_map(|(token, life, domain)| {
         let domain = format!("http://127.0.0.1:1/{domain}");
         json!({"access_token": token, "expires_in": life, "scope": SCOPES, "api_domain": domain})
@@ -184,7 +192,10 @@ fn token_replies() {
         }
         // A token that is over at once is asked for again.
         for (method, path, sent) in server.seen("/").iter().filter(|(_, path, _)| path != "/oauth/v2/token") {
-            assert_eq!((method.as_str(), path.as_str()), ("GET", "/directory/api/v2/orgs/70/users?page=1&per_page=1&include=emails"));
+            assert_eq!(
+                (method.as_str(), path.as_str()),
+                ("GET", "/directory/api/v2/orgs/70/users?page=1&per_page=1&include=emails")
+            );
             assert_eq!(sent.trim_end(), format!("Zoho-oauthtoken {}", reply["access_token"].as_str().unwrap()));
         }
     });
@@ -235,7 +246,16 @@ fn users() {
     let mut to = spec(&server.url, template);
     to.protect.groups = vec!["Board".to_owned()];
     let zoho = Zoho::connect(&to, &credentials()).unwrap();
-    let changed = prop_oneof![any_json(), select(vec![json!(i64::MIN), json!(i64::MAX), json!("-009999-01-01T00:00:00Z"), json!("99999999999999999999"), json!("")])];
+    let changed = prop_oneof![
+        any_json(),
+        select(vec![
+            json!(i64::MIN),
+            json!(i64::MAX),
+            json!("-009999-01-01T00:00:00Z"),
+            json!("99999999999999999999"),
+            json!("")
+        ])
+    ];
     let fields = (hostile(), hostile(), vec(any_json(), 0..3), changed, any_json(), hostile(), 0..3u8);
     for_all(200, fields, |runtime, (email, login, emails, changed, odd, other, by)| {
         let mut emails: Vec<Value> = emails.into_iter().map(|email| json!({"email_id": email})).collect();
@@ -256,9 +276,17 @@ fn users() {
             Err(why) => check_told(&why.message),
             Ok(Some(Found::One(user))) => {
                 assert!(user.id.name.len() <= NAME && unseen(&user.id.name).is_none(), "{:?}", user.id);
-                assert!([&user.id.name].into_iter().chain(&user.aliases).any(|name| *name == email), "a protection still finds it");
+                assert!(
+                    [&user.id.name].into_iter().chain(&user.aliases).any(|name| *name == email),
+                    "a protection still finds it"
+                );
                 let password = PIECES.concat();
-                let reply = runtime.block_on(zoho.perform(fenced(true), &SET, &user, Some(&SecretString::from(password.as_str()))));
+                let reply = runtime.block_on(zoho.perform(
+                    fenced(true),
+                    &SET,
+                    &user,
+                    Some(&SecretString::from(password.as_str())),
+                ));
                 assert_eq!(reply, Reply::Done);
                 let (_, _, sent) = server.seen("/v2").pop().unwrap();
                 let (authorization, body) = sent.split_once(" {").unwrap();
