@@ -134,10 +134,6 @@ impl<W: Write> Write for Escaping<W> {
 }
 
 #[cfg(test)]
-#[path = "../tests/env/texts.rs"]
-mod texts;
-
-#[cfg(test)]
 mod tests {
     use std::{
         io::Write,
@@ -146,10 +142,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{
-        texts::{hostile, unseen},
-        *,
-    };
+    use super::*;
+    use crate::texts::{hostile, unseen};
 
     /// What was logged.
     #[derive(Clone, Default)]

@@ -167,20 +167,14 @@ fn is_handshake(error: &smtp::Error) -> bool {
 }
 
 #[cfg(test)]
-#[path = "../../tests/env/texts.rs"]
-mod texts;
-
-#[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
 
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::{
-        texts::{PIECES, hostile, unseen},
-        *,
-    };
+    use super::*;
+    use crate::texts::{PIECES, hostile, unseen};
 
     fn mailer(from: &str, url: &str) -> Result<Mailer, String> {
         let mail: Mail = serde_json::from_value(json!({"smtp": {"url": url, "from": from}})).unwrap();

@@ -12,7 +12,7 @@ fn free(world: &Value) -> BTreeSet<String> {
         match value {
             Value::String(_) => drop(found.insert(at.to_owned())),
             Value::Array(items) => {
-                items.iter().enumerate().for_each(|(i, item)| walk(item, &format!("{at}/{i}"), found))
+                items.iter().enumerate().for_each(|(i, item)| walk(item, &format!("{at}/{i}"), found));
             }
             Value::Object(map) => map.iter().for_each(|(key, item)| walk(item, &format!("{at}/{key}"), found)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}

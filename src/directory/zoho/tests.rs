@@ -5,8 +5,6 @@ mod answers;
 mod hostile;
 mod reading;
 mod setup;
-#[path = "../../../tests/env/texts.rs"]
-mod texts;
 
 use std::{
     collections::BTreeSet,

@@ -9,11 +9,13 @@ use proptest::{
 };
 use tokio::runtime::Runtime;
 
-use super::{
+use super::*;
+use crate::{
+    api::directory::Template,
+    core::text::NAME,
+    directory::zoho::template::IN_BODY,
     texts::{PIECES, hostile, unseen},
-    *,
 };
-use crate::{api::directory::Template, core::text::NAME, directory::zoho::template::IN_BODY};
 
 /// Runs `test`, which asks a server, with `cases` values.
 fn for_all<S: Strategy>(cases: u32, values: S, test: impl Fn(&Runtime, S::Value)) {
