@@ -223,7 +223,7 @@ mod tests {
 
     proptest! {
         // Each reads the system's certificates.
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
 
         #[test]
         fn a_sender_is_an_address_or_refused(from in hostile(), url in hostile()) {

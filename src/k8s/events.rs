@@ -10,6 +10,9 @@ use crate::core::text;
 /// Who the operator is, in Events and field managers.
 pub const MANAGER: &str = "credreset";
 
+/// Bytes of an Event's `reportingInstance`: the API server refuses a longer one, and a Pod's name may be longer.
+const INSTANCE: usize = 128;
+
 /// Publishes Events.
 #[derive(Clone)]
 pub struct Events(Recorder);
@@ -24,7 +27,8 @@ impl Events {
     /// As the process called `instance`.
     #[must_use]
     pub fn new(client: Client, instance: &str) -> Self {
-        Self(Recorder::new(client, Reporter { controller: MANAGER.to_owned(), instance: Some(instance.to_owned()) }))
+        let instance = Some(text::shown(instance, INSTANCE));
+        Self(Recorder::new(client, Reporter { controller: MANAGER.to_owned(), instance }))
     }
 
     /// Tells about `object`.
