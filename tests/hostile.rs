@@ -163,6 +163,19 @@ proptest! {
         let _ = object.shown();
     }
 
+    /// An object that the definition admits and the operator cannot read would blind it for all others. (Days and hours that do
+    /// not exist are refused by the API server, too: see tests/cluster/hostile.rs.)
+    #[test]
+    fn every_time_that_is_admitted_can_be_read(
+        at in "20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])",
+        valid_for in "(1[0-5]?[0-9]?|[2-9][0-9]?)h([0-9]{1,2}m)?([0-9]{1,2}s)?",
+    ) {
+        let mut object = reset();
+        merge(&mut object, json!({"spec": {"requestedAt": at, "validFor": valid_for}}));
+        let request = serde_json::from_value::<CredentialReset>(object).unwrap().request().unwrap();
+        prop_assert!(request.deadline() > request.requested_at && request.keep_until() > request.deadline());
+    }
+
     /// The second yes is compared with what was typed, not with how it is shown.
     #[test]
     fn the_second_yes(user in hostile(), again in hostile()) {
@@ -200,7 +213,9 @@ proptest! {
         for state in [State::Applied, State::NotApplied, State::Unknown, State::Superseded] {
             for own in [true, false] {
                 let record = credreset::core::ledger::Record { state, ..record.clone() };
-                check_told(&report::settled(&record, own).message, MESSAGE);
+                let view = report::settled(&record, own);
+                check_told(&view.message, MESSAGE);
+                check_told(&view.user.unwrap().name, NAME);
             }
         }
         prop_assert_eq!(object.with(&record).record(), record);

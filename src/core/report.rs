@@ -271,7 +271,8 @@ impl View {
     #[must_use]
     pub fn of(record: &Record, reason: Reason, message: impl Into<String>) -> Self {
         Self {
-            user: Some(record.user.clone()),
+            // Whoever has written the record: its name is shown to others.
+            user: Some(UserId::new(record.user.id.clone(), &record.user.name)),
             record: Some(record.name.clone()),
             evidence: record.evidence,
             started_at: Some(record.attempt.started_at),

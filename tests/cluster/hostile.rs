@@ -96,6 +96,8 @@ fn nothing_is_injected() {
     site.directory("odd", json!({"allow": rule(name, "1h"), "limits": limits}));
     let body = json!({"password": format!("${{{}}}", "\u{1b}日\r\n".repeat(16384))});
     site.directory("broken", json!({"provider": {"zoho": {"resetPassword": {"body": body}}}}));
+    // More bytes than an Event's note may have, and not too many characters.
+    site.directory("wordy", json!({"provider": {"zoho": {"urls": {"api": "日".repeat(512)}}}}));
     // As long as a Pod's name may be: an Event takes less.
     let operator = site.operator_named(&"op".repeat(126));
     site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker", "directory/odd"]);
@@ -127,6 +129,7 @@ fn nothing_is_injected() {
         ("code-2", by_id("code-2", REFUSED[2], json!({})), "Rejected"),
         ("code-3", by_id("code-3", REFUSED[3], json!({})), "Rejected"),
         ("rule", by_id("rule", ANNETTE, odd_directory), "NotAllowed"),
+        ("wordy", by_id("wordy", ANNETTE, json!({"directory": "wordy"})), "DirectoryNotReady"),
         ("broken", by_id("broken", ANNETTE, json!({"directory": "broken"})), "DirectoryNotReady"),
     ];
     for (_, object, _) in &expected {
@@ -144,9 +147,10 @@ fn nothing_is_injected() {
     for code in ["code-0", "code-1", "code-2", "code-3"] {
         assert!(shown(code).contains("with code HTTP_400:"), "{}", shown(code));
     }
-    for directory in ["zylker", "odd", "broken"] {
+    for directory in ["zylker", "odd", "wordy", "broken"] {
         check_told(directory, &site.get(&["directory", directory])["status"]);
     }
+    assert!(shown("wordy").len() > 1024, "{}", shown("wordy"));
     let broken = message(&site.get(&["directory", "broken"]));
     assert!(broken.contains("unknown placeholder") && broken.contains("Known here: ${organization}"), "{broken}");
 
