@@ -9,3 +9,6 @@ pub mod directory;
 pub mod k8s;
 pub mod sandbox;
 pub mod telemetry;
+#[cfg(test)]
+#[path = "../tests/env/texts.rs"]
+mod texts;

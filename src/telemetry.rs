@@ -1,10 +1,23 @@
 //! Logs. No secret is ever given to them; what libraries might print is kept out here.
-use std::io::IsTerminal;
-
-use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::{
-    EnvFilter, Layer, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+use std::{
+    fmt::Debug,
+    io::{IsTerminal, Write},
 };
+
+use tracing::{Level, Metadata, Subscriber, field::Field};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    field::MakeExt,
+    filter::filter_fn,
+    fmt::{
+        MakeWriter,
+        format::{Writer, debug_fn},
+    },
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use crate::core::text;
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -39,7 +52,9 @@ fn harmless(of: &Metadata<'_>) -> bool {
 /// # Errors
 /// What is wrong with `filter`.
 pub fn init(format: Format, filter: &str) -> Result<(), String> {
-    subscriber(format, filter, std::io::stderr)?.try_init().map_err(|e| e.to_string())?;
+    subscriber(format, filter, std::io::stderr().is_terminal(), std::io::stderr)?
+        .try_init()
+        .map_err(|e| e.to_string())?;
     // A panic's own text may hold anything.
     std::panic::set_hook(Box::new(|info| {
         let at = info.location().map(ToString::to_string).unwrap_or_default();
@@ -48,7 +63,12 @@ pub fn init(format: Format, filter: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn subscriber<W>(format: Format, filter: &str, output: W) -> Result<impl Subscriber + Send + Sync, String>
+fn subscriber<W>(
+    format: Format,
+    filter: &str,
+    colours: bool,
+    output: W,
+) -> Result<impl Subscriber + Send + Sync, String>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -57,10 +77,60 @@ where
         .map_err(|_| format!("{filter:?} is neither a level nor a list such as credreset=debug,kube=warn"))?;
     let layer = tracing_subscriber::fmt::layer().with_writer(output);
     let layer = match format {
-        Format::Human => layer.with_ansi(std::io::stderr().is_terminal()).with_target(false).compact().boxed(),
-        Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+        Format::Human => {
+            layer.with_ansi(colours).with_target(false).fmt_fields(debug_fn(field).delimited(" ")).compact().boxed()
+        }
+        Format::Json => layer.json().flatten_event(true).with_span_list(false).map_writer(Escaping).boxed(),
     };
     Ok(tracing_subscriber::registry().with(asked_for).with(filter_fn(harmless)).with(layer))
+}
+
+/// A field, or the message, for people: on one line, and without what a terminal would obey.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    let value = text::shown(&format!("{value:?}"), text::MESSAGE);
+    match field.name() {
+        "message" => writer.write_str(&value),
+        name => write!(writer, "{name}={value}"),
+    }
+}
+
+/// JSON escapes control characters up to the blank only. Others can be within its strings alone, so they are escaped alike.
+struct Escaping<M>(M);
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Escaping<M> {
+    type Writer = Escaping<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Escaping(self.0.make_writer())
+    }
+
+    fn make_writer_for(&'a self, of: &Metadata<'_>) -> Self::Writer {
+        Escaping(self.0.make_writer_for(of))
+    }
+}
+
+impl<W: Write> Write for Escaping<W> {
+    /// Given whole events.
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        let mut line = String::with_capacity(event.len());
+        for c in String::from_utf8_lossy(event).chars() {
+            if c != '\n' && text::is_hidden(c) {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    // Writing to a String cannot fail.
+                    let _ = std::fmt::Write::write_fmt(&mut line, format_args!("\\u{unit:04x}"));
+                }
+            } else {
+                line.push(c);
+            }
+        }
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]
@@ -70,7 +140,10 @@ mod tests {
         sync::{Arc, Mutex},
     };
 
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::texts::{hostile, unseen};
 
     /// What was logged.
     #[derive(Clone, Default)]
@@ -90,7 +163,7 @@ mod tests {
     fn logged(format: Format, filter: &str) -> Vec<String> {
         let output = Output::default();
         let writer = output.clone();
-        let subscriber = subscriber(format, filter, move || writer.clone()).unwrap();
+        let subscriber = subscriber(format, filter, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::error!(target: "kube_client::client", "kube at error");
             tracing::warn!(target: "kube_client::client", "kube at warn: a response");
@@ -146,7 +219,46 @@ mod tests {
 
     #[test]
     fn a_wrong_filter_is_named() {
-        let said = subscriber(Format::Human, "credreset=loud", std::io::sink).map(drop).unwrap_err();
+        let said = subscriber(Format::Human, "credreset=loud", false, std::io::sink).map(drop).unwrap_err();
         assert!(said.contains("credreset=loud"), "{said}");
+    }
+
+    /// What is logged with `text` in every place that takes one.
+    fn logged_with(format: Format, colours: bool, text: &str) -> String {
+        let output = Output::default();
+        let writer = output.clone();
+        let subscriber = subscriber(format, "trace", colours, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("call", shown = %text, quoted = text);
+            span.in_scope(|| tracing::warn!(error = %text, debug = ?text, plain = text, "failed: {text}"));
+        });
+        String::from_utf8(output.0.lock().unwrap().clone()).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+
+        #[test]
+        fn an_event_is_one_line_that_moves_no_cursor(text in hostile()) {
+            let human = logged_with(Format::Human, false, &text);
+            let line = human.strip_suffix('\n').unwrap();
+            prop_assert_eq!(unseen(line), None, "{:?}", line);
+            // With colours there are those of the format itself, and no others.
+            let coloured = logged_with(Format::Human, true, &text);
+            let escapes = |line: &str| line.matches('\u{1b}').count();
+            prop_assert_eq!(escapes(&coloured), escapes(&logged_with(Format::Human, true, "harmless")));
+            let line = coloured.strip_suffix('\n').unwrap().replace('\u{1b}', "");
+            prop_assert_eq!(unseen(&line), None, "{:?}", line);
+
+            let json = logged_with(Format::Json, false, &text);
+            let line = json.strip_suffix('\n').unwrap();
+            prop_assert_eq!(unseen(line), None, "{:?}", line);
+            let object: serde_json::Value = serde_json::from_str(line).unwrap();
+            // Programs read what it was.
+            prop_assert_eq!(&object["error"], &text);
+            prop_assert_eq!(&object["plain"], &text);
+            prop_assert_eq!(&object["message"], &format!("failed: {text}"));
+            prop_assert_eq!(&object["level"], "WARN");
+        }
     }
 }

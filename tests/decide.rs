@@ -20,8 +20,12 @@ mod merge;
 use merge::merge;
 #[path = "decide/arbitrary.rs"]
 mod arbitrary;
+#[path = "decide/hostile.rs"]
+mod hostile;
 #[path = "decide/life.rs"]
 mod life;
+#[path = "env/texts.rs"]
+mod texts;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -92,6 +92,26 @@ async fn in_clear_to_this_machine_only() {
     assert!(matches!(send(&mailer, "annette.c@zylker.biz").await, Err(Failure::Temporary(_))));
 }
 
+/// A password may be any text, also one that looks like the end of the mail and the beginning of another.
+#[tokio::test]
+async fn a_password_ends_no_mail() {
+    let folder = Folder::new("smuggled");
+    let server = Smtp::start(&folder.0, &[]);
+    let mailer = mailer(&format!("smtp://127.0.0.1:{}", server.port), None, None).unwrap();
+    for end in ["\r\n.\r\n", "\n.\n", "\r.\r", "\n.\r\n", "\0\r\n.\r\n"] {
+        let other =
+            "MAIL FROM:<evil@evil.example>\r\nRCPT TO:<victim@zylker.biz>\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\n";
+        let password = SecretString::from(format!("New-pass{end}{other}"));
+        mailer.send("annette.c@zylker.biz", "annette\r\n.\r\nQUIT", &password).await.unwrap();
+    }
+    let mails = server.mails();
+    assert_eq!(mails.len(), 5);
+    for mail in mails {
+        assert_eq!((&mail["from"], &mail["to"]), (&json!("helpdesk@zylker.biz"), &json!(["annette.c@zylker.biz"])));
+        assert!(mail["data"].as_str().unwrap().contains("tell your help desk"), "whole: {mail}");
+    }
+}
+
 #[tokio::test]
 async fn with_tls_and_a_private_authority() {
     for smtps in [true, false] {

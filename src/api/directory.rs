@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::reset::ResetMode;
-use crate::core::world::{self, Feature, Guarantee};
+use crate::core::{
+    text::{OBJECT_NAME, is_object_name},
+    world::{self, Feature, Guarantee},
+};
 
 /// A directory whose users may be reset: the connection, who may reset whom, and how often. Nothing is allowed until a rule
 /// allows it.
@@ -128,7 +131,7 @@ pub struct ZohoUrls {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct SecretRef {
     /// Its name. For Zoho it holds client-id, client-secret, refresh-token and optionally admin-password.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub secret: String,
 }
 
@@ -379,7 +382,11 @@ impl Directory {
     /// Says which field is wrong.
     pub fn settings(&self) -> Result<world::Directory, String> {
         let DirectorySpec { provider, allow, protect, limits, mail, suspend } = &self.spec;
-        let Provider { zoho: _ } = provider;
+        let Provider { zoho } = provider;
+        let mail_secret = mail.as_ref().and_then(|mail| mail.smtp.credentials.as_ref());
+        if !std::iter::once(&zoho.credentials).chain(mail_secret).all(|reference| is_object_name(&reference.secret)) {
+            return Err("spec: credentials.secret must be a name that a Secret can have".to_owned());
+        }
         let field = |name: &str, text: &str| super::duration(text).map_err(|e| format!("spec.{name}: {e}"));
         Ok(world::Directory {
             name: self.name_any(),

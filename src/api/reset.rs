@@ -8,6 +8,7 @@ use crate::core::{
     ledger::{Evidence, UserId},
     report::{Outcome, Reason, Shown},
     request::{Action, Factor, Mode, Request, Source, UserRef},
+    text::{OBJECT_NAME, is_object_name},
 };
 
 /// A request to reset one person's password or second factors, once. It is carried out by the operator, which writes what
@@ -49,7 +50,7 @@ use crate::core::{
 )]
 pub struct CredentialResetSpec {
     /// Name of the Directory object that keeps this user.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub directory: String,
     /// Whose credentials are reset. Exactly one of email, username and id.
     pub user: User,
@@ -150,11 +151,11 @@ fn twenty() -> i32 {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct SecretKey {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
     /// Key of the password within it.
     #[serde(default = "password")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,
 }
 
@@ -166,7 +167,7 @@ fn password() -> String {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct DeliverTo {
     /// Name of a Secret in this namespace that does not exist yet; it gets the keys `password` and `username`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub secret: String,
 }
 
@@ -268,7 +269,7 @@ impl CredentialReset {
         };
         let action = match (spec.mode, &spec.password, &spec.mfa) {
             (ResetMode::Password, Some(password), None) => password.action()?,
-            (ResetMode::MFA, None, Some(mfa)) if mfa.confirm == user.to_string() => {
+            (ResetMode::MFA, None, Some(mfa)) if mfa.confirm == user.typed() => {
                 Action::Mfa { factors: mfa.factors.clone() }
             }
             (ResetMode::MFA, None, Some(_)) => return Err("spec.mfa.confirm must equal spec.user".to_owned()),
@@ -320,9 +321,17 @@ impl Password {
                 Ok(length @ 12..=128) => Source::Generate { length },
                 _ => return Err("spec.password.generate.length must be 12 to 128".to_owned()),
             },
+            // Names become part of addresses at the API server.
+            (None, Some(secret)) if !is_object_name(&secret.name) => {
+                return Err("spec.password.fromSecret.name must be a name that a Secret can have".to_owned());
+            }
             (None, Some(secret)) => Source::FromSecret { name: secret.name.clone(), key: secret.key.clone() },
             _ => return Err("spec.password must have exactly one of generate and fromSecret".to_owned()),
         };
+        // Found out after the call, it would be too late: the password could not be delivered.
+        if self.deliver_to.as_ref().is_some_and(|deliver_to| !is_object_name(&deliver_to.secret)) {
+            return Err("spec.password.deliverTo.secret must be a name that a Secret can have".to_owned());
+        }
         Ok(Action::Password {
             source,
             force_change_on_login: self.force_change_on_login,

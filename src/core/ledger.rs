@@ -18,6 +18,7 @@ use super::{
     plan::{self, Once},
     report::Reason,
     request::{Mode, Request, hash, later},
+    text,
     world::{Proof, Seen},
 };
 
@@ -36,8 +37,16 @@ pub const SLACK: SignedDuration = SignedDuration::from_secs(10);
 pub struct UserId {
     /// The directory's own id, which never changes.
     pub id: String,
-    /// What people call the user: the e-mail address or the login name.
+    /// What people call the user: the e-mail address or the login name, as it may be shown.
     pub name: String,
+}
+
+impl UserId {
+    /// Of a user whom the directory calls `name`.
+    #[must_use]
+    pub fn new(id: String, name: &str) -> Self {
+        Self { id, name: text::shown(name, text::NAME) }
+    }
 }
 
 /// Where a record stands.
@@ -99,6 +108,7 @@ pub struct Attempt {
     pub deadline: Timestamp,
     /// The Secret in the operator's namespace that holds the password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = text::OBJECT_NAME))]
     pub secret: Option<String>,
     /// The directory's change time before the call, `never`, or absent where the directory shows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,8 +125,10 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Origin {
     /// Namespace of the object.
+    #[schemars(length(max = 63), regex(pattern = text::OBJECT_NAME))]
     pub namespace: String,
     /// Name of the object.
+    #[schemars(length(max = 253), regex(pattern = text::OBJECT_NAME))]
     pub name: String,
     /// Uid of the object.
     pub uid: String,
@@ -132,6 +144,7 @@ pub struct Origin {
 pub struct Finish {
     /// Write the password into this Secret of the request's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = text::OBJECT_NAME))]
     pub deliver_to: Option<String>,
     /// Send the password to this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -18,6 +18,7 @@ mod limits;
 pub mod plan;
 pub mod report;
 pub mod request;
+pub mod text;
 pub mod world;
 
 use jiff::{SignedDuration, Timestamp};

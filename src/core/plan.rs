@@ -23,7 +23,7 @@ pub enum Once {
     },
     /// Reset MFA with one opaque call.
     #[serde(rename = "resetMFA")]
-    ResetMfa,
+    ResetMfa {},
 }
 
 /// The call that `action` comes to. The directory mails the password where the operator does not.
@@ -37,7 +37,7 @@ pub fn once(action: &Action, finish: &Finish) -> Once {
                 email_to_user: *email_to_user && finish.mail_to.is_none(),
             }
         }
-        Action::Mfa { .. } => Once::ResetMfa,
+        Action::Mfa { .. } => Once::ResetMfa {},
     }
 }
 

@@ -4,7 +4,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Evidence, Record, State, UserId, Verdict};
+use super::{
+    ledger::{Evidence, Record, State, UserId, Verdict},
+    text,
+};
 
 /// Why a request is where it is: the machine-readable half of its conditions and Events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -220,7 +223,7 @@ pub struct Shown {
 pub struct View {
     /// Of all conditions.
     pub reason: Reason,
-    /// What happened, then what to do.
+    /// What happened, then what to do; as it may be shown.
     pub message: String,
     /// `Succeeded`, which mostly follows from the reason.
     pub succeeded: Truth,
@@ -247,7 +250,7 @@ impl View {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
-            message: message.into(),
+            message: text::shown(&message.into(), text::MESSAGE),
             succeeded: reason.conditions().1,
             user: None,
             record: None,
@@ -268,7 +271,8 @@ impl View {
     #[must_use]
     pub fn of(record: &Record, reason: Reason, message: impl Into<String>) -> Self {
         Self {
-            user: Some(record.user.clone()),
+            // Whoever has written the record: its name is shown to others.
+            user: Some(UserId::new(record.user.id.clone(), &record.user.name)),
             record: Some(record.name.clone()),
             evidence: record.evidence,
             started_at: Some(record.attempt.started_at),

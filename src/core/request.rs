@@ -5,6 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::text;
+
 /// What is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Mode {
@@ -35,10 +37,19 @@ pub enum UserRef {
     Id(String),
 }
 
+impl UserRef {
+    /// What was typed, as it was typed.
+    #[must_use]
+    pub fn typed(&self) -> &str {
+        let (Self::Email(typed) | Self::Username(typed) | Self::Id(typed)) = self;
+        typed
+    }
+}
+
+/// For messages.
 impl fmt::Display for UserRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Email(s) | Self::Username(s) | Self::Id(s)) = self;
-        f.write_str(s)
+        f.write_str(&text::shown(self.typed(), text::NAME))
     }
 }
 

@@ -120,13 +120,25 @@ pub async fn body(mut response: Response) -> Result<Vec<u8>, Failed> {
     Ok(bytes)
 }
 
-/// Seconds of a `Retry-After` header, if it gives seconds (RFC 9110, section 10.2.3); an HTTP date counts from now.
+/// A longer pause is a mistake of the server's, and would close the directory until the operator is started anew.
+const LONGEST_PAUSE: u32 = 24 * 3600;
+
+/// Seconds of a `Retry-After` header (RFC 9110, section 10.2.3), at most a day. An HTTP date counts from now.
 #[must_use]
 pub fn retry_after(response: &Response) -> Option<u32> {
-    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(seconds);
-    }
-    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    u32::try_from(date.duration_since(jiff::Timestamp::now()).as_secs()).ok()
+    pause(response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim(), jiff::Timestamp::now())
+}
+
+fn pause(value: &str, now: jiff::Timestamp) -> Option<u32> {
+    let seconds = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        value.parse().unwrap_or(LONGEST_PAUSE)
+    } else {
+        let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+        let seconds = date.duration_since(now).as_secs();
+        if seconds < 0 {
+            return None;
+        }
+        u32::try_from(seconds).unwrap_or(LONGEST_PAUSE)
+    };
+    Some(seconds.min(LONGEST_PAUSE))
 }

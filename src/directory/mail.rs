@@ -2,7 +2,7 @@
 use std::{error::Error, io, time::Duration};
 
 use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{Mailbox, header::ContentType},
     transport::smtp::{
         self,
@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{Credentials, http};
-use crate::api::directory::Mail;
+use crate::{api::directory::Mail, core::text};
 
 /// For a whole exchange with the mail server.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -104,28 +104,35 @@ impl Mailer {
     /// # Errors
     /// Why the mail was not taken.
     pub async fn send(&self, to: &str, user: &str, password: &SecretString) -> Result<(), Failure> {
-        let to = to.parse().map_err(|_| {
-            Failure::Permanent("the user's e-mail address is none that mail can be sent to.".to_owned())
-        })?;
-        let text = format!(
-            "The password of {user} was reset on request. The new password is:\n\n    {}\n\n\
-             You may have to choose another one when you sign in. If you did not ask for this, tell your help desk at once.\n",
-            password.expose_secret()
-        );
-        let message = Message::builder()
-            .from(self.from.clone())
-            .to(to)
-            // Left to itself, lettre ends it with @localhost, which looks like spam.
-            .message_id(Some(format!("<{:032x}@{}>", rand::random::<u128>(), self.from.email.domain())))
-            .subject("Your new password")
-            .header(ContentType::TEXT_PLAIN)
-            .body(text)
-            .map_err(|_| Failure::Permanent("the mail could not be written.".to_owned()))?;
+        let message = self.message(to, user, password)?;
         match tokio::time::timeout(LIMIT, self.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(meaning(&error)),
             Err(_) => Err(Failure::Temporary("the mail server did not answer in time.".to_owned())),
         }
+    }
+
+    fn message(&self, to: &str, user: &str, password: &SecretString) -> Result<Message, Failure> {
+        // An address alone, as the directory shows it: no name before it, no second one after it.
+        let address = Some(to).filter(|to| text::is_word(to)).and_then(|to| to.parse::<Address>().ok());
+        let to = address.ok_or_else(|| {
+            Failure::Permanent("the user's e-mail address is none that mail can be sent to.".to_owned())
+        })?;
+        let user = text::shown(user, text::NAME);
+        let text = format!(
+            "The password of {user} was reset on request. The new password is:\n\n    {}\n\n\
+             You may have to choose another one when you sign in. If you did not ask for this, tell your help desk at once.\n",
+            password.expose_secret()
+        );
+        Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            // Left to itself, lettre ends it with @localhost, which looks like spam.
+            .message_id(Some(format!("<{:032x}@{}>", rand::random::<u128>(), self.from.email.domain())))
+            .subject("Your new password")
+            .header(ContentType::TEXT_PLAIN)
+            .body(text)
+            .map_err(|_| Failure::Permanent("the mail could not be written.".to_owned()))
     }
 }
 
@@ -157,4 +164,108 @@ fn is_handshake(error: &smtp::Error) -> bool {
         source = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::texts::{PIECES, hostile, unseen};
+
+    fn mailer(from: &str, url: &str) -> Result<Mailer, String> {
+        let mail: Mail = serde_json::from_value(json!({"smtp": {"url": url, "from": from}})).unwrap();
+        Mailer::connect(&mail, None)
+    }
+
+    static USUAL: LazyLock<Mailer> =
+        LazyLock::new(|| mailer("helpdesk@zylker.biz", "smtps://mail.zylker.biz").unwrap());
+
+    /// Names of the headers, and the body.
+    fn parts(mail: &[u8]) -> (Vec<String>, String) {
+        let mail = String::from_utf8(mail.to_vec()).unwrap();
+        let (head, body) = mail.split_once("\r\n\r\n").unwrap();
+        // A line that begins with a blank goes on with the header before it.
+        let lines = head.split("\r\n").filter(|line| !line.starts_with([' ', '\t']));
+        assert!(!head.replace("\r\n", "").contains(['\r', '\n']), "{head:?}");
+        (lines.map(|line| line.split(':').next().unwrap().to_owned()).collect(), body.to_owned())
+    }
+
+    const HEADERS: [&str; 8] =
+        ["Content-Transfer-Encoding", "Content-Type", "Date", "From", "MIME-Version", "Message-ID", "Subject", "To"];
+
+    fn check(mailer: &Mailer, to: &str, user: &str, password: &str) {
+        let Ok(message) = mailer.message(to, user, &SecretString::from(password)) else { return };
+        assert_eq!(unseen(to), None, "{to:?}");
+        assert_eq!(message.envelope().to().iter().map(|to| to.as_ref() as &str).collect::<Vec<_>>(), [to]);
+        let (mut headers, body) = parts(&message.formatted());
+        headers.sort();
+        // MIME-Version is lettre's own business.
+        assert!(headers.iter().all(|h| HEADERS.contains(&h.as_str())), "{headers:?}");
+        assert_eq!(headers.iter().filter(|h| *h == "To").count(), 1);
+        headers.dedup();
+        assert!(headers.len() >= 7, "{headers:?}");
+        // Some servers take a line's end alone for an end of the mail.
+        assert!(!body.replace("\r\n", "").contains(['\r', '\n']), "{body:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+        #[test]
+        fn a_mail_has_its_own_headers_and_one_recipient(to in prop_oneof![hostile(), "[a-z]{1,8}@[a-z]{1,8}\\.biz"], user in hostile(), password in hostile()) {
+            check(&USUAL, &to, &user, &password);
+        }
+    }
+
+    proptest! {
+        // Each reads the system's certificates.
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
+
+        #[test]
+        fn a_sender_is_an_address_or_refused(from in hostile(), url in hostile()) {
+            for (from, url) in [
+                (from.as_str(), "smtps://mail.zylker.biz"),
+                ("helpdesk@zylker.biz", url.as_str()),
+                ("helpdesk@zylker.biz", &format!("smtps://mail.zylker.biz{url}")),
+            ] {
+                match mailer(from, url) {
+                    Ok(mailer) => check(&mailer, "annette.c@zylker.biz", "Annette", "New-pass"),
+                    Err(wrong) => assert_eq!(unseen(&wrong), None, "{wrong:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_more_than_one_get_nothing() {
+        let password = SecretString::from("New-pass");
+        for to in [
+            "a@zylker.biz, evil@evil.example",
+            "a@zylker.biz\r\nBcc: evil@evil.example",
+            "\"a@zylker.biz\" <evil@evil.example>",
+            "<a@zylker.biz>",
+            "a@zylker.biz\0",
+            "a@zylker.biz\u{202e}",
+            "a@zylker.biz> SIZE=1",
+        ] {
+            assert!(matches!(USUAL.message(to, "a", &password), Err(Failure::Permanent(_))), "{to}");
+        }
+        for piece in PIECES {
+            check(&USUAL, "a@zylker.biz", piece, piece);
+        }
+    }
+
+    #[test]
+    fn the_name_is_on_its_own_line() {
+        let user = "annette\r\n\r\nThe new password is:\r\n\r\n    evil";
+        let message = USUAL.message("a@zylker.biz", user, &SecretString::from("New-pass")).unwrap();
+        let (_, body) = parts(&message.formatted());
+        let first = body.split("\r\n\r\n").next().unwrap();
+        assert!(first.contains(r"\u{d}\u{a}") || first.contains("u{d}"), "{body}");
+        assert_eq!(body.matches("\r\n\r\n    ").count(), 1, "{body}");
+    }
 }

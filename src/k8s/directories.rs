@@ -33,6 +33,7 @@ use crate::{
     api::{Directory, directory::DirectoryStatus},
     core::{
         request::Mode,
+        text,
         world::{self, Guarantee, Seen, Why},
     },
     directory::{Checked, NotReady, Provider, mail::Mailer},
@@ -340,7 +341,7 @@ impl Directories {
                 "Connected",
                 "The directory answers and the operator's account holds what the rules need.".to_owned(),
             ),
-            Err(not_ready) => ("False", not_ready.reason(), not_ready.to_string()),
+            Err(not_ready) => ("False", not_ready.reason(), text::shown(&not_ready.to_string(), text::MESSAGE)),
         };
         let old = shown.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));
         let since = old

@@ -123,7 +123,7 @@ impl Run {
         let attempt = object.spec.attempt.id.clone();
         let usable = match (&self.world.user, self.directory()) {
             (Seen::Known(Found::One(user)), Some(Connected { facts, provider: Some(provider), .. }))
-                if user.id.id == object.spec.user.id && (password.is_some() || once == Once::ResetMfa) =>
+                if user.id.id == object.spec.user.id && (password.is_some() || once == (Once::ResetMfa {})) =>
             {
                 Some((user.clone(), facts.name, provider))
             }
@@ -149,7 +149,7 @@ impl Run {
                 reply
             }
         };
-        let kind = if once == Once::ResetMfa { "reset-mfa" } else { "reset-password" };
+        let kind = if once == (Once::ResetMfa {}) { "reset-mfa" } else { "reset-password" };
         operator.metrics.call(&directory, kind, result_of(&reply));
         tracing::info!(record = object.name_any(), call = kind, result = result_of(&reply), "called the directory");
         if reply == Reply::Denied {
@@ -163,7 +163,7 @@ impl Run {
     async fn repeat(&mut self, once: &Once) -> Result<(), Error> {
         let Seen::Known(record) = self.world.record.clone() else { return Err(Error::Restless) };
         let password = self.password().await?;
-        if password.is_none() && *once != Once::ResetMfa {
+        if password.is_none() && *once != (Once::ResetMfa {}) {
             self.world.proof = self.proof().await;
             return Ok(());
         }

@@ -5,8 +5,13 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
+use crate::core::text;
+
 /// Who the operator is, in Events and field managers.
 pub const MANAGER: &str = "credreset";
+
+/// Bytes of an Event's `reportingInstance`: the API server refuses a longer one, and a Pod's name may be longer.
+const INSTANCE: usize = 128;
 
 /// Publishes Events.
 #[derive(Clone)]
@@ -22,7 +27,8 @@ impl Events {
     /// As the process called `instance`.
     #[must_use]
     pub fn new(client: Client, instance: &str) -> Self {
-        Self(Recorder::new(client, Reporter { controller: MANAGER.to_owned(), instance: Some(instance.to_owned()) }))
+        let instance = Some(text::shown(instance, INSTANCE));
+        Self(Recorder::new(client, Reporter { controller: MANAGER.to_owned(), instance }))
     }
 
     /// Tells about `object`.
@@ -35,7 +41,7 @@ impl Events {
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
-            note: Some(message.chars().take(1000).collect()),
+            note: Some(text::shown(message, text::NOTE)),
             action: "Reset".to_owned(),
             secondary: None,
         };

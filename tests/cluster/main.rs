@@ -11,9 +11,12 @@
 mod env;
 #[path = "../env/smtp.rs"]
 mod smtp;
+#[path = "../env/texts.rs"]
+mod texts;
 
 mod accounting;
 mod console_form;
+mod hostile;
 mod operations;
 mod recovery;
 mod refusals;

@@ -1,4 +1,6 @@
 //! Who is meant: paging through the organization's users, then role and groups of the one that was found.
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -6,6 +8,7 @@ use super::{Answer, Zoho, is_digits, why_unread};
 use crate::core::{
     ledger::UserId,
     request::{Mode, UserRef},
+    text,
     world::{Found, Seen, User, Why},
 };
 
@@ -13,22 +16,32 @@ use crate::core::{
 const PER_PAGE: usize = 200;
 /// More pages than any organization has.
 const PAGES: usize = 5000;
+/// Longer than it takes to read all of them.
+const LOOK_UP: Duration = Duration::from_secs(900);
+/// More groups, and longer names of groups, than anybody has.
+const GROUPS: usize = 10_000;
+const GROUP_NAME: usize = 1024;
 
 impl Zoho {
     pub(super) fn users_page(&self, page: usize, size: usize) -> String {
         format!("/directory/api/v2/orgs/{}/users?page={page}&per_page={size}&include=emails", self.organization)
     }
 
-    /// Finds a user. All pages are read, so that two users who answer to one name are seen; an id ends the search.
+    /// Finds a user. All pages are read, so that a second user who answers to one name is seen; it ends the search, and so does
+    /// an id.
     ///
     /// # Errors
     /// Why it could not be told.
     pub async fn look_up(&self, user: &UserRef, mode: Mode) -> Result<Option<Found>, Why> {
-        match self.find(user).await?.as_slice() {
-            [] => Ok(None),
-            [one] => Ok(Some(Found::One(Box::new(self.user(one, mode).await?)))),
-            several => Ok(Some(Found::Several(several.len()))),
-        }
+        let looking = async {
+            match self.find(user).await?.as_slice() {
+                [] => Ok(None),
+                [one] => Ok(Some(Found::One(Box::new(self.user(one, mode).await?)))),
+                several => Ok(Some(Found::Several(several.len()))),
+            }
+        };
+        let too_long = |_| Why::new("the directory's lists were still not at their end after 15 minutes.");
+        tokio::time::timeout(LOOK_UP, looking).await.map_err(too_long)?
     }
 
     async fn find(&self, user: &UserRef) -> Result<Vec<Value>, Why> {
@@ -42,7 +55,8 @@ impl Zoho {
                     found.push(candidate);
                 }
             }
-            let settled = matches!(user, UserRef::Id(_)) && !found.is_empty();
+            // Whoever answers to one name with users without end must not be listened to for ever.
+            let settled = found.len() > 1 || (matches!(user, UserRef::Id(_)) && !found.is_empty());
             if settled || none || !more.unwrap_or(full) {
                 return Ok(found);
             }
@@ -74,13 +88,25 @@ impl Zoho {
         let unreadable = |field: &str| Why::new(format!("the directory shows the user with an unreadable {field}."));
         let id = id_of(value).ok_or_else(|| unreadable("user_id"))?;
         let zuid = digits(value.get("zuid")).ok_or_else(|| unreadable("zuid"))?;
-        let email = text("primary_email");
+        let primary = text("primary_email");
         let user_name = text("user_name");
-        let name = email.clone().or_else(|| user_name.clone()).unwrap_or_else(|| id.clone());
+        let name = primary.as_ref().or(user_name.as_ref()).unwrap_or(&id).clone();
+        let known_as = UserId::new(id, &name);
+        // An address that is none in any sense is not matched with rules, not sent to the directory, and gets no mail.
+        let email = primary.clone().filter(|address| text::is_word(address));
+        let asks_for_email = match mode {
+            Mode::Password => &self.reset_password,
+            Mode::MFA => &self.reset_mfa,
+        };
+        if email.is_none() && asks_for_email.as_ref().is_some_and(|call| call.uses("user.email")) {
+            return Err(Why::new(
+                "the directory shows no e-mail address of the user, or none that could be used, and a template asks for it.",
+            ));
+        }
         let administrator = self.administrator(&zuid).await?;
         Ok(User {
-            groups: if self.groups { Seen::Known(self.groups_of(&id).await?) } else { Seen::Unread },
-            aliases: addresses(value).chain(user_name).filter(|alias| *alias != name).collect(),
+            groups: if self.groups { Seen::Known(self.groups_of(&known_as.id).await?) } else { Seen::Unread },
+            aliases: addresses(value).chain(primary).chain(user_name).filter(|alias| *alias != known_as.name).collect(),
             confirmed: text("user_type").as_deref() == Some("confirmed"),
             active: text("user_status").as_deref() == Some("active"),
             federated: value.get("is_federated").and_then(Value::as_bool).unwrap_or(false),
@@ -93,7 +119,7 @@ impl Zoho {
             changed_at: self.changed(value, mode)?,
             handle: [("zuid".to_owned(), zuid)].into(),
             email,
-            id: UserId { id, name },
+            id: known_as,
         })
     }
 
@@ -128,9 +154,14 @@ impl Zoho {
             let (none, full) = (groups.is_empty(), groups.len() == PER_PAGE);
             for group in &groups {
                 // A group that is not shown might be the one that protects the user.
-                let name = group.get("group_name").and_then(Value::as_str).filter(|name| !name.is_empty());
-                let name = name.ok_or_else(|| Why::new("the directory shows a group of the user without a name."))?;
+                let name = group.get("group_name").and_then(Value::as_str);
+                let name = name.filter(|name| (1..=GROUP_NAME).contains(&name.len())).ok_or_else(|| {
+                    Why::new("the directory shows a group of the user without a name, or with one without end.")
+                })?;
                 all.push(name.to_owned());
+            }
+            if all.len() > GROUPS {
+                return Err(Why::new(format!("the directory shows the user in more than {GROUPS} groups.")));
             }
             if none || !more.unwrap_or(full) {
                 return Ok(all);

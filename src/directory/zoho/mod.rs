@@ -388,7 +388,7 @@ impl Zoho {
                 ]);
                 (&self.reset_password, json!({"mode": "resetPassword", "password": password}))
             }
-            Once::ResetMfa => (&self.reset_mfa, json!({"mode": "updateTFAStatus", "tfaEnabled": false})),
+            Once::ResetMfa {} => (&self.reset_mfa, json!({"mode": "updateTFAStatus", "tfaEnabled": false})),
         };
         // A condition is never dropped, nor made up.
         if template.as_ref().is_some_and(|call| call.uses(UNCHANGED_SINCE)) != condition.is_some() {

@@ -17,6 +17,11 @@ const WINDOW: Duration = Duration::from_secs(600);
 /// A token is not used in the last minute of its life.
 const SPARE: Duration = Duration::from_secs(60);
 
+/// Tokens live an hour; an answer that promises more than this is not believed.
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+/// An answer with a token is smaller: it is kept as long as the token.
+const MOST: usize = 64 * 1024;
+
 /// Who signs in.
 #[derive(Debug)]
 pub struct OAuthClient {
@@ -155,6 +160,9 @@ impl Tokens {
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(Failure::TooMany(after));
         }
+        if body.len() > MOST {
+            return Err(unreachable(format!("its answer is larger than {} KiB", MOST / 1024)));
+        }
         let Ok(reply) = serde_json::from_slice::<Value>(&body) else {
             return Err(unreachable(format!("it answered {} with something that is no JSON", status.as_u16())));
         };
@@ -176,7 +184,7 @@ impl Tokens {
         let Some(value) = reply.get("access_token").and_then(Value::as_str).filter(|token| is_token(token)) else {
             return Err(unreachable("its answer holds no access_token that could be used".to_owned()));
         };
-        let life = Duration::from_secs(reply.get("expires_in").and_then(Value::as_u64).unwrap_or(3600));
+        let life = Duration::from_secs(reply.get("expires_in").and_then(Value::as_u64).unwrap_or(3600)).min(LIFE);
         Ok(Token {
             value: SecretString::from(value),
             scopes: reply.get("scope").and_then(Value::as_str).map(|scopes| {

@@ -3,7 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::api::directory::{Method, Template};
+use crate::{
+    api::directory::{Method, Template},
+    core::text,
+};
 
 /// Placeholders that a body may hold.
 pub const IN_BODY: [&str; 11] = [
@@ -50,8 +53,12 @@ impl Call {
         if !path.starts_with('/') {
             return Err(format!("{field}.path must begin with a slash"));
         }
-        if path.contains(['?', '#', ' ', '\\']) || path.contains("..") {
-            return Err(format!("{field}.path must be a plain path, without query, fragment, blanks and .."));
+        // Whatever else the parser of addresses would leave out, resolve or escape.
+        let plain = path.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\%".contains(&b));
+        if !plain || path.contains("..") || path.split('/').any(|segment| segment == ".") {
+            return Err(format!(
+                "{field}.path must be a plain path, without query, fragment, blanks, escapes, . and .."
+            ));
         }
         if !(body.is_object() || body.is_null()) {
             return Err(format!("{field}.body must be a JSON object"));
@@ -108,6 +115,7 @@ fn check(field: &str, text: &str, known: &[&str]) -> Result<Vec<String>, String>
         };
         if !known.contains(&name) {
             let known: Vec<String> = known.iter().map(|k| format!("${{{k}}}")).collect();
+            let name = text::shown(name, text::NAME);
             return Err(format!("{field}: unknown placeholder ${{{name}}}. Known here: {}", known.join(", ")));
         }
         found.push(name.to_owned());
@@ -122,7 +130,8 @@ fn each_string(value: &Value, f: &mut impl FnMut(&str) -> Result<(), String>) ->
         Value::Array(values) => values.iter().try_for_each(|value| each_string(value, f)),
         Value::Object(map) => map.iter().try_for_each(|(name, value)| {
             if name.contains("${") {
-                return Err(format!("the name {name:?} holds a placeholder: only values are filled in"));
+                let name = text::shown(name, text::NAME);
+                return Err(format!("the name \"{name}\" holds a placeholder: only values are filled in"));
             }
             each_string(value, f)
         }),

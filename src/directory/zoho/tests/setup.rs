@@ -95,6 +95,6 @@ async fn a_template_without_a_body() {
     let directory = Zoho::connect(&spec(&server.url, templates), &credentials()).unwrap();
     let user = annette(&directory).await;
     let fenced = fenced(true);
-    assert_eq!(directory.perform(fenced, &Once::ResetMfa, &user, None).await, Reply::Done);
+    assert_eq!(directory.perform(fenced, &Once::ResetMfa {}, &user, None).await, Reply::Done);
     assert_eq!(server.seen("/directory/7/mfa").pop().unwrap().2, "Zoho-oauthtoken 1000.token ");
 }
