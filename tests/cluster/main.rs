@@ -9,11 +9,15 @@
 )]
 #[path = "../env/mod.rs"]
 mod env;
+#[path = "../env/proxy.rs"]
+mod proxy;
 #[path = "../env/smtp.rs"]
 mod smtp;
 
 mod accounting;
 mod console_form;
+mod crashes;
+mod leaders;
 mod operations;
 mod recovery;
 mod refusals;
