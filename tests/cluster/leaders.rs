@@ -1,1 +1,229 @@
-//! Two operators.
+//! Two operators: one that was the leader wakes up, or hears of the API server again, when the other has taken over.
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    env::{Operator, SYSTEM, Site, TEAM, message, mfa_reset, password_reset, wait_for},
+    proxy::{Action, Armed, Proxy, Rule},
+};
+
+const ANNETTE: &str = "annette.c@zylker.biz";
+const MUSTAFA: &str = "mustafa.o@zylker.biz";
+const RECORDS: &str = "/apis/credreset.dev/v1alpha1/namespaces/credreset-system/credentialresetrecords";
+
+/// A site with a Directory and a proxy before each of its two servers. Only the first operator goes through that before the
+/// API server.
+struct Two {
+    site: Site,
+    api: Proxy,
+    directory: Proxy,
+}
+
+impl Two {
+    fn new() -> Self {
+        let site = Site::start();
+        let api = Proxy::before_api_server(site.kubeconfig());
+        let directory = Proxy::start(&site.sandbox.url, &[]);
+        let urls = json!({"accounts": directory.url, "api": directory.url, "mail": directory.url});
+        let limits = json!({"resetsPerHour": 100_000, "requestTimeout": "2s"});
+        site.directory("zylker", json!({"provider": {"zoho": {"urls": urls}}, "limits": limits}));
+        Self { site, api, directory }
+    }
+
+    fn command(&self, identity: &str, server: Option<&str>) -> Command {
+        self.site.operator_command(Path::new(env!("CARGO_BIN_EXE_credreset")), identity, "info", server)
+    }
+
+    fn first(&self) -> Operator {
+        let first = self.site.run(&mut self.command("first", Some(&self.api.url)));
+        wait_for("the first to lead", || self.leads("first"));
+        self.site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
+        first
+    }
+
+    fn second(&self) -> Operator {
+        self.site.run(&mut self.command("second", None))
+    }
+
+    fn leads(&self, identity: &str) -> Option<()> {
+        let lease = self.site.get(&["lease", "-n", SYSTEM, "credreset"]);
+        lease["spec"]["holderIdentity"].as_str()?.starts_with(&format!("{identity}/")).then_some(())
+    }
+
+    /// The first operator's record is stored, and the answer that would let it send its call waits.
+    fn about_to_send(&self, name: &str) -> Arc<Armed> {
+        let rule = Rule {
+            method: Method::POST,
+            path: RECORDS.to_owned(),
+            about: format!(r#""name":"{name}""#),
+            says: "",
+            nth: 1,
+            action: Action::HoldReply,
+        };
+        let held = self.api.arm(rule);
+        self.site.apply(&password_reset(name, ANNETTE, json!({})));
+        wait_for("the record", || held.is_hit().then_some(()));
+        held
+    }
+
+    fn record_of(&self, name: &str) -> Value {
+        let all = self.site.records();
+        all.into_iter().find(|record| record["spec"]["request"]["name"] == name).expect("a record")
+    }
+
+    fn calls(&self, kind: &str) -> u64 {
+        self.site.sandbox.count(kind)
+    }
+}
+
+/// Nobody leads twice: the process says that it has stopped, and goes on as a candidate.
+fn steps_back(operator: &Operator) {
+    wait_for("the old leader to step back", || operator.metrics().contains("credreset_leader 0").then_some(()));
+    let log = operator.read_log();
+    assert!(log.contains("no longer leading"), "{log}");
+    assert!(!log.contains("panic"), "{log}");
+}
+
+/// Its pause ends when all is settled: it sends nothing, and changes nothing of what was settled.
+#[test]
+fn stopped_leader_wakes_up_after_the_outcome() {
+    let two = Two::new();
+    let first = two.first();
+    let held = two.about_to_send("annette");
+    first.signal("STOP");
+    held.release();
+    let _second = two.second();
+    let settled = two.site.until("annette", "OutcomeUnknown");
+    assert!(two.leads("second").is_some());
+    let record = two.record_of("annette");
+    first.signal("CONT");
+    steps_back(&first);
+    // It has looked at the record once more, and left it alone.
+    wait_for("the answer that it had waited for", || first.metrics().contains("credreset_reconcile").then_some(()));
+    assert_eq!(first.stop(), Some(0), "its work has ended when the process has");
+    assert_eq!(two.calls("reset-password"), 0);
+    assert_eq!(two.record_of("annette"), record);
+    assert_eq!(two.site.reset("annette")["status"], settled["status"]);
+    let kept = record["spec"]["attempt"]["secret"].as_str().unwrap();
+    assert!(!two.site.secret(SYSTEM, kept, "password").is_empty(), "kept while the outcome is unknown");
+}
+
+/// Its pause ends while the other still waits: it knows that it has sent nothing and says so, and the other does it.
+#[test]
+fn stopped_leader_wakes_up_before_the_outcome() {
+    let two = Two::new();
+    let first = two.first();
+    let held = two.about_to_send("annette");
+    first.signal("STOP");
+    held.release();
+    let _second = two.second();
+    let said = message(&two.site.until("annette", "Verifying"));
+    assert!(said.contains("no answer is known"), "{said}");
+    assert!(two.leads("second").is_some());
+    first.signal("CONT");
+    let reset = two.site.until("annette", "Applied");
+    steps_back(&first);
+    assert_eq!(reset["status"]["evidence"], "Response");
+    let attempt = two.record_of("annette")["spec"]["attempt"].clone();
+    assert_eq!(attempt["number"], 2);
+    assert!(attempt["holder"].as_str().unwrap().starts_with("second/"), "{attempt}");
+    let password = two.site.secret(TEAM, "annette-password", "password");
+    assert_eq!(two.site.sandbox.sign_in(ANNETTE, &password), "must-change");
+    assert_eq!(two.calls("reset-password"), 1);
+}
+
+/// The API server is out of reach for the leader alone. What it was about to send, it does not send; what it had sent, it
+/// writes down as soon as it can, although the other leads by then.
+#[test]
+fn leader_cut_off_from_the_api_server() {
+    let two = Two::new();
+    let first = two.first();
+    two.about_to_send("annette");
+    let rule = Rule {
+        method: Method::POST,
+        path: "/directory/api/v2/orgs/*/users/*/mfa/reset".to_owned(),
+        about: String::new(),
+        says: "",
+        nth: 1,
+        action: Action::HoldReply,
+    };
+    let sent = two.directory.arm(rule);
+    two.site.apply(&mfa_reset("mustafa", MUSTAFA, json!({})));
+    wait_for("the call", || sent.is_hit().then_some(()));
+    two.api.cut();
+    sent.release();
+    let _second = two.second();
+    wait_for("the second to lead", || two.leads("second"));
+    steps_back(&first);
+    two.site.until("mustafa", "Verifying");
+    two.api.heal();
+    let reset = two.site.until("mustafa", "Applied");
+    assert_eq!(reset["status"]["evidence"], "Response");
+    let record = two.record_of("mustafa");
+    assert!(record["spec"]["attempt"]["holder"].as_str().unwrap().starts_with("first/"), "{record:#}");
+    // Of the other nobody knows whether it was sent; it was not.
+    two.site.until("annette", "OutcomeUnknown");
+    assert_eq!((two.calls("reset-password"), two.calls("reset-mfa")), (0, 1));
+    assert_eq!(first.stop(), Some(0));
+    assert_eq!((two.calls("reset-password"), two.calls("reset-mfa")), (0, 1));
+}
+
+/// A library that, loaded into a process, sets its clock of the day apart. The monotonic clock stays what it is.
+fn clock(site: &Site) -> PathBuf {
+    let library = site.dir.join("clock.so");
+    let source = crate::env::path("tests/env/clock.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source);
+    assert!(compiler.status().expect("cc, the linker of Rust itself").success());
+    library
+}
+
+/// The second operator's clock is 60 s ahead, the most that the margin allows for. It takes no lease before its time, and it
+/// does not give an attempt up while that may still be sent.
+#[test]
+fn clocks_a_minute_apart() {
+    let two = Two::new();
+    let first = two.first();
+    let mut command = two.command("second", None);
+    command.env("LD_PRELOAD", clock(&two.site)).env("CREDRESET_TEST_CLOCK", "60");
+    let second = two.site.run(&mut command);
+    let renewed = || two.site.get(&["lease", "-n", SYSTEM, "credreset"])["spec"]["renewTime"].as_str().map(str::to_owned);
+    // Ten renewals are longer than a lease.
+    let mut before = renewed();
+    for _ in 0..10 {
+        before = wait_for("a renewal", || Some(renewed()).filter(|now| *now != before));
+        assert!(two.leads("first").is_some(), "taken from a leader that renews it");
+    }
+    let held = two.about_to_send("annette");
+    first.signal("STOP");
+    held.release();
+    two.site.until("annette", "OutcomeUnknown");
+    let ahead: jiff::Timestamp = second_clock(&second);
+    assert!(ahead > jiff::Timestamp::now() + jiff::SignedDuration::from_secs(30), "{ahead}: the clocks are not apart");
+    let record = two.record_of("annette");
+    // Given up a minute early by the first one's clock, whose own deadline has passed all the same.
+    let moment = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(jiff::Timestamp::now() > moment(&record["spec"]["attempt"]["deadline"]), "{record:#}");
+    first.signal("CONT");
+    steps_back(&first);
+    assert_eq!(first.stop(), Some(0));
+    assert_eq!(two.calls("reset-password"), 0);
+    assert_eq!(two.record_of("annette"), record);
+    // The second works on under its own clock.
+    two.site.apply(&mfa_reset("mustafa", MUSTAFA, json!({})));
+    two.site.until("mustafa", "Applied");
+    assert_eq!(two.calls("reset-mfa"), 1);
+}
+
+/// The time of the last line of its log.
+fn second_clock(operator: &Operator) -> jiff::Timestamp {
+    let log = operator.read_log();
+    let last = log.lines().last().expect("a line");
+    serde_json::from_str::<Value>(last).unwrap()["timestamp"].as_str().unwrap().parse().unwrap()
+}
