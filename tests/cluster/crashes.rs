@@ -43,6 +43,10 @@ enum Call {
     /// After a delivery that failed.
     RecordChanged,
     RecordApplied,
+    /// After a refusal.
+    RecordNotApplied,
+    /// After a call that was lost.
+    RecordUnknown,
     DropPassword,
     Status,
 }
@@ -69,7 +73,7 @@ const FAULTS: [What; 6] = [
 ];
 
 /// Which kinds of request make the call.
-const CALLS: [(Call, &[Kind]); 10] = [
+const CALLS: [(Call, &[Kind]); 12] = [
     (Call::StorePassword, &[Kind::Generated, Kind::Entered]),
     (Call::OpenRecord, &[Kind::Generated, Kind::Entered, Kind::Mfa]),
     (Call::Directory, &[Kind::Generated, Kind::Entered, Kind::Mfa]),
@@ -78,6 +82,8 @@ const CALLS: [(Call, &[Kind]); 10] = [
     (Call::Deliver, &[Kind::Generated]),
     (Call::RecordChanged, &[Kind::Generated]),
     (Call::RecordApplied, &[Kind::Generated, Kind::Entered, Kind::Mfa]),
+    (Call::RecordNotApplied, &[Kind::Entered]),
+    (Call::RecordUnknown, &[Kind::Mfa]),
     (Call::DropPassword, &[Kind::Generated, Kind::Entered]),
     (Call::Status, &[Kind::Generated, Kind::Entered, Kind::Mfa]),
 ];
@@ -156,6 +162,8 @@ impl Row {
             Call::Deliver => (Method::POST, format!("/api/v1/namespaces/{TEAM}/secrets"), ""),
             Call::RecordChanged => (Method::PUT, replaced, r#""state":"Changed""#),
             Call::RecordApplied => (Method::PUT, replaced, r#""state":"Applied""#),
+            Call::RecordNotApplied => (Method::PUT, replaced, r#""state":"NotApplied""#),
+            Call::RecordUnknown => (Method::PUT, replaced, r#""state":"Unknown""#),
             Call::DropPassword => (Method::DELETE, format!("/api/v1/namespaces/{SYSTEM}/secrets/*"), ""),
             Call::Status => (
                 Method::PATCH,
@@ -174,13 +182,12 @@ impl Row {
     /// Sets the rules of this row; returns that of its call.
     fn arm(&self, api: &Proxy, directory: &Proxy) -> Arc<Armed> {
         // What must happen first, so that the call is made at all.
+        let first = |at: &Proxy, call, action| drop(at.arm(self.rule(call, action, directory)));
         match self.call {
-            Call::ReleaseRecord | Call::TakeOverRecord => {
-                directory.arm(self.rule(Call::Directory, Action::Answer(429), directory));
-            }
-            Call::RecordChanged => {
-                api.arm(self.rule(Call::Deliver, Action::Answer(500), directory));
-            }
+            Call::ReleaseRecord | Call::TakeOverRecord => first(directory, Call::Directory, Action::Answer(429)),
+            Call::RecordChanged => first(api, Call::Deliver, Action::Answer(500)),
+            Call::RecordNotApplied => first(directory, Call::Directory, Action::Answer(409)),
+            Call::RecordUnknown => first(directory, Call::Directory, Action::DropRequest),
             _ => {}
         }
         let action = match self.what {
@@ -195,7 +202,8 @@ impl Row {
     fn left(&self) -> Left {
         match (self.call, self.what) {
             (Call::OpenRecord | Call::TakeOverRecord, What::KilledMeanwhile | What::KilledAfter)
-            | (Call::Directory | Call::ReleaseRecord, What::KilledBefore)
+            | (Call::Directory | Call::ReleaseRecord | Call::RecordNotApplied, What::KilledBefore)
+            | (Call::RecordUnknown, _)
             | (Call::Directory, What::Fault(Action::DropRequest | Action::Answer(500))) => Left::Sent,
             (Call::Directory, What::KilledMeanwhile | What::KilledAfter)
             | (Call::Directory, What::Fault(Action::DropReply | Action::CutReply(_)))
@@ -204,6 +212,7 @@ impl Row {
             (Call::RecordApplied, What::KilledBefore) if self.kind != Kind::Generated => Left::Unheard,
             // Another password is drawn, once.
             (Call::Directory, What::Fault(Action::Answer(409))) if self.kind != Kind::Generated => Left::Refused,
+            (Call::RecordNotApplied, _) => Left::Refused,
             _ => Left::Clear,
         }
     }
@@ -223,6 +232,8 @@ impl Row {
 fn rows(all: &[What], from: usize) -> Vec<Row> {
     let calls = CALLS.iter().flat_map(|(call, kinds)| kinds.iter().map(|kind| (*call, *kind)));
     let each = calls.flat_map(|(call, kind)| all.iter().map(move |what| (call, kind, *what)));
+    // An outcome is given up more than a minute after the call: too long to hold all the others.
+    let each = each.filter(|(call, _, what)| *call != Call::RecordUnknown || matches!(what, What::Fault(_)));
     let row = |(i, (call, kind, what))| Row { number: from + i, call, kind, what, requested_at: time(-1) };
     each.enumerate().map(row).collect()
 }

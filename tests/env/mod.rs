@@ -246,6 +246,12 @@ impl Site {
         self.kubectl(&["delete", "creset", "-n", TEAM, name]);
     }
 
+    /// Who holds the lease; empty: nobody.
+    pub fn leader(&self) -> String {
+        let holder = "-o=jsonpath={.spec.holderIdentity}";
+        self.kubectl(&["get", "lease", "-n", SYSTEM, "credreset", "--ignore-not-found", holder])
+    }
+
     pub fn records(&self) -> Vec<Value> {
         self.get(&["crecord", "-n", SYSTEM])["items"].as_array().unwrap().clone()
     }
