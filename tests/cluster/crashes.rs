@@ -205,8 +205,10 @@ impl Row {
             | (Call::Directory | Call::ReleaseRecord | Call::RecordNotApplied, What::KilledBefore)
             | (Call::RecordUnknown, _)
             | (Call::Directory, What::Fault(Action::DropRequest | Action::Answer(500))) => Left::Sent,
-            (Call::Directory, What::KilledMeanwhile | What::KilledAfter)
-            | (Call::Directory, What::Fault(Action::DropReply | Action::CutReply(_)))
+            (
+                Call::Directory,
+                What::KilledMeanwhile | What::KilledAfter | What::Fault(Action::DropReply | Action::CutReply(_)),
+            )
             | (Call::Deliver | Call::RecordChanged, What::KilledBefore) => Left::Unheard,
             // A delivered password is proof enough.
             (Call::RecordApplied, What::KilledBefore) if self.kind != Kind::Generated => Left::Unheard,
