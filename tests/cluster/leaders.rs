@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
-    env::{Operator, SYSTEM, Site, TEAM, message, mfa_reset, password_reset, wait_for},
+    env::{Operator, SYSTEM, Setup, Site, TEAM, message, mfa_reset, password_reset, time, wait_for},
     proxy::{Action, Armed, Proxy, Rule},
 };
 
@@ -240,6 +240,27 @@ fn clocks_a_minute_apart() {
     two.site.apply(&mfa_reset("mustafa", MUSTAFA, json!({})));
     two.site.until("mustafa", "Applied");
     assert_eq!(two.calls("reset-mfa"), 1);
+}
+
+/// The operator's clock is a minute ahead of the directory's, or behind it: a change time is proof all the same.
+#[test]
+fn change_times_of_another_clock() {
+    let site = Site::with(&Setup { sandbox: vec!["--change-times".into()], ..Setup::default() });
+    let fields = json!({"passwordChangedAt": "password_changed_time", "mfaChangedAt": "mfa_changed_time"});
+    site.directory("zylker", json!({"provider": {"zoho": {"lookUp": fields}}}));
+    let clock = clock(&site);
+    for (name, seconds) in [("ahead", "60"), ("behind", "-60")] {
+        let mut command = site.operator_command(Path::new(env!("CARGO_BIN_EXE_credreset")), name, "info", None);
+        let operator = site.run(command.env("LD_PRELOAD", &clock).env("CREDRESET_TEST_CLOCK", seconds));
+        site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
+        site.sandbox.fault(json!({"call": "reset-mfa", "fault": "apply-then-drop"}));
+        let user = if name == "ahead" { ANNETTE } else { MUSTAFA };
+        // Not in the future by either clock.
+        site.apply(&mfa_reset(name, user, json!({"spec": {"requestedAt": time(-90)}})));
+        assert_eq!(site.until(name, "Applied")["status"]["evidence"], "Marker");
+        assert_eq!(operator.stop(), Some(0));
+    }
+    assert_eq!(site.sandbox.count("reset-mfa"), 2);
 }
 
 /// The time of the last line of its log.
