@@ -199,7 +199,7 @@ impl Proxy {
 
     fn turn(&self, open: bool) {
         self.open.send_replace(open);
-        super::env::wait_for("the proxy", || (*self.listening.borrow() == open).then_some(()));
+        crate::env::wait_for("the proxy", || (*self.listening.borrow() == open).then_some(()));
     }
 }
 
