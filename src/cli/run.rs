@@ -130,6 +130,9 @@ async fn operate(args: Args) -> anyhow::Result<()> {
                 tracing::error!(error = %error, "the lease's task ended badly");
             }
         }
+        // Of an earlier term, too: what came back of its calls is still to be written down, and nobody else knows it.
+        tasks.close();
+        tasks.wait().await;
     };
     tokio::select! {
         () = serve => {}

@@ -9,6 +9,8 @@
 )]
 #[path = "../env/mod.rs"]
 mod env;
+#[path = "../env/proxy.rs"]
+mod proxy;
 #[path = "../env/smtp.rs"]
 mod smtp;
 #[path = "../env/texts.rs"]
@@ -16,7 +18,9 @@ mod texts;
 
 mod accounting;
 mod console_form;
+mod crashes;
 mod hostile;
+mod leaders;
 mod operations;
 mod recovery;
 mod refusals;

@@ -212,20 +212,14 @@ fn fail_over() {
     let site = Site::start();
     site.usual_directory();
     let first = site.operator_named("first");
-    let leader = || {
-        site.get(&["lease", "-n", SYSTEM, "credreset"])["spec"]["holderIdentity"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    wait_for("a leader", || leader().starts_with("first/").then_some(()));
+    wait_for("a leader", || site.leader().starts_with("first/").then_some(()));
     let second = site.operator_named("second");
     site.apply(&password_reset("one", EMAIL, json!({})));
     site.until("one", "Applied");
     first.kill();
     site.apply(&password_reset("two", EMAIL, json!({"spec": {"requestedAt": time(0)}})));
     site.until("two", "Applied");
-    assert!(leader().starts_with("second/"));
+    assert!(site.leader().starts_with("second/"));
     assert!(second.metrics().contains("credreset_leader 1"));
     assert_eq!(resets(&site), 2);
 }

@@ -246,6 +246,12 @@ impl Site {
         self.kubectl(&["delete", "creset", "-n", TEAM, name]);
     }
 
+    /// Who holds the lease; empty: nobody.
+    pub fn leader(&self) -> String {
+        let holder = "-o=jsonpath={.spec.holderIdentity}";
+        self.kubectl(&["get", "lease", "-n", SYSTEM, "credreset", "--ignore-not-found", holder])
+    }
+
     pub fn records(&self) -> Vec<Value> {
         self.get(&["crecord", "-n", SYSTEM])["items"].as_array().unwrap().clone()
     }
@@ -256,13 +262,16 @@ impl Site {
         self.kubectl(&["get", "secret", "-n", namespace, name, "-o", &format!("go-template={template}")])
     }
 
-    /// A kubeconfig of the operator's `ServiceAccount`.
-    fn service_account(&self) -> PathBuf {
-        let file = self.dir.join("operator.kubeconfig");
+    /// A kubeconfig of the operator's `ServiceAccount`, for the API server or for a proxy before it.
+    fn service_account(&self, server: Option<&str>) -> PathBuf {
+        let file = self.dir.join(format!("operator-{}.kubeconfig", NEXT.fetch_add(1, Ordering::Relaxed)));
         let token = self.kubectl(&["create", "token", "-n", SYSTEM, "credreset", "--duration=24h"]);
         let view = self.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
         let mut config: Value = serde_json::from_str(&view).unwrap();
         config["users"][0]["user"] = json!({"token": token.trim()});
+        if let Some(server) = server {
+            config["clusters"][0]["cluster"] = json!({ "server": server });
+        }
         fs::write(&file, config.to_string()).unwrap();
         file
     }
@@ -277,9 +286,24 @@ impl Site {
     }
 
     pub fn operator_of(&self, binary: &Path, identity: &str, level: &str) -> Operator {
-        let kubeconfig = self.service_account();
-        let log = self.dir.join(format!("operator-{}.log", NEXT.fetch_add(1, Ordering::Relaxed)));
-        Operator::start(binary, identity, level, &kubeconfig, log)
+        self.run(&mut self.operator_command(binary, identity, level, None))
+    }
+
+    /// `credreset run`, which finds the API server at `server` if that is given.
+    pub fn operator_command(&self, binary: &Path, identity: &str, level: &str, server: Option<&str>) -> Command {
+        let mut command = Command::new(binary);
+        command
+            .args(["run", "--namespace", SYSTEM, "--identity", identity, "--listen", "127.0.0.1:0"])
+            .args(["--log-format", "json"])
+            .env("CREDRESET_LOG", level)
+            .env("KUBECONFIG", self.service_account(server))
+            .stdout(Stdio::null());
+        command
+    }
+
+    /// Returns when the operator says it is ready.
+    pub fn run(&self, command: &mut Command) -> Operator {
+        Operator::start(command, self.dir.join(format!("operator-{}.log", NEXT.fetch_add(1, Ordering::Relaxed))))
     }
 
     /// Everything that operators and sandbox have said.

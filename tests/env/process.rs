@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{LIMIT, SYSTEM};
+use super::LIMIT;
 
 /// Proxies of the machine are not for loopback.
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
@@ -125,18 +125,10 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Returns when it says it is ready.
-    pub fn start(binary: &Path, identity: &str, level: &str, kubeconfig: &Path, log: PathBuf) -> Self {
+    /// Returns when it says it is ready. `command` is `credreset run` as [`super::Site::operator_command`] has it.
+    pub fn start(command: &mut Command, log: PathBuf) -> Self {
         let began = Instant::now();
-        let mut process = Process::start(
-            Command::new(binary)
-                .args(["run", "--namespace", SYSTEM, "--identity", identity, "--listen", "127.0.0.1:0"])
-                .args(["--log-format", "json"])
-                .env("CREDRESET_LOG", level)
-                .env("KUBECONFIG", kubeconfig)
-                .stdout(Stdio::null())
-                .stderr(fs::File::create(&log).unwrap()),
-        );
+        let mut process = Process::start(command.stderr(fs::File::create(&log).unwrap()));
         let mut said = |ready: &dyn Fn(&str) -> Option<String>| {
             wait_for("the operator's readiness", || {
                 let text = fs::read_to_string(&log).unwrap();

@@ -1,0 +1,274 @@
+//! Two operators: one that was the leader wakes up, or hears of the API server again, when the other has taken over.
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+use http::Method;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{
+    env::{Operator, SYSTEM, Setup, Site, TEAM, message, mfa_reset, password_reset, time, wait_for},
+    proxy::{Action, Armed, Proxy, Rule},
+};
+
+const ANNETTE: &str = "annette.c@zylker.biz";
+const MUSTAFA: &str = "mustafa.o@zylker.biz";
+const RECORDS: &str = "/apis/credreset.dev/v1alpha1/namespaces/credreset-system/credentialresetrecords";
+
+/// A site with a Directory and a proxy before each of its two servers. Only the first operator goes through that before the
+/// API server.
+struct Two {
+    site: Site,
+    api: Proxy,
+    directory: Proxy,
+}
+
+impl Two {
+    fn new(request_timeout: &str) -> Self {
+        let site = Site::start();
+        let api = Proxy::before_api_server(site.kubeconfig());
+        let directory = Proxy::start(&site.sandbox.url, &[]);
+        let urls = json!({"accounts": directory.url, "api": directory.url, "mail": directory.url});
+        let limits = json!({"resetsPerHour": 100_000, "requestTimeout": request_timeout});
+        site.directory("zylker", json!({"provider": {"zoho": {"urls": urls}}, "limits": limits}));
+        Self { site, api, directory }
+    }
+
+    fn command(&self, identity: &str, server: Option<&str>) -> Command {
+        self.site.operator_command(Path::new(env!("CARGO_BIN_EXE_credreset")), identity, "info", server)
+    }
+
+    fn first(&self) -> Operator {
+        let first = self.site.run(&mut self.command("first", Some(&self.api.url)));
+        wait_for("the first to lead", || self.leads("first"));
+        self.site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
+        first
+    }
+
+    fn second(&self) -> Operator {
+        self.site.run(&mut self.command("second", None))
+    }
+
+    fn leads(&self, identity: &str) -> Option<()> {
+        self.site.leader().starts_with(&format!("{identity}/")).then_some(())
+    }
+
+    /// The first operator's record is stored, and the answer that would let it send its call waits.
+    fn about_to_send(&self, name: &str) -> Arc<Armed> {
+        let rule = Rule {
+            method: Method::POST,
+            path: RECORDS.to_owned(),
+            about: format!(r#""name":"{name}""#),
+            says: "",
+            nth: 1,
+            action: Action::HoldReply,
+        };
+        let held = self.api.arm(rule);
+        self.site.apply(&password_reset(name, ANNETTE, json!({})));
+        wait_for("the record", || held.is_hit().then_some(()));
+        held
+    }
+
+    fn record_of(&self, name: &str) -> Value {
+        let all = self.site.records();
+        all.into_iter().find(|record| record["spec"]["request"]["name"] == name).expect("a record")
+    }
+
+    fn calls(&self, kind: &str) -> u64 {
+        self.site.sandbox.count(kind)
+    }
+}
+
+/// Nobody leads twice: the process says that it has stopped, and goes on as a candidate.
+fn steps_back(operator: &Operator) {
+    wait_for("the old leader to step back", || operator.metrics().contains("credreset_leader 0").then_some(()));
+    let log = operator.read_log();
+    assert!(log.contains("no longer leading"), "{log}");
+    assert!(!log.contains("panic"), "{log}");
+}
+
+/// Its pause ends when all is settled: it sends nothing, and changes nothing of what was settled.
+#[test]
+fn stopped_leader_wakes_up_after_the_outcome() {
+    let two = Two::new("2s");
+    let first = two.first();
+    let held = two.about_to_send("annette");
+    first.signal("STOP");
+    held.release();
+    let _second = two.second();
+    let settled = two.site.until("annette", "OutcomeUnknown");
+    assert!(two.leads("second").is_some());
+    let record = two.record_of("annette");
+    first.signal("CONT");
+    steps_back(&first);
+    // It ends only when the work has that had waited for the answer.
+    assert_eq!(first.stop(), Some(0));
+    assert_eq!(two.calls("reset-password"), 0);
+    assert_eq!(two.record_of("annette"), record);
+    assert_eq!(two.site.reset("annette")["status"], settled["status"]);
+    let kept = record["spec"]["attempt"]["secret"].as_str().unwrap();
+    assert!(!two.site.secret(SYSTEM, kept, "password").is_empty(), "kept while the outcome is unknown");
+}
+
+/// Its pause ends while the other still waits: it knows that it has sent nothing and says so, and the other does it.
+#[test]
+fn stopped_leader_wakes_up_before_the_outcome() {
+    let two = Two::new("2s");
+    let first = two.first();
+    let held = two.about_to_send("annette");
+    first.signal("STOP");
+    held.release();
+    let _second = two.second();
+    let said = message(&two.site.until("annette", "Verifying"));
+    assert!(said.contains("no answer is known"), "{said}");
+    assert!(two.leads("second").is_some());
+    first.signal("CONT");
+    let reset = two.site.until("annette", "Applied");
+    steps_back(&first);
+    assert_eq!(reset["status"]["evidence"], "Response");
+    let attempt = two.record_of("annette")["spec"]["attempt"].clone();
+    assert_eq!(attempt["number"], 2);
+    assert!(attempt["holder"].as_str().unwrap().starts_with("second/"), "{attempt}");
+    let password = two.site.secret(TEAM, "annette-password", "password");
+    assert_eq!(two.site.sandbox.sign_in(ANNETTE, &password), "must-change");
+    assert_eq!(two.calls("reset-password"), 1);
+}
+
+/// The API server is out of reach for the leader alone. What it was about to send, it does not send; what it had sent, it
+/// writes down as soon as it can, although the other leads by then.
+#[test]
+fn leader_cut_off_from_the_api_server() {
+    let two = Two::new("2s");
+    let first = two.first();
+    two.about_to_send("annette");
+    let _second = cut_off_with_an_answer(&two, &first);
+    two.api.heal();
+    written_by_the_first(&two);
+    // Of the other nobody knows whether it was sent; it was not.
+    two.site.until("annette", "OutcomeUnknown");
+    assert_eq!(first.stop(), Some(0));
+    assert_eq!((two.calls("reset-password"), two.calls("reset-mfa")), (0, 1));
+}
+
+/// The same, and it is told to end before it could write down what it knows.
+#[test]
+fn leader_cut_off_and_told_to_end() {
+    let two = Two::new("2s");
+    let first = two.first();
+    let _second = cut_off_with_an_answer(&two, &first);
+    first.signal("TERM");
+    two.api.heal();
+    written_by_the_first(&two);
+    assert_eq!(two.calls("reset-mfa"), 1);
+}
+
+/// The first operator has sent Mustafa's reset and has its answer, and cannot write it down. The second leads.
+fn cut_off_with_an_answer(two: &Two, first: &Operator) -> Operator {
+    let rule = Rule {
+        method: Method::POST,
+        path: "/directory/api/v2/orgs/*/users/*/mfa/reset".to_owned(),
+        about: String::new(),
+        says: "",
+        nth: 1,
+        action: Action::HoldReply,
+    };
+    let sent = two.directory.arm(rule);
+    two.site.apply(&mfa_reset("mustafa", MUSTAFA, json!({})));
+    wait_for("the call", || sent.is_hit().then_some(()));
+    two.api.cut();
+    sent.release();
+    let second = two.second();
+    wait_for("the second to lead", || two.leads("second"));
+    steps_back(first);
+    two.site.until("mustafa", "Verifying");
+    second
+}
+
+fn written_by_the_first(two: &Two) {
+    let reset = two.site.until("mustafa", "Applied");
+    assert_eq!(reset["status"]["evidence"], "Response");
+    let record = two.record_of("mustafa");
+    assert!(record["spec"]["attempt"]["holder"].as_str().unwrap().starts_with("first/"), "{record:#}");
+}
+
+/// A library that, loaded into a process, sets its clock of the day apart. The monotonic clock stays what it is.
+fn clock(site: &Site) -> PathBuf {
+    let library = site.dir.join("clock.so");
+    let source = crate::env::path("tests/env/clock.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source);
+    assert!(compiler.status().expect("cc, the linker of Rust itself").success());
+    library
+}
+
+/// The second operator's clock is 60 s ahead, the most that the margin allows for. It takes no lease before its time, and it
+/// does not give an attempt up while that may still be sent.
+#[test]
+fn clocks_a_minute_apart() {
+    let two = Two::new("30s");
+    let first = two.first();
+    let mut command = two.command("second", None);
+    command.env("LD_PRELOAD", clock(&two.site)).env("CREDRESET_TEST_CLOCK", "60");
+    let second = two.site.run(&mut command);
+    let renewed =
+        || two.site.get(&["lease", "-n", SYSTEM, "credreset"])["spec"]["renewTime"].as_str().map(str::to_owned);
+    // Ten renewals are longer than a lease.
+    let mut before = renewed();
+    for _ in 0..10 {
+        before = wait_for("a renewal", || Some(renewed()).filter(|now| *now != before));
+        assert!(two.leads("first").is_some(), "taken from a leader that renews it");
+    }
+    let held = two.about_to_send("annette");
+    first.signal("STOP");
+    held.release();
+    two.site.until("annette", "OutcomeUnknown");
+    let ahead = second_clock(&second);
+    assert!(ahead > Timestamp::now() + SignedDuration::from_secs(30), "{ahead}: the clocks are not apart");
+    let record = two.record_of("annette");
+    // Given up a minute early by the first one's clock, whose own deadline has passed all the same.
+    let deadline: Timestamp = record["spec"]["attempt"]["deadline"].as_str().unwrap().parse().unwrap();
+    assert!(Timestamp::now() > deadline, "{record:#}");
+    first.signal("CONT");
+    steps_back(&first);
+    assert_eq!(first.stop(), Some(0));
+    assert_eq!(two.calls("reset-password"), 0);
+    assert_eq!(two.record_of("annette"), record);
+    // The second works on under its own clock.
+    two.site.apply(&mfa_reset("mustafa", MUSTAFA, json!({})));
+    two.site.until("mustafa", "Applied");
+    assert_eq!(two.calls("reset-mfa"), 1);
+}
+
+/// The operator's clock is a minute ahead of the directory's, or behind it: a change time is proof all the same.
+#[test]
+fn change_times_of_another_clock() {
+    let site = Site::with(&Setup { sandbox: vec!["--change-times".into()], ..Setup::default() });
+    let fields = json!({"passwordChangedAt": "password_changed_time", "mfaChangedAt": "mfa_changed_time"});
+    site.directory("zylker", json!({"provider": {"zoho": {"lookUp": fields}}}));
+    // Without TLS: to a clock that is behind, the new cluster's certificates are not valid yet.
+    let api = Proxy::before_api_server(site.kubeconfig());
+    let clock = clock(&site);
+    for (name, seconds) in [("ahead", "60"), ("behind", "-60")] {
+        let binary = Path::new(env!("CARGO_BIN_EXE_credreset"));
+        let mut command = site.operator_command(binary, name, "info", Some(&api.url));
+        let operator = site.run(command.env("LD_PRELOAD", &clock).env("CREDRESET_TEST_CLOCK", seconds));
+        site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
+        site.sandbox.fault(json!({"call": "reset-mfa", "fault": "apply-then-drop"}));
+        let user = if name == "ahead" { ANNETTE } else { MUSTAFA };
+        // Not in the future by either clock.
+        site.apply(&mfa_reset(name, user, json!({"spec": {"requestedAt": time(-90)}})));
+        assert_eq!(site.until(name, "Applied")["status"]["evidence"], "Marker");
+        assert_eq!(operator.stop(), Some(0));
+    }
+    assert_eq!(site.sandbox.count("reset-mfa"), 2);
+}
+
+/// The time of the last line of its log.
+fn second_clock(operator: &Operator) -> Timestamp {
+    let log = operator.read_log();
+    let last = log.lines().last().expect("a line");
+    serde_json::from_str::<Value>(last).unwrap()["timestamp"].as_str().unwrap().parse().unwrap()
+}
