@@ -158,8 +158,8 @@ fn gates() -> Vec<(Reason, Value)> {
         (Reason::UserProtected, user(json!({"administrator": {"known": true}}))),
         (Reason::NotAllowed, directory(rule("helpdesk", "elsewhere.example"))),
         (Reason::NotSupported, directory(json!({"supports": []}))),
-        (Reason::DeliveryConflict, json!({"delivery": {"known": "taken"}})),
         (Reason::ChangedSinceRequest, user(json!({"changedAt": {"unknown": null, "known": "2026-11-24T09:01:00Z"}}))),
+        (Reason::DeliveryConflict, json!({"delivery": {"known": "taken"}})),
         (Reason::UserBusy, json!({"past": [other]})),
         (Reason::LimitReached, directory(json!({"limits": {"resetsPerHour": 0}}))),
     ]
