@@ -118,6 +118,15 @@ impl Kind {
         }
     }
 
+    /// The name, and what else tells whether the call takes effect, and when.
+    pub(super) fn fate(&self) -> String {
+        match self {
+            Self::Refuse { status, .. } => format!("refuse {status}"),
+            Self::Delay { apply_late: true, .. } => "apply-late".to_owned(),
+            other => other.name().to_owned(),
+        }
+    }
+
     /// What cannot be carried out is refused when the fault is queued, not when it is due.
     pub(super) fn objection(&self) -> Option<&'static str> {
         match self {

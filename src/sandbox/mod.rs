@@ -3,6 +3,7 @@
 //!
 //! It proves nothing about Zoho's servers, and guards nothing: its passwords are public and its control interface under
 //! `/sandbox` is open to whoever reaches it.
+mod chaos;
 mod connection;
 mod control;
 mod fault;
