@@ -13,7 +13,10 @@ mod env;
 mod smtp;
 
 mod accounting;
+mod chaos;
 mod console_form;
+mod lost_state;
 mod operations;
+mod outages;
 mod recovery;
 mod refusals;
