@@ -38,11 +38,12 @@ impl Chaos {
             3 => Kind::ApplyThenDrop {},
             4 => Kind::ApplyThen502 {},
             // Around the time that a client may be ready to wait.
-            5 => Kind::Delay { milliseconds: draw(4000), apply_late: false },
-            // While the client looks for it, or longer than any client does.
+            5 => Kind::Delay { milliseconds: draw(4000), apply_late: false, backdated: false },
+            // While the client looks for it, or after it has given up.
             _ => {
-                let seconds = draw(8);
-                Kind::Delay { milliseconds: if seconds == 7 { 90_000 } else { seconds * 1000 }, apply_late: true }
+                let seconds = draw(12);
+                let milliseconds = if seconds < 8 { seconds * 1000 } else { 90_000 };
+                Kind::Delay { milliseconds, apply_late: true, backdated: seconds.is_multiple_of(2) }
             }
         })
     }
