@@ -148,7 +148,7 @@ fn gates() -> Vec<(Reason, Value)> {
         "startedAt": "2026-11-24T09:04:00Z", "over": "2026-11-24T09:05:25Z",
     });
     vec![
-        (Reason::Expired, json!({"now": "2026-11-25T09:00:00Z"})),
+        (Reason::Expired, json!({"now": "2026-11-25T09:01:00Z", "looked": "2026-11-25T09:01:00Z"})),
         (Reason::RestoredFromBackup, json!({"subject": {"object": {"request": {"restored": true}}}})),
         (Reason::NotYetValid, json!({"now": "2026-11-24T08:59:59Z"})),
         (Reason::DirectoryMissing, json!({"directory": "absent"})),
@@ -162,8 +162,8 @@ fn gates() -> Vec<(Reason, Value)> {
         (Reason::UserProtected, user(json!({"administrator": {"known": true}}))),
         (Reason::NotAllowed, directory(rule("helpdesk", "elsewhere.example"))),
         (Reason::NotSupported, directory(json!({"supports": []}))),
-        (Reason::DeliveryConflict, json!({"delivery": {"known": "taken"}})),
         (Reason::ChangedSinceRequest, user(json!({"changedAt": {"unknown": null, "known": "2026-11-24T09:01:00Z"}}))),
+        (Reason::DeliveryConflict, json!({"delivery": {"known": "taken"}})),
         (Reason::UserBusy, json!({"past": [other]})),
         (Reason::LimitReached, directory(json!({"limits": {"resetsPerHour": 0}}))),
     ]
@@ -272,7 +272,10 @@ fn conditions_are_consistent() {
 /// Where a record may go, as the rule of its definition in the API says (src/api/record.rs).
 fn moves(from: State) -> &'static [State] {
     match from {
-        State::Sent => &[State::Released, State::Changed, State::Applied, State::NotApplied, State::Unknown],
+        // To itself where it is adopted.
+        State::Sent => {
+            &[State::Sent, State::Released, State::Changed, State::Applied, State::NotApplied, State::Unknown]
+        }
         State::Released => &[State::Sent, State::NotApplied],
         State::Changed => &[State::Applied],
         State::Unknown => &[State::Changed, State::Applied, State::Superseded],

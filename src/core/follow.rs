@@ -46,7 +46,7 @@ fn released(world: &World, record: &Record) -> Decision {
     let Some(request) = world.subject.request() else {
         return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::Pending, None, now))));
     };
-    if now >= record.expires_at {
+    if now.max(request.created) >= record.expires_at {
         return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::Expired, None, now))));
     }
     // Secrets that a request names are those of its own namespace: another's would be set and delivered in this one's name.

@@ -44,8 +44,10 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
         )
     })?;
     same_delivery(world, user, &finish)?;
-    secrets(world, request)?;
+    // Before the Secrets: of a reset that was carried out and is on no record any more the delivered password is there still, and
+    // whoever is told to delete it throws away the one in force.
     unchanged(world, request, directory, user)?;
+    secrets(world, request)?;
     limits::check(world, request, directory, user)?;
     Ok(Pass { directory, user, finish })
 }
@@ -443,6 +445,30 @@ fn not_allowed(request: &Request, directory: &Directory, user: Option<&User>) ->
     )
 }
 
+fn unchanged(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
+    match &user.changed_at {
+        Seen::Known(at) if *at >= request.requested_at => Err(refuse(
+            View::new(
+                Reason::ChangedSinceRequest,
+                format!(
+                    "The {} of {} was changed at {at:.0}, after it was asked for at {}: nothing was sent. File a new request if a reset is \
+                     still wanted.",
+                    request.mode(),
+                    user.id.name,
+                    request.requested_at
+                ),
+            )
+            .about(&user.id),
+        )),
+        // The condition of the call.
+        Seen::Unknown(why) if directory.conditional.contains(&request.mode()) => {
+            let what = format!("the last change of the {} of {}", request.mode(), user.id.name);
+            Err(unreadable(world, request, Reason::DirectoryNotReady, &what, why))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn secrets(world: &World, request: &Request) -> Result<(), Decision> {
     let Action::Password { source, deliver_to, .. } = &request.action else { return Ok(()) };
     let namespace = &request.namespace;
@@ -503,30 +529,6 @@ fn secrets(world: &World, request: &Request) -> Result<(), Decision> {
         Seen::Unknown(why) => {
             Err(unreadable(world, request, Reason::DirectoryNotReady, &format!("Secret {namespace}/{name}"), why))
         }
-    }
-}
-
-fn unchanged(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
-    match &user.changed_at {
-        Seen::Known(at) if *at >= request.requested_at => Err(refuse(
-            View::new(
-                Reason::ChangedSinceRequest,
-                format!(
-                    "The {} of {} was changed at {at:.0}, after it was asked for at {}: nothing was sent. File a new request if a reset is \
-                     still wanted.",
-                    request.mode(),
-                    user.id.name,
-                    request.requested_at
-                ),
-            )
-            .about(&user.id),
-        )),
-        // The condition of the call.
-        Seen::Unknown(why) if directory.conditional.contains(&request.mode()) => {
-            let what = format!("the last change of the {} of {}", request.mode(), user.id.name);
-            Err(unreadable(world, request, Reason::DirectoryNotReady, &what, why))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -56,6 +56,7 @@ pub(super) fn routes() -> Router<Arc<Server>> {
         .route("/counts", get(counts))
         .route("/mail", get(mail))
         .route("/faults", get(faults).post(add_faults).delete(clear_faults))
+        .route("/chaos", put(set_chaos))
         .route("/scopes", get(scopes).post(set_scopes))
         .fallback(async || Refused(StatusCode::NOT_FOUND, "the control interface has no such path".to_owned()))
 }
@@ -183,6 +184,13 @@ async fn add_faults(
 async fn clear_faults(State(server): Shared) -> StatusCode {
     server.store().faults.clear();
     StatusCode::NO_CONTENT
+}
+
+/// From now on the reset calls for which no fault waits meet fates drawn from a seed.
+async fn set_chaos(State(server): Shared, Json(given): Json<Value>) -> Result<StatusCode, Refused> {
+    let chaos = serde_json::from_value(given).map_err(|error| bad(&format!("not chaos: {error}")))?;
+    server.store().chaos = Some(chaos);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn scopes(State(server): Shared) -> Json<Vec<String>> {

@@ -74,6 +74,9 @@ pub(super) enum Kind {
         milliseconds: u64,
         #[serde(default)]
         apply_late: bool,
+        /// The change bears the time at which the call arrived, as where look-ups ask a replica that lags behind.
+        #[serde(default)]
+        backdated: bool,
     },
     /// Answer 200 with a page; nothing is applied.
     Html {},
@@ -115,6 +118,16 @@ impl Kind {
             Self::Redirect { .. } => "redirect",
             Self::Hang {} => "hang",
             Self::Slow { .. } => "slow",
+        }
+    }
+
+    /// The name, and what else tells whether the call takes effect, and when.
+    pub(super) fn fate(&self) -> String {
+        match self {
+            Self::Refuse { status, .. } => format!("refuse {status}"),
+            Self::Delay { apply_late: true, backdated: false, .. } => "apply-late".to_owned(),
+            Self::Delay { apply_late: true, backdated: true, .. } => "show-late".to_owned(),
+            other => other.name().to_owned(),
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! It proves nothing about Zoho's servers, and guards nothing: its passwords are public and its control interface under
 //! `/sandbox` is open to whoever reaches it.
+mod chaos;
 mod connection;
 mod control;
 mod fault;
@@ -27,6 +28,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -219,11 +221,15 @@ async fn with_fault(server: Arc<Server>, request: Request, fault: fault::Kind) -
             let Answer { status, body, applied: _ } = server.answer(&request, Some(&fault), Some);
             Some(fault::slow(status_code(status), &body, Duration::from_millis(*milliseconds_per_byte)))
         }
-        Kind::Delay { milliseconds, apply_late } => {
-            let (pause, apply_late) = (Duration::from_millis(*milliseconds), *apply_late);
+        Kind::Delay { milliseconds, apply_late, backdated } => {
+            let (pause, apply_late, backdated) = (Duration::from_millis(*milliseconds), *apply_late, *backdated);
+            let mut request = request;
             // A task of its own, for it goes on when the client has gone.
             let late = tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
+                if !backdated {
+                    request.time = Timestamp::now();
+                }
                 server.answer(&request, Some(&fault), |status| (!apply_late).then_some(status))
             });
             if apply_late { None } else { late.await.ok().map(respond) }

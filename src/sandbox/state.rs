@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{
     Error, Options,
+    chaos::Chaos,
     fault::{self, Fault},
     seed,
     user::{Account, Person, Secret, Status},
@@ -108,6 +109,7 @@ pub(super) struct State {
 pub(super) struct Store {
     pub(super) state: State,
     pub(super) faults: Vec<Fault>,
+    pub(super) chaos: Option<Chaos>,
     pub(super) change_times: bool,
     file: Option<PathBuf>,
 }
@@ -126,19 +128,29 @@ impl Store {
         if let Some(scopes) = scopes {
             state.scopes = split_scopes(&scopes);
         }
-        let store = Self { state, faults: Vec::new(), change_times, file };
+        let store = Self { state, faults: Vec::new(), chaos: None, change_times, file };
         store.save()?;
         Ok(store)
     }
 
-    /// Counts a request and takes the fault that waits for it.
+    /// Counts a request and takes the fault that waits for it, or that chaos has for it.
     pub(super) fn receive(&mut self, request: &Request) -> Option<fault::Kind> {
         *self.state.counts.entry(request.call).or_default() += 1;
         let user = request.user.as_deref().and_then(|name| {
-            self.state.accounts.get(name).map(|account| &account.user).or_else(|| self.state.user_by_zuid(name))
+            let id = if self.state.accounts.contains_key(name) {
+                name.to_owned()
+            } else {
+                self.state.user_by_zuid(name)?.user_id.clone()
+            };
+            self.state.accounts.get_mut(&id).map(|account| &mut account.user)
         });
-        let names = user.map(|user| [user.user_id.as_str(), user.zuid.as_str()]);
-        fault::take(&mut self.faults, request.call, names.as_ref().map_or(&[], |names| names.as_slice()))
+        let Some(user) = user else { return fault::take(&mut self.faults, request.call, &[]) };
+        let mut fault = fault::take(&mut self.faults, request.call, &[&user.user_id, &user.zuid]);
+        if matches!(request.call, Call::ResetPassword | Call::ResetMfa) {
+            fault = fault.or_else(|| self.chaos.as_ref()?.fate(&user.user_id, user.reset_calls.len()));
+            user.reset_calls.push(fault.as_ref().map_or_else(|| "none".to_owned(), fault::Kind::fate));
+        }
+        fault
     }
 
     /// The change stands in memory whatever the disk says; the next save tries again.

@@ -81,6 +81,9 @@ pub(super) struct Person {
     pub(super) mfa_resets: u32,
     #[serde(rename = "mfaResetTimes")]
     pub(super) mfa_reset_times: Vec<Timestamp>,
+    /// What met each reset call that named this user, in their order: `none`, or the fault.
+    #[serde(rename = "resetCalls", default)]
+    pub(super) reset_calls: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +147,7 @@ impl Person {
             password_reset_times: Vec::new(),
             mfa_resets: 0,
             mfa_reset_times: Vec::new(),
+            reset_calls: Vec::new(),
         }
     }
 

@@ -17,10 +17,13 @@ mod smtp;
 mod texts;
 
 mod accounting;
+mod chaos;
 mod console_form;
 mod crashes;
 mod hostile;
 mod leaders;
+mod lost_state;
 mod operations;
+mod outages;
 mod recovery;
 mod refusals;

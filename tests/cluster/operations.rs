@@ -194,8 +194,7 @@ fn bad_configuration() {
 fn memory_and_start() {
     const MB: u64 = 1024 * 1024;
     const SETTLED: usize = 10_000;
-    let release = crate::env::path("target/release/credreset");
-    assert!(release.exists(), "memory is measured on the release build: cargo build --release");
+    let release = crate::env::release();
     let site = Site::start();
     site.usual_directory();
     let measure = |name: &str| {

@@ -470,7 +470,9 @@ proptest! {
             Decision::Do(Effect::Write(next)) => {
                 let record = record.unwrap();
                 prop_assert!(super::moves(record.state).contains(&next.state), "{:?} -> {:?}", record.state, next.state);
-                prop_assert!(next.state != State::Sent && next.attempt == record.attempt && next.finish == record.finish);
+                let adopts = record.attempt.conditional && next.adopted_by.as_ref() == Some(&world.me.holder);
+                prop_assert!(next.state != State::Sent || adopts);
+                prop_assert!(next.attempt == record.attempt && next.finish == record.finish);
                 prop_assert_eq!(&next.request, &record.request);
                 let answered = world.holding.as_ref()
                     .is_some_and(|h| h.attempt == record.attempt.id && h.reply == Some(Reply::Done));

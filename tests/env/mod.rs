@@ -44,6 +44,13 @@ pub fn path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
 }
 
+/// The release build, for tests whose result depends on the optimizer, or that would take too long without it.
+pub fn release() -> PathBuf {
+    let binary = path("target/release/credreset");
+    assert!(binary.exists(), "this test needs the release build: cargo build --release");
+    binary
+}
+
 /// The text of a file of the project.
 pub fn text(relative: &str) -> String {
     fs::read_to_string(path(relative)).unwrap_or_else(|e| panic!("{relative}: {e}"))
@@ -72,6 +79,8 @@ impl Audited {
 pub struct Setup {
     /// More flags for the sandbox.
     pub sandbox: Vec<String>,
+    /// The sandbox is this program instead of the one that is tested.
+    pub sandbox_binary: Option<PathBuf>,
     /// Run Kubernetes' own controllers, too: namespaces are really deleted.
     pub controllers: bool,
 }
@@ -108,7 +117,8 @@ impl Site {
                 (kubeconfig, kubectl, None)
             }
         };
-        let sandbox = Sandbox::start(&dir, &setup.sandbox);
+        let binary = setup.sandbox_binary.as_deref().unwrap_or(Path::new(env!("CARGO_BIN_EXE_credreset")));
+        let sandbox = Sandbox::of(binary, "127.0.0.1:0", &dir, &setup.sandbox);
         let instance = foreign.is_none().then_some(instance);
         let mut site = Self { dir, kubeconfig, kubectl, instance, settled: false, sandbox, _turn: turn };
         site.make_room();

@@ -61,13 +61,13 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    pub fn start(dir: &Path, flags: &[String]) -> Self {
-        Self::at("127.0.0.1:0", dir, flags)
+    pub fn at(listen: &str, dir: &Path, flags: &[String]) -> Self {
+        Self::of(Path::new(env!("CARGO_BIN_EXE_credreset")), listen, dir, flags)
     }
 
-    pub fn at(listen: &str, dir: &Path, flags: &[String]) -> Self {
+    pub fn of(binary: &Path, listen: &str, dir: &Path, flags: &[String]) -> Self {
         let mut process = Process::start(
-            Command::new(env!("CARGO_BIN_EXE_credreset"))
+            Command::new(binary)
                 .args(["sandbox", "--listen", listen, "--state"])
                 .arg(dir.join("sandbox.json"))
                 .args(flags)

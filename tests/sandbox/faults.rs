@@ -189,3 +189,25 @@ async fn a_fault_that_is_none_is_refused() {
     }
     assert_eq!(sandbox.show("/faults").await, json!([]));
 }
+
+/// What chaos does to a call depends on seed, user and number of the call alone; a fault that waits goes first.
+#[tokio::test]
+async fn chaos_can_be_repeated() {
+    let run = async |seed: u64| {
+        let sandbox = Sandbox::new().await;
+        let token = sandbox.token().await;
+        sandbox.control(Method::PUT, "/chaos", json!({"seed": seed, "oneIn": 2})).await;
+        sandbox.fault("reset-password", json!({"fault": "refuse", "status": 409})).await;
+        for _ in 0..12 {
+            drop(sandbox.reset_password(&token).await);
+        }
+        sandbox.show("/users/700012399").await["resetCalls"].clone()
+    };
+    let (first, again, other) = tokio::join!(run(1), run(1), run(2));
+    assert_eq!(first.as_array().unwrap().len(), 12);
+    assert_eq!(first[0], "refuse 409");
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    let sandbox = Sandbox::new().await;
+    assert_eq!(sandbox.call("", Method::PUT, "/sandbox/chaos", json!({"seed": 1, "oneIn": 0})).await.0, 400);
+}
