@@ -4,14 +4,15 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/credreset
 DENY := $(CACHE)/bin/cargo-deny
 # Each cluster test has an API server of its own.
 THREADS ?= 2
-# Every test but those on a real API server, so that a new file is never left out.
-FAST := $(filter-out cluster,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
+# Every test but the long search and those on a real API server, so that a new file is never left out.
+FAST := $(filter-out cluster interleavings,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 
-.PHONY: help demo test test-fast test-cluster lint crds
+.PHONY: help demo test test-fast test-search test-cluster lint crds
 help:
 	@echo 'make demo          watch resets being carried out on a real API server (KEEP=1 keeps it up)'
 	@echo 'make test          lint and all tests; builds the servers they need, once (minutes)'
 	@echo 'make test-fast     the tests that need no server'
+	@echo 'make test-search   every interleaving to a depth (CREDRESET_SEARCH=long goes further)'
 	@echo 'make test-cluster  the tests on a real API server (KUBECONFIG=... for one of your own)'
 	@echo 'make lint          format, clippy, licences'
 	@echo 'make crds          write crds/credreset.yaml anew'
@@ -20,10 +21,14 @@ demo:
 	@cargo build --quiet
 	@KEEP=$(KEEP) tests/env/demo.sh
 
-test: lint test-fast test-cluster
+test: lint test-fast test-search test-cluster
 
 test-fast:
 	cargo test --lib --bins $(addprefix --test ,$(FAST))
+
+# CREDRESET_SEARCH=long goes further, for an hour or so.
+test-search:
+	cargo test --test interleavings -- --nocapture
 
 test-cluster:
 	@if [ -n "$$KUBECONFIG" ]; then echo "on the cluster of KUBECONFIG=$$KUBECONFIG"; else tests/env/build.sh >/dev/null; fi

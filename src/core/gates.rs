@@ -107,15 +107,19 @@ fn nobody_else(world: &World, request: &Request) -> Result<(), Decision> {
     if world.looked.is_none_or(|at| at < sure) {
         return Err(Decision::Read(Fact::Record));
     }
-    let found = directory(world, request).and_then(|directory| user(world, request, directory));
+    let found = directory(world, request)
+        .and_then(|directory| user(world, request, directory))
+        .and_then(|_| already_started(world, request));
+    let unread = matches!(world.directory, Seen::Unknown(_))
+        || matches!(world.user, Seen::Unknown(_))
+        || matches!(world.record_by_name, Seen::Unknown(_) | Seen::Known(()));
     match found {
-        Ok(_) => already_started(world, request),
         Err(read @ Decision::Read(_)) => Err(read),
-        Err(_) if matches!(world.directory, Seen::Unknown(_)) || matches!(world.user, Seen::Unknown(_)) => {
+        Err(_) if unread => {
             Err(Decision::Rest { view: None, next: Next::At(later(world.now, READ_AGAIN).min(request.keep_until())) })
         }
-        // The Directory cannot be used, or knows nobody of that name: no telling. For this object nothing was sent.
-        Err(_) => Ok(()),
+        // There is no record. Or the Directory cannot be used, or knows nobody of that name: for this object nothing was sent.
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

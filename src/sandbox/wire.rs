@@ -370,8 +370,11 @@ fn unchanged(request: &Request, changed: Option<i64>) -> Result<(), Answer> {
     let since = match request.body.get("unchanged_since") {
         None => return Ok(()),
         Some(Value::Null) => None,
-        Some(Value::String(text)) => text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond),
-        Some(_) => None,
+        Some(value) => {
+            let at = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+            let wrong = || directory_error(400, "INVALID_INPUT", "unchanged_since must be a time or null.");
+            Some(at.ok_or_else(wrong)?.as_millisecond())
+        }
     };
     if since == changed {
         return Ok(());

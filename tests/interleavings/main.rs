@@ -121,7 +121,7 @@ fn every_history_to_a_depth_keeps_the_promises() {
 
 #[test]
 fn random_histories_keep_the_promises() {
-    let (runs, length) = if long() { (20_000, 150) } else { (1000, 120) };
+    let (runs, length) = if long() { (50_000, 150) } else { (4000, 120) };
     let (began, mut all) = (Instant::now(), Seen::default());
     println!("CREDRESET_SEED={}", seed());
     for scenario in scenarios() {
@@ -141,7 +141,7 @@ fn planted_faults_are_found() {
         let found = [Kind::Silent, Kind::Marked].into_iter().find_map(|kind| {
             [Second::Copy, Second::Another, Second::Respelled].into_iter().find_map(|second| {
                 let scenario = scenario("password", kind, second, [0, 0], Some(fault));
-                let broken = random(&scenario, seed(), 1000, 120).err().filter(|b| fault.breaks(&b.what))?;
+                let broken = random(&scenario, seed(), 6000, 120).err().filter(|b| fault.breaks(&b.what))?;
                 Some(story(&scenario, &broken, true))
             })
         });

@@ -93,7 +93,7 @@ pub fn exhaustive(scenario: &Arc<Scenario>, bounds: Bounds) -> Result<Seen, Box<
                 }
                 links.push(Link { from: at, event });
                 let here = links.len() - 1;
-                if print % bounds.sample == 0 {
+                if print.is_multiple_of(bounds.sample) {
                     seen.ends += 1;
                     if let Err(what) = then.clone().settle() {
                         return Err(Box::new(Broken { what, history: history(&links, here, None) }));
@@ -110,7 +110,7 @@ pub fn exhaustive(scenario: &Arc<Scenario>, bounds: Bounds) -> Result<Seen, Box<
 
 /// Histories drawn at random, each read an event of its own, each followed to its end.
 pub fn random(scenario: &Arc<Scenario>, seed: u64, runs: usize, length: usize) -> Result<Seen, Box<Broken>> {
-    let mut seen = Seen::default();
+    let mut counted = Seen::default();
     for run in 0..runs {
         let mut rng = StdRng::seed_from_u64(seed.wrapping_add(run as u64));
         let mut site = Site::new(Arc::clone(scenario), true);
@@ -127,22 +127,24 @@ pub fn random(scenario: &Arc<Scenario>, seed: u64, runs: usize, length: usize) -
             let (waits, work): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(e, _)| matches!(e, Event::Wait(_)));
             let pools = [(mishaps, 1, calm), (waits, 1, 8), (work, 1, 1)];
             let pool = pools.iter().filter(|(pool, ..)| !pool.is_empty());
-            let Some((pool, ..)) = pool.clone().find(|(_, n, of)| rng.random_ratio(*n, *of)).or(pool.last()) else {
+            let Some((pool, ..)) =
+                pool.clone().find(|(_, n, of)| rng.random_ratio(*n, *of)).or(pool.clone().next_back())
+            else {
                 break;
             };
             let (event, _) = pool[rng.random_range(0..pool.len())].clone();
             history.push(event.clone());
-            seen.steps += 1;
+            counted.steps += 1;
             if let Err(what) = site.happen(&event) {
-                return Err(shrunk(scenario, Broken { what, history }));
+                return Err(Box::new(shrunk(scenario, Broken { what, history })));
             }
         }
-        seen.ends += 1;
+        counted.ends += 1;
         if let Err(what) = site.settle() {
-            return Err(shrunk(scenario, Broken { what, history }));
+            return Err(Box::new(shrunk(scenario, Broken { what, history })));
         }
     }
-    Ok(seen)
+    Ok(counted)
 }
 
 /// Of a mishap, one of 16.
@@ -178,7 +180,7 @@ fn replay(scenario: &Arc<Scenario>, history: &[Event]) -> Option<Broken> {
 }
 
 /// The same failure in fewer events.
-fn shrunk(scenario: &Arc<Scenario>, broken: Broken) -> Box<Broken> {
+fn shrunk(scenario: &Arc<Scenario>, broken: Broken) -> Broken {
     let kind = |what: &str| what.split([':', ' ']).next().map(str::to_owned);
     let mut best = broken;
     let mut size = best.history.len() / 2;
@@ -189,14 +191,14 @@ fn shrunk(scenario: &Arc<Scenario>, broken: Broken) -> Box<Broken> {
             shorter.drain(at..(at + size).min(shorter.len()));
             match replay(scenario, &shorter) {
                 Some(found) if kind(&found.what) == kind(&best.what) && found.history.len() < best.history.len() => {
-                    best = found
+                    best = found;
                 }
                 _ => at += size,
             }
         }
         size /= 2;
     }
-    Box::new(best)
+    best
 }
 
 /// A history as a story that can be read.

@@ -126,6 +126,7 @@ struct Object {
 }
 
 /// An attempt as it really is.
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Truth {
     record: String,
@@ -137,6 +138,10 @@ struct Truth {
     turned_away: bool,
     needs_secret: bool,
 }
+
+/// When something was last changed, as an attempt saw it; never, if there is no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Unchanged(Option<i64>);
 
 /// A call on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -150,8 +155,8 @@ struct Call {
     gives_up: i64,
     /// It arrives by then or never.
     ends: i64,
-    /// Only if the last change is still this one.
-    condition: Option<Option<i64>>,
+    /// Only if the last change is still this one, if it is a conditional call.
+    condition: Option<Unchanged>,
 }
 
 /// What a process alone knows of its attempt.
@@ -652,15 +657,10 @@ impl Site {
 
     /// Reads and decides, until there is something to do.
     fn think(&mut self, p: usize, item: &Item, blind: bool) {
-        let mut run = match self.processes[p].run.take() {
-            Some(run) => Arc::unwrap_or_clone(run),
-            None => match self.load(p, item) {
-                Some(run) => run,
-                None => {
-                    let seen = self.visible(item);
-                    return self.rest(p, item.clone(), seen, None);
-                }
-            },
+        let taken_up = self.processes[p].run.take().map(Arc::unwrap_or_clone);
+        let Some(mut run) = taken_up.or_else(|| self.load(p, item)) else {
+            let seen = self.visible(item);
+            return self.rest(p, item.clone(), seen, None);
         };
         for _ in 0..64 {
             self.look_around(p, &mut run);
@@ -920,12 +920,12 @@ impl Site {
                     truth.stored = true;
                 }
             }
-            State::Changed | State::Applied if self.forgotten.contains(&record.name) => {}
+            // What its holder knows is all that is left of a record that somebody has deleted.
+            State::Changed | State::Applied | State::Released | State::NotApplied
+                if self.forgotten.contains(&record.name) => {}
             State::Changed | State::Applied => {
                 ensure!(self.applied(id), "I4: the record says {state:?}, and nothing was changed by {id}");
             }
-            // What its holder knows is all that is left of a record that somebody has deleted.
-            State::Released | State::NotApplied if self.forgotten.contains(&record.name) => {}
             State::Released | State::NotApplied => {
                 ensure!(!self.applied(id), "I4: the record says {state:?}, and {id} is in force");
                 let flying = self.calls.iter().any(|c| c.attempt == *id);
@@ -998,7 +998,8 @@ impl Site {
         let in_time = self.now + TIMEOUT <= deadline || self.has(Fault::NoDeadline);
         let early = self.clock(p) < record.expires_at || self.has(Fault::NoDeadline);
         let still = mine && self.leader == Some(p) && in_time && early;
-        if !still && !self.has(Fault::NoFence) && !(self.has(Fault::CallBeforeRecord) && in_time) {
+        let planted = self.has(Fault::NoFence) || self.has(Fault::CallBeforeRecord) && in_time;
+        if !(still || planted) {
             if let Some(held) = self.processes[p].held.get_mut(&id).filter(|_| mine) {
                 held.reply = Some(Reply::NotSent);
             }
@@ -1025,7 +1026,7 @@ impl Site {
         for (other, t) in self.truths.iter().filter(|(other, t)| *other != id && t.sent) {
             let open = !t.turned_away;
             let flying = self.calls.iter().any(|c| c.attempt == *other);
-            if self.same_reset(&t.record, &record.name) {
+            if Self::same_reset(&t.record, &record.name) {
                 let harmless = record.attempt.conditional && !t.applied && !flying;
                 ensure!(
                     !open || harmless || self.forgotten.contains(&record.name),
@@ -1042,13 +1043,13 @@ impl Site {
     }
 
     /// The same request, also where a planted fault gives it two names.
-    fn same_reset(&self, one: &str, other: &str) -> bool {
+    fn same_reset(one: &str, other: &str) -> bool {
         one.split('-').take(2).eq(other.split('-').take(2))
     }
 
     fn fly(&mut self, p: usize, record: &Record, first: bool, deadline: i64) {
         let condition = match (record.attempt.conditional, record.attempt.baseline.as_deref()) {
-            (true, Some(baseline)) => Some(baseline.parse().ok().map(|at: Timestamp| self.seconds(at))),
+            (true, Some(baseline)) => Some(Unchanged(baseline.parse().ok().map(|at: Timestamp| self.seconds(at)))),
             _ => None,
         };
         self.calls.push(Call {
@@ -1063,11 +1064,11 @@ impl Site {
 
     fn call(&mut self, index: usize, end: End) -> Checked {
         let mut call = self.calls.remove(index);
-        let holds = call.condition.is_none_or(|expected| expected == self.changed);
+        let holds = call.condition.is_none_or(|Unchanged(since)| since == self.changed);
         let carried_out = matches!(end, End::Done | End::Unanswered) && holds;
         if carried_out {
             let record = self.truths.get(&call.attempt).map(|t| t.record.clone()).unwrap_or_default();
-            let before = self.truths.values().any(|t| t.applied && self.same_reset(&t.record, &record));
+            let before = self.truths.values().any(|t| t.applied && Self::same_reset(&t.record, &record));
             ensure!(!before || self.forgotten.contains(&record), "I1: changed a second time, by {}", call.attempt);
             if let Some(truth) = self.truths.get_mut(&call.attempt) {
                 truth.applied = true;
@@ -1145,9 +1146,9 @@ impl Site {
         let template = &self.scenario.template;
         let (Seen::Known(directory), request) = (&template.directory, &object.request) else { return Ok(()) };
         let name = record_name(&directory.identity, "7", request.mode(), request.requested_at);
-        let changed = self.truths.values().any(|t| t.applied && self.same_reset(&t.record, &name));
+        let changed = self.truths.values().any(|t| t.applied && Self::same_reset(&t.record, &name));
         let open =
-            self.calls.iter().any(|c| self.truths.get(&c.attempt).is_some_and(|t| self.same_reset(&t.record, &name)));
+            self.calls.iter().any(|c| self.truths.get(&c.attempt).is_some_and(|t| Self::same_reset(&t.record, &name)));
         // Whoever deletes a record takes what could be told with it.
         let told = !self.deleted && self.now < self.seconds(request.keep_until());
         match outcome {
@@ -1319,7 +1320,9 @@ impl Site {
                 if let Some(object) = &mut self.objects[*slot] {
                     Arc::make_mut(object).shown = Shown::default();
                     let item = Item::Request(*slot);
-                    self.processes.iter_mut().for_each(|p| drop(p.rests.remove(&item)));
+                    for process in &mut self.processes {
+                        process.rests.remove(&item);
+                    }
                 }
             }
             Event::DeleteRecord(i) => {
@@ -1360,10 +1363,9 @@ impl Site {
     fn next_step(&self) -> Option<Event> {
         for p in 0..2 {
             match (&self.processes[p].run, self.doing(p)) {
-                (Some(_), Some(Doing::Waiting)) => {}
+                (Some(_), Some(Doing::Waiting)) | (None, _) => {}
                 (Some(_), Some(_)) => return Some(Event::Act(p, Fate::Stored)),
                 (Some(run), None) => return Some(Event::Think(p, run.item.clone())),
-                (None, _) => {}
             }
         }
         let p = self.leader?;
