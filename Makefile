@@ -7,13 +7,14 @@ THREADS ?= 2
 # Every test but the long search and those on a real API server, so that a new file is never left out.
 FAST := $(filter-out cluster interleavings,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 
-.PHONY: help demo test test-fast test-search test-cluster lint crds
+.PHONY: help demo test test-fast test-search test-cluster guarantees lint crds
 help:
 	@echo 'make demo          watch resets being carried out on a real API server (KEEP=1 keeps it up)'
 	@echo 'make test          lint and all tests; builds the servers they need, once (minutes)'
 	@echo 'make test-fast     the tests that need no server'
 	@echo 'make test-search   every interleaving to a depth (CREDRESET_SEARCH=long goes further)'
 	@echo 'make test-cluster  the tests on a real API server (KUBECONFIG=... for one of your own)'
+	@echo 'make guarantees    run the proofs and write their figures into docs/guarantees.md'
 	@echo 'make lint          format, clippy, licences'
 	@echo 'make crds          write crds/credreset.yaml anew'
 
@@ -34,6 +35,11 @@ test-cluster:
 	@if [ -n "$$KUBECONFIG" ]; then echo "on the cluster of KUBECONFIG=$$KUBECONFIG"; else tests/env/build.sh >/dev/null; fi
 	@cargo build --release
 	cargo test --test cluster -- --test-threads=$(THREADS)
+
+guarantees:
+	@rm -f target/guarantees.jsonl
+	CREDRESET_GUARANTEES=$(CURDIR)/target/guarantees.jsonl $(MAKE) test-search test-cluster
+	tests/env/guarantees.py target/guarantees.jsonl docs/guarantees.md
 
 lint: $(DENY)
 	cargo fmt --check

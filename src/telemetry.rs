@@ -2,6 +2,7 @@
 use std::{
     fmt::Debug,
     io::{IsTerminal, Write},
+    panic::PanicHookInfo,
 };
 
 use tracing::{Level, Metadata, Subscriber, field::Field};
@@ -55,12 +56,14 @@ pub fn init(format: Format, filter: &str) -> Result<(), String> {
     subscriber(format, filter, std::io::stderr().is_terminal(), std::io::stderr)?
         .try_init()
         .map_err(|e| e.to_string())?;
-    // A panic's own text may hold anything.
-    std::panic::set_hook(Box::new(|info| {
-        let at = info.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(at, thread = std::thread::current().name(), "panic: a defect of this program");
-    }));
+    std::panic::set_hook(Box::new(panicked));
     Ok(())
+}
+
+/// Where it happened. A panic's own text may hold anything.
+fn panicked(info: &PanicHookInfo<'_>) {
+    let at = info.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(at, thread = std::thread::current().name(), "panic: a defect of this program");
 }
 
 fn subscriber<W>(
@@ -215,6 +218,28 @@ mod tests {
             let object: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert!(object["message"].is_string() && object["level"].is_string(), "{line}");
         }
+    }
+
+    /// Wherever it happens, in a task as reconciles and calls are, or in a command: where is told, its text is not.
+    #[test]
+    fn a_panic_tells_where_and_nothing_else() {
+        let output = Output::default();
+        let writer = output.clone();
+        let subscriber = subscriber(Format::Json, "trace", false, move || writer.clone()).unwrap();
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(panicked));
+        tracing::subscriber::with_default(subscriber, || {
+            let secret = "Correct-horse-7".to_owned();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let in_task = secret.clone();
+            let ended = runtime.block_on(async { tokio::spawn(async move { panic!("{in_task}") }).await });
+            assert!(ended.is_err_and(|gone| gone.is_panic()));
+            assert!(std::panic::catch_unwind(|| panic!("{secret}")).is_err());
+        });
+        std::panic::set_hook(usual);
+        let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().filter(|line| line.contains("src/telemetry.rs")).count(), 2, "{text}");
+        assert!(!text.contains("Correct"), "{text}");
     }
 
     #[test]

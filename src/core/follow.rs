@@ -190,7 +190,10 @@ fn verify(world: &World, record: &Record) -> Decision {
         Reason::Verifying,
         format!("{call}: {how}. Whether it took effect is looked for until {over:.0}. {nothing}"),
     );
-    Decision::rest(view, Next::At(over.min(later(now, SignedDuration::from_secs(5)))))
+    // Evidence comes with the call or soon after it; a directory with many open attempts is not to be asked for each all the time.
+    let age = now.duration_since(record.attempt.started_at);
+    let pause = (age / 2).clamp(SignedDuration::from_secs(5), SignedDuration::from_secs(30));
+    Decision::rest(view, Next::At(over.min(later(now, pause))))
 }
 
 /// A change time tells that something was changed, not by whom: it proves nothing once another reset of the same may have

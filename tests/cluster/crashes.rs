@@ -21,6 +21,8 @@ enum Guarantee {
     AtMostOnce,
     /// When credentials were last changed.
     Provable,
+    /// That, and a call that is carried out only if that is still so: it is sent again.
+    ExactlyOnce,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,8 +223,14 @@ impl Row {
 
     /// The outcome, and how often the directory has changed the user.
     fn expected(&self, guarantee: Guarantee) -> (&'static str, u64) {
+        // Where the call has a condition, 409 says that it did not hold.
+        let refused = guarantee == Guarantee::ExactlyOnce
+            && (self.call, self.what) == (Call::Directory, What::Fault(Action::Answer(409)));
         match (self.left(), guarantee) {
-            (Left::Clear, _) | (Left::Unheard, Guarantee::Provable) => ("Applied", 1),
+            _ if refused => ("NotApplied", 0),
+            (Left::Clear, _)
+            | (Left::Unheard, Guarantee::Provable | Guarantee::ExactlyOnce)
+            | (Left::Sent, Guarantee::ExactlyOnce) => ("Applied", 1),
             // Unchanged until now proves nothing: it may arrive yet.
             (Left::Sent, _) => ("Unknown", 0),
             (Left::Unheard, Guarantee::AtMostOnce) => ("Unknown", 1),
@@ -231,11 +239,13 @@ impl Row {
     }
 }
 
-fn rows(all: &[What], from: usize) -> Vec<Row> {
+fn rows(all: &[What], from: usize, guarantee: Guarantee) -> Vec<Row> {
     let calls = CALLS.iter().flat_map(|(call, kinds)| kinds.iter().map(|kind| (*call, *kind)));
     let each = calls.flat_map(|(call, kind)| all.iter().map(move |what| (call, kind, *what)));
     // An outcome is given up more than a minute after the call: too long to hold all the others.
     let each = each.filter(|(call, _, what)| *call != Call::RecordUnknown || matches!(what, What::Fault(_)));
+    // What can be sent again is never given up.
+    let each = each.filter(|(call, ..)| *call != Call::RecordUnknown || guarantee != Guarantee::ExactlyOnce);
     let row = |(i, (call, kind, what))| Row { number: from + i, call, kind, what, requested_at: time(-1) };
     each.enumerate().map(row).collect()
 }
@@ -264,22 +274,26 @@ fn outcomes(site: &Site) -> BTreeMap<String, Value> {
 
 fn matrix(guarantee: Guarantee) {
     let began = Instant::now();
-    let kills = rows(&KILLS, 1);
-    let faults = rows(&FAULTS, 1 + kills.len());
+    let kills = rows(&KILLS, 1, guarantee);
+    let faults = rows(&FAULTS, 1 + kills.len(), guarantee);
     let mut flags = vec!["--users".to_owned(), (kills.len() + faults.len()).to_string()];
-    let mut look_up = json!({});
-    if guarantee == Guarantee::Provable {
+    let mut zoho = json!({});
+    if guarantee != Guarantee::AtMostOnce {
         flags.push("--change-times".to_owned());
-        look_up = json!({"passwordChangedAt": "password_changed_time", "mfaChangedAt": "mfa_changed_time"});
+        zoho["lookUp"] = json!({"passwordChangedAt": "password_changed_time", "mfaChangedAt": "mfa_changed_time"});
+    }
+    if guarantee == Guarantee::ExactlyOnce {
+        let condition = json!({"body": {"unchanged_since": "${unchangedSince}"}});
+        merge(&mut zoho, json!({"resetPassword": condition, "resetMFA": condition}));
     }
     let site = Site::with(&Setup { sandbox: flags, ..Setup::default() });
     let api = Proxy::before_api_server(site.kubeconfig());
     let directory = Proxy::start(&site.sandbox.url, &[]);
-    let urls = json!({"accounts": directory.url, "api": directory.url, "mail": directory.url});
+    zoho["urls"] = json!({"accounts": directory.url, "api": directory.url, "mail": directory.url});
     site.directory(
         "zylker",
         json!({
-            "provider": {"zoho": {"urls": urls, "lookUp": look_up}},
+            "provider": {"zoho": zoho},
             // Long enough for a busy machine: an answer that is merely slow would be another row.
             "limits": {"resetsPerHour": 100_000, "requestTimeout": "20s"},
         }),
@@ -290,7 +304,7 @@ fn matrix(guarantee: Guarantee) {
     file(&site, &kills);
     let operator = |identity, concurrency| {
         let binary = std::path::Path::new(env!("CARGO_BIN_EXE_credreset"));
-        let mut command = site.operator_command(binary, identity, "info", Some(&api.url));
+        let mut command = site.operator_command(binary, identity, "trace", Some(&api.url));
         site.run(command.args(["--concurrency", concurrency]))
     };
     let first = operator("first", "64");
@@ -404,4 +418,9 @@ fn crash_matrix_at_most_once() {
 #[test]
 fn crash_matrix_provable() {
     matrix(Guarantee::Provable);
+}
+
+#[test]
+fn crash_matrix_exactly_once() {
+    matrix(Guarantee::ExactlyOnce);
 }

@@ -38,7 +38,7 @@ impl Two {
     }
 
     fn command(&self, identity: &str, server: Option<&str>) -> Command {
-        self.site.operator_command(Path::new(env!("CARGO_BIN_EXE_credreset")), identity, "info", server)
+        self.site.operator_command(Path::new(env!("CARGO_BIN_EXE_credreset")), identity, "trace", server)
     }
 
     fn first(&self) -> Operator {
@@ -253,7 +253,7 @@ fn change_times_of_another_clock() {
     let clock = clock(&site);
     for (name, seconds) in [("ahead", "60"), ("behind", "-60")] {
         let binary = Path::new(env!("CARGO_BIN_EXE_credreset"));
-        let mut command = site.operator_command(binary, name, "info", Some(&api.url));
+        let mut command = site.operator_command(binary, name, "trace", Some(&api.url));
         let operator = site.run(command.env("LD_PRELOAD", &clock).env("CREDRESET_TEST_CLOCK", seconds));
         site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
         site.sandbox.fault(json!({"call": "reset-mfa", "fault": "apply-then-drop"}));

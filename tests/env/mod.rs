@@ -14,6 +14,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+mod leaks;
 #[path = "merge.rs"]
 mod merge;
 mod objects;
@@ -332,6 +333,11 @@ impl Site {
         all
     }
 
+    /// The outputs that hold a secret.
+    pub fn leaks(&self) -> Vec<String> {
+        leaks::leaks(self)
+    }
+
     /// What operators have asked of the API server. Only on a cluster of our own.
     pub fn audit(&self) -> Vec<Audited> {
         let text = fs::read_to_string(self.dir.join("audit.log")).expect("the audit log of a cluster of our own");
@@ -373,6 +379,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        let leaks = if std::thread::panicking() { Vec::new() } else { leaks::leaks(self) };
         match &self.instance {
             Some(instance) => {
                 drop(script(instance, &self.dir).arg("down").stdout(Stdio::null()).stderr(Stdio::null()).status());
@@ -381,6 +388,7 @@ impl Drop for Site {
             None => {}
         }
         if !std::thread::panicking() {
+            assert!(leaks.is_empty(), "a secret is in {leaks:#?}; see {}", self.dir.display());
             let _ = fs::remove_dir_all(&self.dir);
         }
     }

@@ -1,6 +1,6 @@
 //! Every interleaving of two operator processes, a directory, somebody with kubectl and the clock, as far as a stated depth, and
 //! random longer ones: on the real decision and the real transitions of the ledger. What is asserted are the promises I1 to I7
-//! of CONTRIBUTING.md.
+//! of docs/guarantees.md.
 //!
 //! `CREDRESET_SEARCH=long` goes further. `CREDRESET_SEED=n` draws other random histories.
 #![cfg(test)]

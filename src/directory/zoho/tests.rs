@@ -2,6 +2,7 @@
 //! right to send.
 mod access;
 mod answers;
+mod conditional;
 mod hostile;
 mod reading;
 mod setup;

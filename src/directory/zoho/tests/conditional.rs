@@ -1,0 +1,77 @@
+//! Calls that are carried out only if nothing has changed since.
+use super::*;
+
+fn conditional(url: &str, with_time: bool) -> Result<Zoho, NotReady> {
+    let look_up = if with_time { json!({"passwordChangedAt": "password_changed_time"}) } else { json!({}) };
+    let template = json!({"lookUp": look_up, "resetPassword": {
+        "method": "PUT", "path": "/directory/set/${user.id}", "body": {"p": "${password}", "f": "${forceChangeOnLogin}", "since": "${unchangedSince}"},
+    }});
+    Zoho::connect(&spec(url, template), &credentials())
+}
+
+fn attempt(baseline: Option<&str>) -> Record {
+    let mut record = record();
+    record.attempt.baseline = baseline.map(str::to_owned);
+    record.attempt.conditional = true;
+    record
+}
+
+#[tokio::test]
+async fn the_condition_goes_with_the_call() {
+    let server = Server::start(usual(ok(&json!({"status_code": 200})))).await;
+    let directory = conditional(&server.url, true).unwrap();
+    let user = annette(&directory).await;
+    let password = SecretString::from("New-pass");
+    for (baseline, expected) in [("never", Value::Null), ("2026-11-24T08:00:00.25Z", json!("2026-11-24T08:00:00.25Z"))]
+    {
+        let fenced = Fenced::by_write(attempt(Some(baseline)), || true);
+        assert_eq!(directory.perform(fenced, &SET, &user, Some(&password)).await, Reply::Done);
+        assert_eq!(directory.repeat(baseline, &SET, &user, Some(&password)).await, Reply::Done);
+        let sent: Vec<Value> = server
+            .seen("/directory/set/7")
+            .into_iter()
+            .map(|(_, _, said)| {
+                serde_json::from_str(said.strip_prefix("Zoho-oauthtoken 1000.token ").unwrap()).unwrap()
+            })
+            .collect();
+        let both = [
+            json!({"p": "New-pass", "f": false, "since": expected}),
+            json!({"p": "New-pass", "f": false, "since": expected}),
+        ];
+        assert!(sent.ends_with(&both), "{sent:?}");
+    }
+    let all = BTreeSet::from([Mode::Password]);
+    assert_eq!(directory.check(&all).await.unwrap().guarantees.password, crate::core::world::Guarantee::ExactlyOnce);
+}
+
+/// The word of a conditional call that it was turned away; without a condition the same status is a refusal.
+#[tokio::test]
+async fn turned_away() {
+    for status in [409, 412] {
+        let answer = json!({"error": "CHANGED"}).to_string();
+        let server = Server::start(usual((status, Vec::new(), answer))).await;
+        let directory = conditional(&server.url, true).unwrap();
+        let user = annette(&directory).await;
+        let password = SecretString::from("New-pass");
+        assert_eq!(directory.repeat("never", &SET, &user, Some(&password)).await, Reply::Conflict);
+        assert_eq!(perform(&zoho(&server.url), true).await, Reply::Rejected { code: "CHANGED".to_owned() });
+    }
+}
+
+/// Neither a template that knows no condition nor an attempt without one is sent as if it were the other.
+#[tokio::test]
+async fn a_condition_is_never_dropped_nor_made_up() {
+    let server = Server::start(usual(ok(&json!({"status_code": 200})))).await;
+    let directory = conditional(&server.url, true).unwrap();
+    let user = annette(&directory).await;
+    let password = SecretString::from("New-pass");
+    assert_eq!(directory.perform(fenced(true), &SET, &user, Some(&password)).await, Reply::NotSent);
+    let fenced = Fenced::by_write(attempt(Some("never")), || true);
+    assert_eq!(zoho(&server.url).perform(fenced, &SET, &user, Some(&password)).await, Reply::NotSent);
+    let provider = super::super::super::Provider::Zoho(directory);
+    assert_eq!(provider.repeat(&record(), &SET, &user, Some(&password)).await, Reply::NotSent);
+    assert_eq!(provider.repeat(&attempt(None), &SET, &user, Some(&password)).await, Reply::NotSent);
+    assert!(server.seen("/directory/set").is_empty());
+    let said = conditional(&server.url, false).unwrap_err().to_string();
+    assert!(said.contains("lookUp.passwordChangedAt must say where"), "{said}");
+}
