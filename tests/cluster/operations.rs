@@ -26,7 +26,7 @@ fn rights_are_exactly_what_is_used() {
         "spec": {
             "directory": "zylker", "directoryIdentity": "x", "user": {"id": "1", "name": "x"}, "mode": "MFA", "requestedAt": past,
             "expiresAt": past, "keepUntil": past, "request": {"namespace": TEAM, "name": "x", "uid": "x", "key": "x", "digest": "x"},
-            "finish": {}, "attempt": {"id": "x", "number": 1, "holder": "x", "startedAt": past, "deadline": past}, "state": "Applied",
+            "call": {"resetMFA": {}}, "finish": {}, "attempt": {"id": "x", "number": 1, "holder": "x", "startedAt": past, "deadline": past}, "state": "Applied",
         },
     }).to_string());
     site.directory("zylker", json!({"limits": {"resetsPerHour": 1000}, "allow": [
@@ -215,7 +215,7 @@ fn settled_history(site: &Site, count: usize) {
                     "spec": {
                         "directory": "zylker", "directoryIdentity": "x", "user": {"id": "1", "name": EMAIL}, "mode": "MFA", "requestedAt": then,
                         "expiresAt": then, "keepUntil": keep, "request": {"namespace": TEAM, "name": name, "uid": "x", "key": "x", "digest": "x"},
-                        "finish": {}, "attempt": {"id": "x", "number": 1, "holder": "x", "startedAt": then, "deadline": then}, "state": "Applied",
+                        "call": {"resetMFA": {}}, "finish": {}, "attempt": {"id": "x", "number": 1, "holder": "x", "startedAt": then, "deadline": then}, "state": "Applied",
                         "evidence": "Response", "settledAt": then,
                     },
                 });
