@@ -115,8 +115,9 @@ fn nobody_else(world: &World, request: &Request) -> Result<(), Decision> {
         || matches!(world.record_by_name, Seen::Unknown(_) | Seen::Known(()));
     match found {
         Err(read @ Decision::Read(_)) => Err(read),
-        Err(_) if unread => {
-            Err(Decision::Rest { view: None, next: Next::At(later(world.now, READ_AGAIN).min(request.keep_until())) })
+        // A moment's failure does not decide; but a directory that cannot be asked does not keep a request from ending.
+        Err(_) if unread && world.now < later(sure, LOOK_AGAIN) => {
+            Err(Decision::Rest { view: None, next: Next::At(later(world.now, READ_AGAIN)) })
         }
         // There is no record. Or the Directory cannot be used, or knows nobody of that name: for this object nothing was sent.
         Ok(()) | Err(_) => Ok(()),

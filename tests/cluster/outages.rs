@@ -222,7 +222,7 @@ fn directories_that_cannot_be_asked() {
     let manifests: Vec<String> = cases
         .iter()
         .map(|(name, ..)| {
-            password_reset(name, "annette.c@zylker.biz", json!({"spec": {"directory": name, "validFor": "45s"}}))
+            password_reset(name, "annette.c@zylker.biz", json!({"spec": {"directory": name, "validFor": "30s"}}))
         })
         .collect();
     site.apply(&manifests.join("\n---\n"));

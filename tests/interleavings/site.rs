@@ -19,7 +19,7 @@ use std::{
 };
 
 use credreset::core::{
-    Decision, Effect, Fact, Mode, Next, Outcome, Request, View, World, decide,
+    Decision, Effect, Fact, Mode, Next, Outcome, Reason, Request, View, World, decide,
     ledger::{Attempt, Evidence, Record, Reply, State, record_name},
     report::Shown,
     request::UserRef,
@@ -604,7 +604,7 @@ impl Site {
 
     // What is told.
 
-    fn show(&mut self, slot: usize, uid: &str, view: &View) -> Checked {
+    fn show(&mut self, slot: usize, uid: &str, view: &View, unread: bool) -> Checked {
         let Some(object) = self.objects[slot].clone().filter(|o| o.request.uid == uid) else { return Ok(()) };
         if object.shown.is_settled() {
             return Ok(());
@@ -622,6 +622,8 @@ impl Site {
             Some(Outcome::Applied) => ensure!(changed, "I4: success is shown, and nothing was changed"),
             // An object that came too late is told that nothing was done for it.
             Some(Outcome::Lapsed) if request.created >= request.deadline() => {}
+            // Nor can anybody know of a twin in other words while the user cannot be looked up.
+            Some(Outcome::NotApplied) if view.reason == Reason::Expired && unread => {}
             Some(Outcome::NotApplied | Outcome::Lapsed) if told => {
                 ensure!(!changed, "I4: {:?} is shown ({:?}), and the change is in force", outcome, view.reason);
                 ensure!(!open, "I4: {:?} is shown ({:?}), and the call may still arrive", outcome, view.reason);

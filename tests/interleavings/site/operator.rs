@@ -327,7 +327,9 @@ impl Site {
                         self.fail(p, &run);
                         return Ok(());
                     }
-                    self.show(*slot, uid, view)?;
+                    let unread =
+                        matches!(run.world.user, Seen::Unknown(_)) || matches!(run.world.directory, Seen::Unknown(_));
+                    self.show(*slot, uid, view, unread)?;
                 }
                 let again = match next {
                     Next::Never => None,
