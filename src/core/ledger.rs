@@ -19,7 +19,7 @@ use super::{
     report::Reason,
     request::{Mode, Request, hash, later},
     text,
-    world::{Proof, Seen},
+    world::{Past, Proof, Seen},
 };
 
 /// How far clocks of two processes may be apart, and how late a request may still arrive, before an attempt of another
@@ -401,6 +401,20 @@ impl Record {
             (Seen::Unread | Seen::Unknown(_), _) => {
                 Proof::Nothing("The directory shows no time of the last change.".to_owned())
             }
+        }
+    }
+
+    /// The record in short.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        Past {
+            record: self.name.clone(),
+            directory_identity: self.directory_identity.clone(),
+            user: self.user.id.clone(),
+            mode: self.mode,
+            state: self.state,
+            started_at: self.attempt.started_at,
+            over: self.over(),
         }
     }
 

@@ -107,16 +107,7 @@ impl Ledger {
 
     /// Takes notice of a record's state, for limits.
     pub fn note(&self, record: &Record) {
-        let past = Past {
-            record: record.name.clone(),
-            directory_identity: record.directory_identity.clone(),
-            user: record.user.id.clone(),
-            mode: record.mode,
-            state: record.state,
-            started_at: record.attempt.started_at,
-            over: record.over(),
-        };
-        lock(&self.past).insert(record.name.clone(), past);
+        lock(&self.past).insert(record.name.clone(), record.past());
     }
 
     /// Takes notice of a record that a watch has shown. What this process has written itself is newer.

@@ -1,6 +1,6 @@
 //! The crash matrix: every durable write of a reset, lost, refused, or with the operator killed before or after it. Each row is
 //! a request for a user of its own; all rows share one API server, one directory and one crash.
-use std::{collections::BTreeMap, io::Write, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use credreset::core::{ledger::record_name, request::Mode};
 use http::Method;
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     env::{SYSTEM, Setup, Site, TEAM, condition, merge, mfa_reset, password_reset, time, wait_for},
+    figures::figures,
     proxy::{Action, Armed, Proxy, Rule},
 };
 
@@ -359,7 +360,7 @@ fn matrix(guarantee: Guarantee) {
         wrong.extend(objections(&site, row, object, changes, &records).into_iter().map(|why| format!("{line}: {why}")));
     }
     let count = kills.len() + faults.len();
-    report(&json!({
+    figures(&json!({
         "proof": "crash matrix", "guarantee": format!("{guarantee:?}"), "rows": count, "double": double, "lost": lost,
         "falseSuccess": false_success, "seconds": began.elapsed().as_secs(),
     }));
@@ -399,15 +400,6 @@ fn objections(
     let expected = if changes == 1 { "must-change" } else { "wrong" };
     must(site.sandbox.sign_in(&row.email(), &password) == expected, "the password is not what opens the account");
     all
-}
-
-/// Appends a line to the file that `CREDRESET_GUARANTEES` names.
-fn report(line: &Value) {
-    println!("{line}");
-    if let Some(file) = std::env::var_os("CREDRESET_GUARANTEES").filter(|file| !file.is_empty()) {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
-        writeln!(file, "{line}").unwrap();
-    }
 }
 
 #[test]

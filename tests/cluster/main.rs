@@ -9,6 +9,8 @@
 )]
 #[path = "../env/mod.rs"]
 mod env;
+#[path = "../env/figures.rs"]
+mod figures;
 #[path = "../env/proxy.rs"]
 mod proxy;
 #[path = "../env/smtp.rs"]

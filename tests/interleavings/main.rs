@@ -10,12 +10,15 @@ use std::{env, fs, path::Path, sync::Arc, time::Instant};
 use credreset::core::World;
 use serde_json::{Value, json};
 
+#[path = "../env/figures.rs"]
+mod figures;
 #[path = "../env/merge.rs"]
 mod merge;
 mod planted;
 mod search;
 mod site;
 
+use figures::figures;
 use planted::Fault;
 use search::{Bounds, Broken, Seen, exhaustive, random, story};
 use site::{Kind, Scenario, Second};
@@ -79,16 +82,6 @@ fn seed() -> u64 {
     env::var("CREDRESET_SEED").map_or(20_261_124, |s| s.parse().expect("CREDRESET_SEED is a number"))
 }
 
-/// For docs/guarantees.md: what was searched, as a line of JSON.
-fn record(line: &Value) {
-    println!("{line}");
-    if let Some(file) = env::var_os("CREDRESET_GUARANTEES") {
-        use std::io::Write;
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
-        writeln!(file, "{line}").unwrap();
-    }
-}
-
 fn kept(scenario: &Arc<Scenario>, result: Result<Seen, Box<Broken>>, fine: bool) -> Seen {
     result.unwrap_or_else(|broken| panic!("\n{}", story(scenario, &broken, fine)))
 }
@@ -113,7 +106,7 @@ fn every_history_to_a_depth_keeps_the_promises() {
         );
         all += seen;
     }
-    record(&json!({
+    figures(&json!({
         "proof": "interleavings", "scenarios": scenarios().len(), "depth": depth, "mishaps": most, "states": all.states,
         "steps": all.steps, "ends": all.ends, "seconds": began.elapsed().as_secs(),
     }));
@@ -127,7 +120,7 @@ fn random_histories_keep_the_promises() {
     for scenario in scenarios() {
         all += kept(&scenario, random(&scenario, seed(), runs, length), true);
     }
-    record(&json!({
+    figures(&json!({
         "proof": "random histories", "seed": seed(), "histories": all.ends, "events": all.steps,
         "seconds": began.elapsed().as_secs(),
     }));
@@ -151,5 +144,5 @@ fn planted_faults_are_found() {
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");
-    record(&json!({"proof": "planted faults", "planted": Fault::ALL.len(), "found": Fault::ALL.len()}));
+    figures(&json!({"proof": "planted faults", "planted": Fault::ALL.len(), "found": Fault::ALL.len()}));
 }

@@ -879,15 +879,3 @@ fn fates(doing: &Doing) -> Vec<(Fate, bool)> {
     }
     all
 }
-
-fn past(record: &Record) -> Past {
-    Past {
-        record: record.name.clone(),
-        directory_identity: record.directory_identity.clone(),
-        user: record.user.id.clone(),
-        mode: record.mode,
-        state: record.state,
-        started_at: record.attempt.started_at,
-        over: record.over(),
-    }
-}

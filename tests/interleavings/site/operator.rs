@@ -12,7 +12,7 @@ impl Site {
         }
         process.rests.clear();
         if !in_memory {
-            process.past = self.records.iter().map(|(name, (_, r))| (name.clone(), past(r))).collect();
+            process.past = self.records.iter().map(|(name, (_, r))| (name.clone(), r.past())).collect();
         }
     }
 
@@ -445,7 +445,7 @@ impl Site {
         let window = record.attempt.deadline.duration_since(record.attempt.started_at).as_secs();
         let held = Held { deadline: self.now + window, sent: false, reply: None, progress: Progress::default() };
         self.processes[p].held.insert(record.attempt.id.clone(), held);
-        self.processes[p].past.insert(record.name.clone(), past(&record));
+        self.processes[p].past.insert(record.name.clone(), record.past());
         let truth =
             Truth { record: record.name.clone(), needs_secret: record.attempt.secret.is_some(), ..Truth::default() };
         self.truths.insert(record.attempt.id.clone(), truth);
@@ -488,7 +488,7 @@ impl Site {
             self.processes[p].held.remove(&record.attempt.id);
             run.world.holding = None;
             match &now {
-                Some(r) => drop(self.processes[p].past.insert(r.name.clone(), past(r))),
+                Some(r) => drop(self.processes[p].past.insert(r.name.clone(), r.past())),
                 None => drop(self.processes[p].past.remove(&record.name)),
             }
         }
@@ -528,7 +528,7 @@ impl Site {
         if fate == Fate::Unanswered && !holds {
             return Ok(false);
         }
-        self.processes[p].past.insert(record.name.clone(), past(&record));
+        self.processes[p].past.insert(record.name.clone(), record.past());
         if !matches!(record.state, State::Sent | State::Changed) {
             self.processes[p].held.remove(&record.attempt.id);
         }
