@@ -196,7 +196,11 @@ const SET: Once = Once::SetPassword {
 
 /// The right to send, as long as `still`.
 fn fenced(still: bool) -> Fenced {
-    Fenced::by_write(record(), move || still)
+    fenced_by(record(), still)
+}
+
+fn fenced_by(record: Record, still: bool) -> Fenced {
+    Fenced::by_write(record, move || still)
 }
 
 async fn perform(zoho: &Zoho, still: bool) -> Reply {

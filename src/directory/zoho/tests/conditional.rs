@@ -24,7 +24,7 @@ async fn the_condition_goes_with_the_call() {
     let password = SecretString::from("New-pass");
     for (baseline, expected) in [("never", Value::Null), ("2026-11-24T08:00:00.25Z", json!("2026-11-24T08:00:00.25Z"))]
     {
-        let fenced = Fenced::by_write(attempt(Some(baseline)), || true);
+        let fenced = fenced_by(attempt(Some(baseline)), true);
         assert_eq!(directory.perform(fenced, &SET, &user, Some(&password)).await, Reply::Done);
         assert_eq!(directory.repeat(baseline, &SET, &user, Some(&password)).await, Reply::Done);
         let sent: Vec<Value> = server
@@ -66,7 +66,7 @@ async fn a_condition_is_never_dropped_nor_made_up() {
     let user = annette(&directory).await;
     let password = SecretString::from("New-pass");
     assert_eq!(directory.perform(fenced(true), &SET, &user, Some(&password)).await, Reply::NotSent);
-    let fenced = Fenced::by_write(attempt(Some("never")), || true);
+    let fenced = fenced_by(attempt(Some("never")), true);
     assert_eq!(zoho(&server.url).perform(fenced, &SET, &user, Some(&password)).await, Reply::NotSent);
     let provider = super::super::super::Provider::Zoho(directory);
     assert_eq!(provider.repeat(&record(), &SET, &user, Some(&password)).await, Reply::NotSent);
