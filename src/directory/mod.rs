@@ -144,11 +144,14 @@ impl Provider {
     }
 
     /// Sends the conditional call of `record`'s attempt again, with the same password and on the same condition: it takes effect
-    /// at most once however often it is sent. A call without a condition is not sent.
+    /// at most once however often it is sent. A call without a condition is not sent, nor is one after the request's end.
     pub async fn repeat(&self, record: &Record, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
         let Some(condition) = condition(record) else { return Reply::NotSent };
         match self {
-            Self::Zoho(zoho) => zoho.repeat(condition, once, user, password).await,
+            Self::Zoho(zoho) => {
+                let in_time = || jiff::Timestamp::now() < record.expires_at;
+                zoho.repeat(condition, once, user, password, in_time).await
+            }
         }
     }
 

@@ -297,9 +297,16 @@ impl Zoho {
         self.send(once, condition.as_deref(), user, password, || fenced.pass()).await
     }
 
-    /// Sends a conditional call again.
-    pub async fn repeat(&self, condition: &str, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
-        self.send(once, Some(condition), user, password, || true).await
+    /// Sends a conditional call again. `may` is asked right before.
+    pub async fn repeat(
+        &self,
+        condition: &str,
+        once: &Once,
+        user: &User,
+        password: Option<&SecretString>,
+        may: impl FnOnce() -> bool,
+    ) -> Reply {
+        self.send(once, Some(condition), user, password, may).await
     }
 
     /// One request. `may` is asked when everything else has been fetched.

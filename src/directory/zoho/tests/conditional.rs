@@ -13,6 +13,7 @@ fn attempt(baseline: Option<&str>) -> Record {
     let mut record = record();
     record.attempt.baseline = baseline.map(str::to_owned);
     record.attempt.conditional = true;
+    record.expires_at = Timestamp::MAX;
     record
 }
 
@@ -26,7 +27,7 @@ async fn the_condition_goes_with_the_call() {
     {
         let fenced = fenced_by(attempt(Some(baseline)), true);
         assert_eq!(directory.perform(fenced, &SET, &user, Some(&password)).await, Reply::Done);
-        assert_eq!(directory.repeat(baseline, &SET, &user, Some(&password)).await, Reply::Done);
+        assert_eq!(directory.repeat(baseline, &SET, &user, Some(&password), || true).await, Reply::Done);
         let sent: Vec<Value> = server
             .seen("/directory/set/7")
             .into_iter()
@@ -53,7 +54,7 @@ async fn turned_away() {
         let directory = conditional(&server.url, true).unwrap();
         let user = annette(&directory).await;
         let password = SecretString::from("New-pass");
-        assert_eq!(directory.repeat("never", &SET, &user, Some(&password)).await, Reply::Conflict);
+        assert_eq!(directory.repeat("never", &SET, &user, Some(&password), || true).await, Reply::Conflict);
         assert_eq!(perform(&zoho(&server.url), true).await, Reply::Rejected { code: "CHANGED".to_owned() });
     }
 }
@@ -71,6 +72,8 @@ async fn a_condition_is_never_dropped_nor_made_up() {
     let provider = super::super::super::Provider::Zoho(directory);
     assert_eq!(provider.repeat(&record(), &SET, &user, Some(&password)).await, Reply::NotSent);
     assert_eq!(provider.repeat(&attempt(None), &SET, &user, Some(&password)).await, Reply::NotSent);
+    let late = Record { expires_at: Timestamp::now(), ..attempt(Some("never")) };
+    assert_eq!(provider.repeat(&late, &SET, &user, Some(&password)).await, Reply::NotSent);
     assert!(server.seen("/directory/set").is_empty());
     let said = conditional(&server.url, false).unwrap_err().to_string();
     assert!(said.contains("lookUp.passwordChangedAt must say where"), "{said}");
