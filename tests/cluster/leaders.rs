@@ -90,15 +90,21 @@ fn steps_back(operator: &Operator) {
     assert!(!log.contains("panic"), "{log}");
 }
 
-/// Its pause ends when all is settled: it sends nothing, and changes nothing of what was settled.
-#[test]
-fn stopped_leader_wakes_up_after_the_outcome() {
+/// The first leader is stopped right before its call, and the second takes over.
+fn stopped_leader() -> (Two, Operator, Operator) {
     let two = Two::new("2s");
     let first = two.first();
     let held = two.about_to_send("annette");
     first.signal("STOP");
     held.release();
-    let _second = two.second();
+    let second = two.second();
+    (two, first, second)
+}
+
+/// Its pause ends when all is settled: it sends nothing, and changes nothing of what was settled.
+#[test]
+fn stopped_leader_wakes_up_after_the_outcome() {
+    let (two, first, _second) = stopped_leader();
     let settled = two.site.until("annette", "OutcomeUnknown");
     assert!(two.leads("second").is_some());
     let record = two.record_of("annette");
@@ -116,12 +122,7 @@ fn stopped_leader_wakes_up_after_the_outcome() {
 /// Its pause ends while the other still waits: it knows that it has sent nothing and says so, and the other does it.
 #[test]
 fn stopped_leader_wakes_up_before_the_outcome() {
-    let two = Two::new("2s");
-    let first = two.first();
-    let held = two.about_to_send("annette");
-    first.signal("STOP");
-    held.release();
-    let _second = two.second();
+    let (two, first, _second) = stopped_leader();
     let said = message(&two.site.until("annette", "Verifying"));
     assert!(said.contains("no answer is known"), "{said}");
     assert!(two.leads("second").is_some());
