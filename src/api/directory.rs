@@ -50,16 +50,71 @@ pub struct DirectorySpec {
     /// Lets the operator mail the new password itself where the directory cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail: Option<Mail>,
+    /// A reset ends a lock-out by failed sign-ins, too, where the directory keeps one and does not end it by itself.
+    #[serde(default = "yes")]
+    pub unlock: bool,
     /// Nothing is started while this is true; what was started is finished.
     #[serde(default)]
     pub suspend: bool,
 }
 
+impl DirectorySpec {
+    /// Names of groups that rules and protections are about.
+    pub fn groups(&self) -> impl Iterator<Item = &String> {
+        self.protect.groups.iter().chain(self.allow.iter().flat_map(|rule| &rule.users.groups))
+    }
+}
+
 /// Exactly one kind of directory.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
-pub struct Provider {
+#[serde(rename_all = "camelCase")]
+pub enum Provider {
     /// Zoho Directory.
-    pub zoho: Zoho,
+    Zoho(Zoho),
+    /// Keycloak.
+    Keycloak(Keycloak),
+}
+
+impl Provider {
+    /// What people call this kind of directory.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Zoho(_) => "Zoho Directory",
+            Self::Keycloak(_) => "Keycloak",
+        }
+    }
+
+    /// The Secret that it signs in with.
+    #[must_use]
+    pub fn credentials(&self) -> &SecretRef {
+        match self {
+            Self::Zoho(zoho) => &zoho.credentials,
+            Self::Keycloak(keycloak) => &keycloak.credentials,
+        }
+    }
+}
+
+/// A realm of Keycloak 26. The operator signs in as the service account of a client.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Keycloak {
+    /// Address of the server, with the path it is served under, if any; https, or http to loopback.
+    #[schemars(length(min = 1, max = 512))]
+    pub url: String,
+    /// The realm whose users are reset.
+    #[schemars(length(min = 1, max = 255))]
+    pub realm: String,
+    /// client-id and client-secret of the client; sign-in-client-secret where signInClient needs one.
+    pub credentials: SecretRef,
+    /// A client with direct access grants, through which a lost answer may be cleared up by signing in with the new password,
+    /// once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub sign_in_client: Option<String>,
+    /// PEM certificates of the authority that signed the server's, if no public one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
 }
 
 /// Zoho Directory. What Zoho documents is the default; other calls are wired with templates.
@@ -130,7 +185,8 @@ pub struct ZohoUrls {
 /// A Secret in the operator's namespace.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct SecretRef {
-    /// Its name. For Zoho it holds client-id, client-secret, refresh-token and optionally admin-password.
+    /// Its name. For Zoho it holds client-id, client-secret, refresh-token and optionally admin-password; for Keycloak client-id
+    /// and client-secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub secret: String,
 }
@@ -301,6 +357,9 @@ impl Default for Limits {
     }
 }
 
+fn yes() -> bool {
+    true
+}
 fn twenty() -> i32 {
     20
 }
@@ -381,21 +440,24 @@ impl Directory {
     /// # Errors
     /// Says which field is wrong.
     pub fn settings(&self) -> Result<world::Directory, String> {
-        let DirectorySpec { provider, allow, protect, limits, mail, suspend } = &self.spec;
-        let Provider { zoho } = provider;
+        let DirectorySpec { provider, allow, protect, limits, mail, unlock: _, suspend } = &self.spec;
         let mail_secret = mail.as_ref().and_then(|mail| mail.smtp.credentials.as_ref());
-        if !std::iter::once(&zoho.credentials).chain(mail_secret).all(|reference| is_object_name(&reference.secret)) {
+        if !std::iter::once(provider.credentials())
+            .chain(mail_secret)
+            .all(|reference| is_object_name(&reference.secret))
+        {
             return Err("spec: credentials.secret must be a name that a Secret can have".to_owned());
         }
         let field = |name: &str, text: &str| super::duration(text).map_err(|e| format!("spec.{name}: {e}"));
         Ok(world::Directory {
             name: self.name_any(),
             identity: String::new(),
-            kind: "Zoho Directory".to_owned(),
+            kind: provider.kind().to_owned(),
             suspend: *suspend,
             not_ready: None,
             supports: std::collections::BTreeSet::new(),
             conditional: std::collections::BTreeSet::new(),
+            apart: crate::core::plan::CleanUp::default(),
             allow: allow.iter().map(AllowRule::settings).collect::<Result<_, _>>()?,
             protect: world::Protect {
                 users: protect.users.clone(),

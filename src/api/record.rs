@@ -77,6 +77,13 @@ pub struct CredentialResetRecordSpec {
     /// The process that sends the conditional call again, the holder being gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted_by: Option<String>,
+    /// When the holder stopped waiting for an answer to its call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub gave_up_at: Option<Timestamp>,
+    /// The one sign-in with the attempt's password has been tried, or was about to be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sign_in_tried: bool,
     /// Sent, Released, Changed, Applied, NotApplied, Unknown or Superseded.
     #[schemars(with = "String", extend("enum" = ["Sent", "Released", "Changed", "Applied", "NotApplied", "Unknown", "Superseded"]))]
     pub state: State,
@@ -168,6 +175,8 @@ impl CredentialResetRecord {
             finish: spec.finish,
             attempt: spec.attempt,
             adopted_by: spec.adopted_by,
+            gave_up_at: spec.gave_up_at,
+            sign_in_tried: spec.sign_in_tried,
             state: spec.state,
             evidence: spec.evidence,
             verdict: spec.verdict,
@@ -196,6 +205,8 @@ fn spec(record: &Record) -> CredentialResetRecordSpec {
         finish: record.finish,
         attempt: record.attempt,
         adopted_by: record.adopted_by,
+        gave_up_at: record.gave_up_at,
+        sign_in_tried: record.sign_in_tried,
         state: record.state,
         evidence: record.evidence,
         verdict: record.verdict,

@@ -159,6 +159,10 @@ fn verify(world: &World, record: &Record) -> Decision {
         Seen::Known(Proof::Nothing(_)) | Seen::Absent if turned_away => {
             return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
         }
+        Seen::Known(Proof::Open(shown)) => match sign_in(world, record, shown) {
+            Ok(decision) => return decision,
+            Err(told) => told,
+        },
         Seen::Known(Proof::Nothing(shown)) => shown.clone(),
         Seen::Absent => "The directory shows nothing.".to_owned(),
         Seen::Unknown(why) => format!("The directory could not be asked: {}", why.message),
@@ -170,7 +174,7 @@ fn verify(world: &World, record: &Record) -> Decision {
         record.over()
     };
     if now >= over {
-        return Decision::Do(Effect::Write(Box::new(record.unknown(nothing, now))));
+        return Decision::Do(Effect::Write(Box::new(record.given_up(gave_up_at(world, record)).unknown(nothing, now))));
     }
     let call = if turned_away {
         "The call was sent and turned away, since something was no longer as before"
@@ -194,6 +198,27 @@ fn verify(world: &World, record: &Record) -> Decision {
     let age = now.duration_since(record.attempt.started_at);
     let pause = (age / 2).clamp(SignedDuration::from_secs(5), SignedDuration::from_secs(30));
     Decision::rest(view, Next::At(over.min(later(now, pause))))
+}
+
+/// When this process saw that its own call gets no answer.
+fn gave_up_at(world: &World, record: &Record) -> Option<Timestamp> {
+    let own = world.holding.as_ref().filter(|h| h.attempt == record.attempt.id && h.reply == Some(Reply::Unsure));
+    own.and_then(|h| h.replied_at)
+}
+
+/// Only a sign-in can tell. There is one for each attempt, since a wrong password counts towards a lock-out: that it is tried
+/// is on record before it is.
+///
+/// # Errors
+/// What is known after it, or without it.
+fn sign_in(world: &World, record: &Record, shown: &str) -> Result<Decision, String> {
+    if world.may_sign_in {
+        return Ok(Decision::Do(Effect::SignIn));
+    }
+    if record.sign_in_tried {
+        return Err(format!("{shown} One sign-in with the new password did not tell, and there is no second."));
+    }
+    Ok(Decision::Do(Effect::Write(Box::new(record.given_up(gave_up_at(world, record)).signing_in()))))
 }
 
 /// A change time tells that something was changed, not by whom: it proves nothing once another reset of the same may have
@@ -223,21 +248,24 @@ fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
 /// successor would need. Only where a step fails is Changed written, so that the evidence is not lost.
 fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
     let now = world.now;
-    let Progress { deliver, mail } = &world.progress;
+    let Progress { deliver, clean_up, mail } = &world.progress;
     let (mut notes, mut failed, mut undelivered) = (Vec::new(), None, false);
     let steps = [
         (deliver, record.finish.deliver_to.as_ref().map(|secret| Effect::Deliver { secret: secret.clone() })),
+        (clean_up, record.finish.clean_up.map(Effect::CleanUp)),
         (mail, record.finish.mail_to.as_ref().map(|to| Effect::Mail { to: to.clone() })),
     ];
     for (state, effect) in steps {
         let Some(effect) = effect else { continue };
         match state {
             // Mailed again with every try at what comes before it, it would be mailed a thousand times; but not never.
-            StepState::Pending if failed.is_none() || now >= record.keep_until => {
+            StepState::Pending
+                if failed.is_none() || !matches!(effect, Effect::Mail { .. }) || now >= record.keep_until =>
+            {
                 return hold_or(world, record, evidence, effect);
             }
             StepState::Pending | StepState::Done => {}
-            StepState::Failed(why) => failed = Some(why.clone()),
+            StepState::Failed(why) => failed = Some(failed.map_or(why.clone(), |first| format!("{first} And {why}"))),
             StepState::Impossible(why) => {
                 undelivered = true;
                 notes.push(why.clone());
@@ -258,7 +286,7 @@ fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
             );
             return Decision::rest(view, Next::At(next));
         }
-        notes.push(format!("delivery was given up at {now:.0}, and what stood in the way last was this: {why}"));
+        notes.push(format!("what remained was given up at {now:.0}, and what stood in the way last was this: {why}"));
     }
     if let (true, Some(secret)) = (undelivered, &record.attempt.secret) {
         notes
@@ -276,7 +304,12 @@ fn answered(world: &World, record: &Record, reply: &Reply) -> bool {
 /// A step that may take long, or whose success leaves no trace, waits until the evidence is durable.
 fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -> Decision {
     let fresh = answered(world, record, &Reply::Done);
-    let traceable = matches!(effect, Effect::Deliver { .. });
+    // A delivered password is the proof that a successor would need.
+    let traceable = match effect {
+        Effect::Deliver { .. } => true,
+        Effect::CleanUp(_) => record.finish.deliver_to.is_some() && world.progress.deliver == StepState::Done,
+        _ => false,
+    };
     if record.state == State::Changed || (fresh && traceable) {
         Decision::Do(effect)
     } else {
@@ -298,6 +331,11 @@ fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
         Seen::Unread => return Decision::Read(Fact::Superseded),
         Seen::Known(true) => return Decision::Do(Effect::Write(Box::new(record.superseded(now)))),
         Seen::Known(false) | Seen::Absent | Seen::Unknown(_) => {}
+    }
+    if let Seen::Known(Proof::Open(shown)) = &world.proof
+        && let Ok(decision) = sign_in(world, record, shown)
+    {
+        return decision;
     }
     match &world.proof {
         Seen::Unread => Decision::Read(Fact::Proof),

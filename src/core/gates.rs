@@ -297,14 +297,18 @@ fn same_user(world: &World, request: &Request, user: &User) -> Result<(), Decisi
 
 fn same_delivery(world: &World, user: &User, finish: &Finish) -> Result<(), Decision> {
     match &world.record {
-        Seen::Known(record) if record.finish != *finish => Err(refuse(
-            View::new(
-                Reason::NotSupported,
-                "The way in which the password would reach the user has changed since this request was first tried: nothing was sent. \
-                 File a new request.",
-            )
-            .about(&user.id),
-        )),
+        Seen::Known(record)
+            if (&record.finish.deliver_to, &record.finish.mail_to) != (&finish.deliver_to, &finish.mail_to) =>
+        {
+            Err(refuse(
+                View::new(
+                    Reason::NotSupported,
+                    "The way in which the password would reach the user has changed since this request was first tried: nothing was \
+                     sent. File a new request.",
+                )
+                .about(&user.id),
+            ))
+        }
         _ => Ok(()),
     }
 }

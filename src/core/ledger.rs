@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    plan::{self, Once},
+    plan::{self, CleanUp, Once},
     report::Reason,
     request::{Mode, Request, hash, later},
     text,
@@ -146,6 +146,9 @@ pub struct Finish {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253), regex(pattern = text::OBJECT_NAME))]
     pub deliver_to: Option<String>,
+    /// End what the call itself does not end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean_up: Option<CleanUp>,
     /// Send the password to this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail_to: Option<String>,
@@ -195,6 +198,12 @@ pub struct Record {
     /// holder knows of its own call says nothing about the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted_by: Option<String>,
+    /// When the holder stopped waiting for an answer to its call, by its clock; none: it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gave_up_at: Option<Timestamp>,
+    /// The one sign-in with the attempt's password has been tried, or was about to be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sign_in_tried: bool,
     /// Where it stands.
     pub state: State,
     /// How the change was proven.
@@ -290,10 +299,12 @@ impl Record {
                 key: request.key(),
                 digest: request.digest(),
             },
-            call: plan::once(&request.action, &finish),
+            call: plan::once(request, directory, &finish),
             finish,
             attempt,
             adopted_by: None,
+            gave_up_at: None,
+            sign_in_tried: false,
             state: State::Sent,
             evidence: None,
             verdict: None,
@@ -306,7 +317,28 @@ impl Record {
     /// A new attempt at a released record.
     #[must_use]
     pub fn take_over(&self, attempt: Attempt) -> Self {
-        Self { attempt, adopted_by: None, state: State::Sent, verdict: None, retry_at: None, ..self.clone() }
+        Self {
+            attempt,
+            adopted_by: None,
+            gave_up_at: None,
+            sign_in_tried: false,
+            state: State::Sent,
+            verdict: None,
+            retry_at: None,
+            ..self.clone()
+        }
+    }
+
+    /// The holder has given up waiting for the answer, at `at`.
+    #[must_use]
+    pub fn given_up(&self, at: Option<Timestamp>) -> Self {
+        Self { gave_up_at: self.gave_up_at.or(at), ..self.clone() }
+    }
+
+    /// A sign-in with the attempt's password is about to be tried: there will be no other.
+    #[must_use]
+    pub fn signing_in(&self) -> Self {
+        Self { sign_in_tried: true, ..self.clone() }
     }
 
     /// `process` sends the conditional call of the attempt again.

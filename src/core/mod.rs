@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use follow::follow;
 use ledger::{Attempt, Record};
-use plan::Once;
+use plan::{CleanUp, Once};
 use report::Shown;
 pub use report::{Outcome, Reason, View};
 use request::{Action, Source, later};
@@ -86,6 +86,10 @@ pub enum Effect {
         /// Its name, in the request's namespace.
         secret: String,
     },
+    /// End what the call itself does not end.
+    CleanUp(CleanUp),
+    /// Sign in with the attempt's password, to see whether it is in force.
+    SignIn,
     /// Mail the password.
     Mail {
         /// To whom.

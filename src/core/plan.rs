@@ -1,9 +1,10 @@
 //! From request and facts to steps: what a directory is asked to do, as data.
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
     ledger::Finish,
-    request::{Action, Request},
+    request::{Action, Factor, Request},
     world::{Directory, Feature, User},
 };
 
@@ -24,18 +25,64 @@ pub enum Once {
     /// Reset MFA with one opaque call.
     #[serde(rename = "resetMFA")]
     ResetMfa {},
+    /// Remove second factors one by one, and ask for new ones. Those that were enrolled later stay, so it may be repeated.
+    #[serde(rename_all = "camelCase")]
+    RemoveFactors {
+        /// Only these kinds; empty means all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(with = "Vec<String>")]
+        factors: Vec<Factor>,
+        /// Only those enrolled before this moment.
+        #[schemars(with = "String", extend("format" = "date-time"))]
+        enrolled_before: Timestamp,
+    },
 }
 
-/// The call that `action` comes to. The directory mails the password where the operator does not.
+impl Once {
+    /// It sets the stored password.
+    #[must_use]
+    pub fn needs_password(&self) -> bool {
+        matches!(self, Self::SetPassword { .. })
+    }
+}
+
+/// What ends with a reset, where the directory has calls of their own for it. They may be repeated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CleanUp {
+    /// Web sessions.
+    pub web_sessions: bool,
+    /// Mobile sessions and API tokens.
+    pub mobile_sessions_and_api_tokens: bool,
+    /// A lock-out by failed sign-ins.
+    pub unlock: bool,
+}
+
+impl CleanUp {
+    /// What of `self` takes calls of their own, if anything does.
+    fn apart(self, apart: Self) -> Option<Self> {
+        let both = Self {
+            web_sessions: self.web_sessions && apart.web_sessions,
+            mobile_sessions_and_api_tokens: self.mobile_sessions_and_api_tokens && apart.mobile_sessions_and_api_tokens,
+            unlock: self.unlock && apart.unlock,
+        };
+        (both != Self::default()).then_some(both)
+    }
+}
+
+/// The call that `request` comes to. The directory mails the password where the operator does not.
 #[must_use]
-pub fn once(action: &Action, finish: &Finish) -> Once {
-    match action {
+pub fn once(request: &Request, directory: &Directory, finish: &Finish) -> Once {
+    match &request.action {
         Action::Password { force_change_on_login, clear_mobile_sessions_and_api_tokens, email_to_user, .. } => {
             Once::SetPassword {
                 force_change_on_login: *force_change_on_login,
                 clear_mobile_sessions_and_api_tokens: *clear_mobile_sessions_and_api_tokens,
                 email_to_user: *email_to_user && finish.mail_to.is_none(),
             }
+        }
+        Action::Mfa { factors } if directory.supports.contains(&Feature::FactorsByKind) => {
+            Once::RemoveFactors { factors: factors.clone(), enrolled_before: request.requested_at }
         }
         Action::Mfa { .. } => Once::ResetMfa {},
     }
@@ -94,14 +141,20 @@ pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Fin
                 }
                 (Some(address), true) => Some(address.clone()),
             };
-            Ok(Finish { deliver_to: deliver_to.clone(), mail_to })
+            let clean_up = CleanUp {
+                web_sessions: true,
+                mobile_sessions_and_api_tokens: *clear_mobile_sessions_and_api_tokens,
+                unlock: true,
+            };
+            Ok(Finish { deliver_to: deliver_to.clone(), clean_up: clean_up.apart(directory.apart), mail_to })
         }
         Action::Mfa { factors } => {
             need(Feature::ResetMFA, "mode MFA")?;
             if !factors.is_empty() {
                 need(Feature::FactorsByKind, "mfa.factors")?;
             }
-            Ok(Finish::default())
+            let clean_up = CleanUp { unlock: true, ..CleanUp::default() };
+            Ok(Finish { clean_up: clean_up.apart(directory.apart), ..Finish::default() })
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ledger::{Evidence, NEVER, Record, Reply, State, UserId},
+    plan::CleanUp,
     report::{Outcome, Reason, Shown},
     request::{Mode, Request},
 };
@@ -92,6 +93,9 @@ pub struct World {
     /// What a look for evidence found.
     #[serde(default)]
     pub proof: Seen<Proof>,
+    /// The one sign-in that may tell is this task's to make: it has just written so into the record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_sign_in: bool,
     /// Whether a later request for the same user and mode has been applied.
     #[serde(default)]
     pub superseded: Seen<bool>,
@@ -118,6 +122,7 @@ impl World {
             holding: None,
             progress: Progress::default(),
             proof: Seen::Unread,
+            may_sign_in: false,
             superseded: Seen::Unread,
         }
     }
@@ -225,6 +230,13 @@ pub struct Directory {
     /// Modes whose call is carried out only if what it changes is as it was before the attempt.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub conditional: BTreeSet<Mode>,
+    /// What takes calls of their own after the reset.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub apart: CleanUp,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Directory {
@@ -243,6 +255,7 @@ impl Directory {
             limits: Limits::default(),
             mail: false,
             conditional: BTreeSet::new(),
+            apart: CleanUp::default(),
         }
     }
 }
@@ -485,6 +498,9 @@ pub struct Holding {
     /// What came back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<Reply>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replied_at: Option<Timestamp>,
 }
 
 /// How far one repeatable step has come in this process.
@@ -510,6 +526,8 @@ pub enum StepState {
 pub struct Progress {
     /// The delivery Secret.
     pub deliver: StepState,
+    /// Ending what the call did not end.
+    pub clean_up: StepState,
     /// The mail.
     pub mail: StepState,
 }
@@ -523,6 +541,9 @@ pub enum Proof {
     /// The same conditional call, sent again, was turned away: something has changed since before the first, and whether that
     /// was the first is to be looked for.
     Moved,
+    /// Something has changed since before the call, and only a sign-in with the attempt's password could tell whether the call
+    /// did it; what the directory shows.
+    Open(String),
     /// No telling; what the directory shows.
     Nothing(String),
 }

@@ -1,5 +1,6 @@
 //! The port to a directory: look up, perform, verify, check. Providers are an enum, matched exhaustively.
 pub mod http;
+pub mod keycloak;
 pub mod mail;
 pub mod password;
 pub mod zoho;
@@ -9,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::SecretString;
 
 use crate::{
-    api::directory::{DirectorySpec, Guarantees},
+    api::directory::{self, DirectorySpec, Guarantees},
     core::{
         ledger::{Record, Reply},
-        plan::Once,
+        plan::{CleanUp, Once},
         request::{Mode, UserRef},
         world::{Feature, Found, Proof, User, Why},
     },
@@ -26,6 +27,8 @@ pub type Credentials = BTreeMap<String, SecretString>;
 pub enum Provider {
     /// Zoho Directory.
     Zoho(zoho::Zoho),
+    /// Keycloak.
+    Keycloak(keycloak::Keycloak),
 }
 
 /// The right to send one call. Only the creation of a record, or its take-over from `Released`, yields one; sending uses it up.
@@ -75,6 +78,8 @@ pub struct Checked {
     pub guarantees: Guarantees,
     /// What it can do.
     pub supports: BTreeSet<Feature>,
+    /// What of a reset takes calls of their own, to be made after it.
+    pub apart: CleanUp,
 }
 
 /// Why a Directory cannot be used. The text says what is wrong and what to do; it has fixed words and names only.
@@ -113,7 +118,12 @@ impl Provider {
     /// # Errors
     /// [`NotReady::InvalidConfiguration`] says which field or key is wrong.
     pub fn connect(spec: &DirectorySpec, credentials: &Credentials) -> Result<Self, NotReady> {
-        Ok(Self::Zoho(zoho::Zoho::connect(spec, credentials)?))
+        Ok(match &spec.provider {
+            directory::Provider::Zoho(zoho) => Self::Zoho(zoho::Zoho::connect(spec, zoho, credentials)?),
+            directory::Provider::Keycloak(keycloak) => {
+                Self::Keycloak(keycloak::Keycloak::connect(spec, keycloak, credentials)?)
+            }
+        })
     }
 
     /// Signs in, and checks that the operator's account holds what each of `modes` needs.
@@ -123,6 +133,7 @@ impl Provider {
     pub async fn check(&self, modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
         match self {
             Self::Zoho(zoho) => zoho.check(modes).await,
+            Self::Keycloak(keycloak) => keycloak.check(modes).await,
         }
     }
 
@@ -133,6 +144,7 @@ impl Provider {
     pub async fn look_up(&self, user: &UserRef, mode: Mode) -> Result<Option<Found>, Why> {
         match self {
             Self::Zoho(zoho) => zoho.look_up(user, mode).await,
+            Self::Keycloak(keycloak) => keycloak.look_up(user, mode).await,
         }
     }
 
@@ -140,6 +152,7 @@ impl Provider {
     pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
         match self {
             Self::Zoho(zoho) => zoho.perform(fenced, once, user, password).await,
+            Self::Keycloak(keycloak) => keycloak.perform(fenced, once, user, password).await,
         }
     }
 
@@ -147,11 +160,30 @@ impl Provider {
     /// at most once however often it is sent. A call without a condition is not sent, nor is one after the request's end.
     pub async fn repeat(&self, record: &Record, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
         let Some(condition) = condition(record) else { return Reply::NotSent };
+        let in_time = || jiff::Timestamp::now() < record.expires_at;
         match self {
-            Self::Zoho(zoho) => {
-                let in_time = || jiff::Timestamp::now() < record.expires_at;
-                zoho.repeat(condition, once, user, password, in_time).await
-            }
+            Self::Zoho(zoho) => zoho.repeat(condition, once, user, password, in_time).await,
+            Self::Keycloak(keycloak) => keycloak.repeat(once, user, in_time).await,
+        }
+    }
+
+    /// Ends what the call of `record` itself does not end. May be called again.
+    ///
+    /// # Errors
+    /// What is not ended, and why.
+    pub async fn clean_up(&self, record: &Record, what: CleanUp) -> Result<(), Why> {
+        match self {
+            Self::Zoho(_) => Ok(()),
+            Self::Keycloak(keycloak) => keycloak.clean_up(record, what).await,
+        }
+    }
+
+    /// Whether `password` opens the account of `record`'s user. A wrong one counts towards a lock-out: to be asked once for each
+    /// attempt. False proves nothing.
+    pub async fn sign_in(&self, record: &Record, password: &SecretString) -> bool {
+        match self {
+            Self::Zoho(_) => false,
+            Self::Keycloak(keycloak) => keycloak.sign_in(record, password).await,
         }
     }
 
@@ -162,6 +194,7 @@ impl Provider {
     pub async fn verify(&self, record: &Record) -> Result<Proof, Why> {
         match self {
             Self::Zoho(zoho) => zoho.verify(record).await,
+            Self::Keycloak(keycloak) => keycloak.verify(record).await,
         }
     }
 }

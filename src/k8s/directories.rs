@@ -220,7 +220,7 @@ impl Directories {
         let name = object.name_any();
         let kick = Arc::new(Notify::new());
         let spec = &object.spec;
-        let mut secrets = BTreeSet::from([spec.provider.zoho.credentials.secret.clone()]);
+        let mut secrets = BTreeSet::from([spec.provider.credentials().secret.clone()]);
         secrets.extend(spec.mail.iter().filter_map(|mail| Some(mail.smtp.credentials.as_ref()?.secret.clone())));
         let facts = object.settings().map_or_else(
             |wrong| world::Directory { not_ready: Some(wrong), ..world::Directory::unusable(&name) },
@@ -267,7 +267,7 @@ impl Directories {
         let facts = object.settings().map_err(invalid)?;
         let spec = &object.spec;
         let (credentials, version) =
-            self.secrets.credentials(&spec.provider.zoho.credentials.secret).await.map_err(invalid)?;
+            self.secrets.credentials(&spec.provider.credentials().secret).await.map_err(invalid)?;
         let mail = match &spec.mail {
             None => None,
             Some(mail) => {
@@ -304,7 +304,8 @@ impl Directories {
         let changed = self.entry(&name, |entry| {
             let mut facts = object.settings().unwrap_or_else(|_| world::Directory::unusable(&name));
             match result {
-                Ok(Checked { identity, guarantees, supports }) => {
+                Ok(Checked { identity, guarantees, supports, apart }) => {
+                    facts.apart = *apart;
                     let exact = [(Mode::Password, guarantees.password), (Mode::MFA, guarantees.mfa)]
                         .into_iter()
                         .filter(|(_, guarantee)| *guarantee == Guarantee::ExactlyOnce);
@@ -317,6 +318,7 @@ impl Directories {
                     facts.identity.clone_from(&entry.connected.facts.identity);
                     facts.supports.clone_from(&entry.connected.facts.supports);
                     facts.conditional.clone_from(&entry.connected.facts.conditional);
+                    facts.apart = entry.connected.facts.apart;
                     facts.not_ready = Some(not_ready.to_string());
                 }
             }
@@ -350,7 +352,7 @@ impl Directories {
         let told = old.is_some_and(|c| c.reason == reason);
         let mut next = shown.clone().unwrap_or_default();
         next.observed_generation = object.meta().generation.unwrap_or_default();
-        if let Ok(Checked { identity, guarantees, supports }) = result {
+        if let Ok(Checked { identity, guarantees, supports, apart: _ }) = result {
             next.identity = Some(identity.clone());
             next.guarantees = Some(*guarantees);
             next.supports = supports.iter().copied().collect();

@@ -14,7 +14,7 @@ use crate::{
     core::{
         Decision, Effect, Reason, View, decide,
         ledger::{Evidence, Record, Reply, State},
-        plan::Once,
+        plan::{CleanUp, Once},
         request::{Source, UserRef},
         world::{Found, Progress, Proof, Seen, StepState, Why},
     },
@@ -58,6 +58,11 @@ impl Run {
                 self.world.progress.deliver = state;
                 self.remember_progress();
             }
+            Effect::CleanUp(what) => {
+                self.world.progress.clean_up = self.clean_up(what).await;
+                self.remember_progress();
+            }
+            Effect::SignIn => self.sign_in().await?,
             Effect::Mail { to } => {
                 self.world.progress.mail = self.mail(&to).await?;
                 self.remember_progress();
@@ -123,7 +128,7 @@ impl Run {
         let attempt = object.spec.attempt.id.clone();
         let usable = match (&self.world.user, self.directory()) {
             (Seen::Known(Found::One(user)), Some(Connected { facts, provider: Some(provider), .. }))
-                if user.id.id == object.spec.user.id && (password.is_some() || once == (Once::ResetMfa {})) =>
+                if user.id.id == object.spec.user.id && (password.is_some() || !once.needs_password()) =>
             {
                 Some((user.clone(), facts.name, provider))
             }
@@ -163,7 +168,7 @@ impl Run {
     async fn repeat(&mut self, once: &Once) -> Result<(), Error> {
         let Seen::Known(record) = self.world.record.clone() else { return Err(Error::Restless) };
         let password = self.password().await?;
-        if password.is_none() && *once != (Once::ResetMfa {}) {
+        if password.is_none() && once.needs_password() {
             self.world.proof = self.proof().await;
             return Ok(());
         }
@@ -199,11 +204,49 @@ impl Run {
         Ok(())
     }
 
+    /// Ends what the call itself has not ended. It stays in force whatever becomes of this.
+    async fn clean_up(&mut self, what: CleanUp) -> StepState {
+        let Seen::Known(record) = self.world.record.clone() else { return StepState::Pending };
+        let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
+            return StepState::Failed(
+                "its sessions are not ended: there is no Directory with its identity.".to_owned(),
+            );
+        };
+        let done = provider.clean_up(&record, what).await;
+        self.term.operator.metrics.call(&facts.name, "clean-up", if done.is_ok() { "ok" } else { "error" });
+        match done {
+            Ok(()) => StepState::Done,
+            Err(why) => {
+                self.term.directories.check_now(&facts.name);
+                StepState::Failed(why.message)
+            }
+        }
+    }
+
+    /// The one sign-in with the attempt's password.
+    async fn sign_in(&mut self) -> Result<(), Error> {
+        self.world.may_sign_in = false;
+        let password = self.password().await?;
+        let Seen::Known(record) = self.world.record.clone() else { return Err(Error::Restless) };
+        let (Some(password), Some(Connected { facts, provider: Some(provider), .. })) = (password, self.directory())
+        else {
+            return Ok(());
+        };
+        let proven = provider.sign_in(&record, &password).await;
+        self.term.operator.metrics.call(&facts.name, "sign-in", if proven { "ok" } else { "error" });
+        tracing::info!(record = record.name, proven, "signed in with the new password, to see whether it is in force");
+        if proven {
+            self.world.proof = Seen::Known(Proof::Proven(Evidence::SignIn));
+        }
+        Ok(())
+    }
+
     /// Replaces the record. What only this process knows must not be lost, so it is tried until it is stored or somebody else
     /// has written the record.
     pub(super) async fn write(&mut self, record: &Record) -> Result<(), Error> {
         let operator = Arc::clone(&self.term.operator);
         let object = self.record.clone().ok_or(Error::Restless)?;
+        let before = object.spec.sign_in_tried;
         let mut pause = Duration::from_millis(100);
         let written = loop {
             match operator.ledger.write(&object, record).await {
@@ -217,6 +260,7 @@ impl Run {
             }
         };
         if let Written::Stored(object) = &written {
+            self.world.may_sign_in = object.spec.sign_in_tried && !before;
             let record = object.record();
             tracing::info!(record = record.name, state = ?record.state, evidence = ?record.evidence, "wrote the record");
             if record.state == State::Released || record.state.is_settled() {

@@ -178,7 +178,9 @@ impl Run {
         let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
             return Seen::Unknown(Why::new("there is no Directory with its identity."));
         };
-        let proof = provider.verify(&record).await;
+        let replied_at =
+            self.world.holding.as_ref().filter(|h| h.attempt == record.attempt.id).and_then(|h| h.replied_at);
+        let proof = provider.verify(&record.given_up(replied_at)).await;
         self.term.operator.metrics.call(&facts.name, "verify", if proof.is_ok() { "ok" } else { "error" });
         match proof {
             Ok(proof) => Seen::Known(proof),

@@ -41,6 +41,7 @@ struct Held {
     timeout: Duration,
     sent: bool,
     reply: Option<Reply>,
+    replied_at: Option<Timestamp>,
     progress: Progress,
 }
 
@@ -246,7 +247,8 @@ impl Ledger {
     pub fn hold(&self, record: &Record, timeout: Duration) {
         let window = record.attempt.deadline.duration_since(record.attempt.started_at);
         let deadline = Instant::now() + Duration::try_from(window).unwrap_or_default();
-        let held = Held { deadline, timeout, sent: false, reply: None, progress: Progress::default() };
+        let held =
+            Held { deadline, timeout, sent: false, reply: None, replied_at: None, progress: Progress::default() };
         let mut all = lock(&self.held);
         // Attempts whose record never came to be.
         all.retain(|_, held| held.sent || held.deadline + FORGET > Instant::now());
@@ -266,6 +268,7 @@ impl Ledger {
             may_send: leading && in_time && !held.sent,
             // Sent, and this process has lost track of the answer: as good as no answer.
             reply: held.reply.clone().or_else(|| held.sent.then_some(Reply::Unsure)),
+            replied_at: held.replied_at,
         };
         Some((holding, held.progress.clone()))
     }
@@ -296,6 +299,7 @@ impl Ledger {
     pub fn replied(&self, attempt: &str, reply: Reply) {
         if let Some(held) = lock(&self.held).get_mut(attempt) {
             held.reply = Some(reply);
+            held.replied_at = Some(Timestamp::now());
         }
     }
 
@@ -306,7 +310,8 @@ impl Ledger {
             StepState::Pending | StepState::Done | StepState::Impossible(_) | StepState::Lost(_) => state.clone(),
         };
         if let Some(held) = lock(&self.held).get_mut(attempt) {
-            held.progress = Progress { deliver: lasting(&progress.deliver), mail: lasting(&progress.mail) };
+            let Progress { deliver, clean_up, mail } = progress;
+            held.progress = Progress { deliver: lasting(deliver), clean_up: lasting(clean_up), mail: lasting(mail) };
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use credreset::core::{
     Decision, Effect, Fact, Mode, Next, Reason, Request, World, decide,
     ledger::{Attempt, Evidence, Finish, Record, Reply, State, UserId, Verdict},
+    plan::CleanUp,
     report::{Outcome, Shown},
     request::{Action, Factor, Source, UserRef},
     world::{
@@ -141,6 +142,7 @@ fn directory() -> impl Strategy<Value = Directory> {
         subsequence(std::vec![Mode::Password, Mode::MFA], 0..=1),
     )
         .prop_map(|(identity, suspend, broken, supports, allow, protect, limits, mail, conditional)| Directory {
+            apart: CleanUp { web_sessions: true, ..CleanUp::default() },
             name: "zylker".to_owned(),
             identity,
             kind: "a directory".to_owned(),
@@ -201,10 +203,11 @@ fn state() -> impl Strategy<Value = State> {
 fn record(request: Request) -> impl Strategy<Value = Record> {
     let finish = prop_oneof![
         Just(Finish::default()),
-        Just(Finish { deliver_to: Some("annette-password".to_owned()), mail_to: None }),
-        Just(Finish { deliver_to: None, mail_to: Some("annette.c@zylker.biz".to_owned()) }),
+        Just(Finish { deliver_to: Some("annette-password".to_owned()), mail_to: None, ..Finish::default() }),
+        Just(Finish { mail_to: Some("annette.c@zylker.biz".to_owned()), ..Finish::default() }),
         Just(Finish {
             deliver_to: Some("annette-password".to_owned()),
+            clean_up: Some(CleanUp { web_sessions: true, ..CleanUp::default() }),
             mail_to: Some("annette.c@zylker.biz".to_owned())
         }),
     ];
@@ -318,6 +321,7 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
     let proof = prop_oneof![
         select(vec![Evidence::Marker, Evidence::SignIn, Evidence::ConditionalWrite]).prop_map(Proof::Proven),
         Just(Proof::Nothing("Nothing is shown.".to_owned())),
+        Just(Proof::Open("It has changed.".to_owned())),
     ];
     (
         prop_oneof![1 => Just(Seen::Absent), 1 => read(record(request))],
@@ -343,7 +347,7 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
 
 fn world() -> impl Strategy<Value = (World, Facts)> {
     let holding = (text(&["a1", "a1", "b1"]), any::<bool>(), option::weighted(0.6, reply()))
-        .prop_map(|(attempt, may_send, reply)| Holding { attempt, may_send, reply });
+        .prop_map(|(attempt, may_send, reply)| Holding { attempt, may_send, reply, replied_at: None });
     let stored = option::weighted(0.3, text(&["credreset-a1", "credreset-b1"]));
     (
         request(),
@@ -367,7 +371,7 @@ fn world() -> impl Strategy<Value = (World, Facts)> {
                 world.holding.clone_from(&holding);
                 world.stored.clone_from(&stored);
                 world.past.clone_from(&past);
-                world.progress = Progress { deliver: deliver.clone(), mail: mail.clone() };
+                world.progress = Progress { deliver: deliver.clone(), mail: mail.clone(), ..Progress::default() };
                 (world, facts)
             })
         })
@@ -471,7 +475,8 @@ proptest! {
                 let record = record.unwrap();
                 prop_assert!(super::moves(record.state).contains(&next.state), "{:?} -> {:?}", record.state, next.state);
                 let adopts = record.attempt.conditional && next.adopted_by.as_ref() == Some(&world.me.holder);
-                prop_assert!(next.state != State::Sent || adopts);
+                let signs_in = matches!(world.proof, Seen::Known(Proof::Open(_))) && next.sign_in_tried && !record.sign_in_tried;
+                prop_assert!(next.state != State::Sent || adopts || signs_in);
                 prop_assert!(next.attempt == record.attempt && next.finish == record.finish);
                 prop_assert_eq!(&next.request, &record.request);
                 let answered = world.holding.as_ref()
@@ -494,7 +499,10 @@ proptest! {
                     _ => {}
                 }
             }
-            Decision::Do(Effect::Deliver { .. } | Effect::Mail { .. }) => {
+            Decision::Do(Effect::SignIn) => {
+                prop_assert!(world.may_sign_in && matches!(record.unwrap().state, State::Sent | State::Unknown));
+            }
+            Decision::Do(Effect::Deliver { .. } | Effect::CleanUp(_) | Effect::Mail { .. }) => {
                 let answered = world.holding.as_ref().is_some_and(|h| h.reply == Some(Reply::Done));
                 prop_assert!(record.unwrap().state == State::Changed || answered);
             }

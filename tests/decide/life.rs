@@ -223,6 +223,7 @@ impl Life {
             Effect::Repeat(_) => unreachable!("no conditional directory"),
             Effect::Write(record) => self.write(world, *record),
             Effect::Deliver { .. } => world.progress.deliver = self.step(),
+            Effect::CleanUp(_) | Effect::SignIn => unreachable!("no directory of that kind"),
             Effect::Mail { .. } => world.progress.mail = self.step(),
             Effect::DropPassword { secret } => {
                 let needed = self.ledger.as_ref().is_some_and(|r| {
@@ -255,7 +256,8 @@ impl Life {
                         }
                     }
                 }
-                world.holding = Some(Holding { attempt: id.clone(), may_send: in_time, reply: reply.clone() });
+                world.holding =
+                    Some(Holding { attempt: id.clone(), may_send: in_time, reply: reply.clone(), replied_at: None });
             }
             match decide(&world) {
                 Decision::Read(fact) => self.read(&mut world, fact),

@@ -52,7 +52,7 @@ fn scenario(mode: &str, kind: Kind, second: Second, skew: [i64; 2], fault: Optio
 
 /// Modes, directories, second manifests and clocks: each pair of them at least once.
 fn scenarios() -> Vec<Arc<Scenario>> {
-    use Kind::{Conditional, Marked, Silent};
+    use Kind::{Conditional, Marked, SignedInto, Silent};
     use Second::{Another, Copy, Respelled};
     [
         ("password", Silent, Copy, [0, 0]),
@@ -64,6 +64,8 @@ fn scenarios() -> Vec<Arc<Scenario>> {
         ("mail", Silent, Respelled, [0, 60]),
         ("mail", Marked, Copy, [60, 0]),
         ("mail", Conditional, Another, [0, 0]),
+        ("password", SignedInto, Another, [0, 60]),
+        ("mail", SignedInto, Copy, [0, 0]),
     ]
     .into_iter()
     .map(|(mode, kind, second, skew)| scenario(mode, kind, second, skew, None))

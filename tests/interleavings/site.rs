@@ -21,6 +21,7 @@ use std::{
 use credreset::core::{
     Decision, Effect, Fact, Mode, Next, Outcome, Reason, Request, View, World, decide,
     ledger::{Attempt, Evidence, Record, Reply, State, record_name},
+    plan::CleanUp,
     report::Shown,
     request::UserRef,
     world::{Delivery, Found, Holding, Me, Past, Progress, Proof, Seen, StepState, Subject, Why},
@@ -43,6 +44,9 @@ pub enum Kind {
     Marked,
     /// That, and it changes only on condition that nothing has changed.
     Conditional,
+    /// It shows when something was last changed, which only a sign-in can tell from somebody else's change; sessions are ended by
+    /// calls of their own.
+    SignedInto,
 }
 
 /// What the second manifest is.
@@ -149,6 +153,7 @@ struct Truth {
     /// The process that sent it knows that it took no effect.
     turned_away: bool,
     needs_secret: bool,
+    signed_in: bool,
 }
 
 /// When something was last changed, as an attempt saw it; never, if there is no time.
@@ -210,7 +215,7 @@ impl Hash for Run {
         let w = &self.world;
         (&self.item, self.seen, self.dark, &self.object, &self.doing).hash(state);
         (w.now, &w.me.attempt, w.looked, &w.record_by_name, &w.stored, &w.holding, &w.progress).hash(state);
-        (&w.proof, &w.superseded, &w.delivery, w.past.len()).hash(state);
+        (&w.proof, w.may_sign_in, &w.superseded, &w.delivery, w.past.len()).hash(state);
         for past in &w.past {
             (past.state, past.started_at).hash(state);
         }
@@ -234,7 +239,8 @@ fn brief(record: &Record) -> impl Hash + use<> {
     let verdict = record.verdict.as_ref().map(|v| v.reason);
     let ends = (record.evidence, verdict, record.retry_at, record.note.is_some(), record.settled_at);
     let attempt = (id, number, holder, started_at, baseline, redrawn);
-    (record.requested_at, record.request.uid.clone(), record.state, attempt, record.adopted_by.clone(), ends)
+    let others = (record.adopted_by.clone(), record.sign_in_tried);
+    (record.requested_at, record.request.uid.clone(), record.state, attempt, others, ends)
 }
 
 /// An item at rest: what was to be seen of it then, and when it is looked at again.
@@ -274,6 +280,8 @@ pub struct Site {
     truths: BTreeMap<String, Truth>,
     /// When something was last changed at the directory.
     changed: Option<i64>,
+    /// By which attempt.
+    in_force: Option<String>,
     attempts: u32,
     objects_made: u32,
     versions: u64,
@@ -288,7 +296,7 @@ pub struct Site {
 impl Hash for Site {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.now, &self.secrets, &self.delivered, &self.processes, self.leader, &self.calls).hash(state);
-        (&self.truths, self.changed, &self.forgotten, self.deleted, self.late.len()).hash(state);
+        (&self.truths, self.changed, &self.in_force, &self.forgotten, self.deleted, self.late.len()).hash(state);
         for object in self.objects.iter().flatten() {
             (&object.request.uid, object.request.created, &object.shown).hash(state);
         }
@@ -340,6 +348,7 @@ impl Site {
             calls: Vec::new(),
             truths: BTreeMap::new(),
             changed: None,
+            in_force: None,
             attempts: 0,
             objects_made: 0,
             versions: 0,
@@ -541,6 +550,7 @@ impl Site {
                 truth.applied = true;
             }
             self.changed = Some(self.now);
+            self.in_force = Some(call.attempt.clone());
         }
         let reply = match end {
             End::Done if !holds => Reply::Conflict,

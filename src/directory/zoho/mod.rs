@@ -22,10 +22,10 @@ use url::Url;
 
 use super::{Checked, Credentials, Fenced, NotReady, http};
 use crate::{
-    api::directory::{DirectorySpec, Guarantees, Provider},
+    api::directory::{self, DirectorySpec, Guarantees},
     core::{
         ledger::{NEVER, Record, Reply},
-        plan::Once,
+        plan::{CleanUp, Once},
         request::Mode,
         world::{Feature, Guarantee, Proof, User, Why},
     },
@@ -65,12 +65,11 @@ impl Zoho {
     ///
     /// # Errors
     /// Which field of the Directory or key of its Secret is wrong.
-    pub fn connect(spec: &DirectorySpec, credentials: &Credentials) -> Result<Self, NotReady> {
-        Self::new(spec, credentials).map_err(|wrong| NotReady::InvalidConfiguration(format!("{wrong}.")))
+    pub fn connect(spec: &DirectorySpec, zoho: &directory::Zoho, credentials: &Credentials) -> Result<Self, NotReady> {
+        Self::new(spec, zoho, credentials).map_err(|wrong| NotReady::InvalidConfiguration(format!("{wrong}.")))
     }
 
-    fn new(spec: &DirectorySpec, credentials: &Credentials) -> Result<Self, String> {
-        let Provider { zoho } = &spec.provider;
+    fn new(spec: &DirectorySpec, zoho: &directory::Zoho, credentials: &Credentials) -> Result<Self, String> {
         let [accounts, api, mail] = match (zoho.data_center, &zoho.urls) {
             (Some(center), None) => hosts(center).map(|host| format!("https://{host}")),
             (None, Some(urls)) => [&urls.accounts, &urls.api, &urls.mail].map(Clone::clone),
@@ -136,7 +135,7 @@ impl Zoho {
             reset_mfa,
             password_changed_at: look_up.password_changed_at.clone(),
             mfa_changed_at: look_up.mfa_changed_at.clone(),
-            groups: !spec.protect.groups.is_empty() || spec.allow.iter().any(|rule| !rule.users.groups.is_empty()),
+            groups: spec.groups().next().is_some(),
         })
     }
 
@@ -211,6 +210,8 @@ impl Zoho {
                 mfa: guarantee(&self.reset_mfa, &self.mfa_changed_at),
             },
             supports: self.supports(),
+            // Whatever Zoho ends, it ends with the call.
+            apart: CleanUp::default(),
         })
     }
 
@@ -395,6 +396,7 @@ impl Zoho {
                 ]);
                 (&self.reset_password, json!({"mode": "resetPassword", "password": password}))
             }
+            Once::RemoveFactors { .. } => return None,
             Once::ResetMfa {} => (&self.reset_mfa, json!({"mode": "updateTFAStatus", "tfaEnabled": false})),
         };
         // A condition is never dropped, nor made up.

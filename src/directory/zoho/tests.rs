@@ -129,15 +129,26 @@ fn credentials() -> Credentials {
     .into()
 }
 
+fn settings(spec: &mut DirectorySpec) -> &mut directory::Zoho {
+    match &mut spec.provider {
+        directory::Provider::Zoho(zoho) => zoho,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn connect(spec: &DirectorySpec, credentials: &Credentials) -> Result<Zoho, NotReady> {
+    Zoho::connect(spec, settings(&mut spec.clone()), credentials)
+}
+
 fn zoho(url: &str) -> Zoho {
-    Zoho::connect(&spec(url, json!({})), &credentials()).unwrap()
+    connect(&spec(url, json!({})), &credentials()).unwrap()
 }
 
 /// Of a Directory that protects a group.
 fn with_groups(url: &str) -> Zoho {
     let mut spec = spec(url, json!({}));
     spec.protect.groups = vec!["Board".to_owned()];
-    Zoho::connect(&spec, &credentials()).unwrap()
+    connect(&spec, &credentials()).unwrap()
 }
 
 fn record() -> Record {
@@ -172,6 +183,8 @@ fn record() -> Record {
             redrawn: false,
         },
         adopted_by: None,
+        gave_up_at: None,
+        sign_in_tried: false,
         state: RecordState::Sent,
         evidence: None,
         verdict: None,

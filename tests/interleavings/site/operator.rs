@@ -131,6 +131,7 @@ impl Site {
                 .clone()
                 .or_else(|| held.sent.then_some(Reply::Unsure))
                 .filter(|_| !self.has(Fault::NoFence)),
+            replied_at: None,
         });
     }
 
@@ -192,6 +193,9 @@ impl Site {
                 if let (Seen::Known(directory), Kind::Conditional) = (&mut run.world.directory, self.scenario.kind) {
                     directory.conditional = [Mode::Password, Mode::MFA].into();
                 }
+                if let (Seen::Known(directory), Kind::SignedInto) = (&mut run.world.directory, self.scenario.kind) {
+                    directory.apart = CleanUp { web_sessions: true, ..CleanUp::default() };
+                }
             }
             Fact::NamespaceLabels => run.world.namespace_labels = Seen::Absent,
             Fact::User => {
@@ -239,7 +243,15 @@ impl Site {
         if kept && self.delivered.get(&record.name) == Some(&record.attempt.id) {
             return Seen::Known(Proof::Proven(Evidence::Response));
         }
-        Seen::Known(record.marker(&self.shown_change(), run.world.now))
+        let marker = record.marker(&self.shown_change(), run.world.now);
+        let moved = record.attempt.baseline.as_deref().is_some_and(|before| match self.shown_change() {
+            Seen::Known(at) => at.to_string() != before,
+            _ => false,
+        });
+        if self.scenario.kind == Kind::SignedInto && moved {
+            return Seen::Known(Proof::Open("It has changed.".to_owned()));
+        }
+        Seen::Known(marker)
     }
 
     /// Reads and decides, until there is something to do.
@@ -390,6 +402,30 @@ impl Site {
                 self.progressed(p, run);
                 Ok(true)
             }
+            Effect::CleanUp(_) => {
+                let Seen::Known(record) = &run.world.record else { return Ok(false) };
+                let in_force = self.applied(&record.attempt.id);
+                ensure!(in_force, "I4: sessions are ended for {}, which is not in force", record.attempt.id);
+                run.world.progress.clean_up = match fate {
+                    Fate::Stored => StepState::Done,
+                    _ => StepState::Failed("no answer".to_owned()),
+                };
+                self.progressed(p, run);
+                Ok(true)
+            }
+            Effect::SignIn => {
+                run.world.may_sign_in = false;
+                let Seen::Known(record) = &run.world.record else { return Ok(false) };
+                let Some(truth) = self.truths.get_mut(&record.attempt.id) else { return Ok(false) };
+                ensure!(!truth.signed_in, "the password of {} is tried a second time", record.attempt.id);
+                truth.signed_in = true;
+                let opens = self.in_force.as_ref() == Some(&record.attempt.id);
+                let kept = record.attempt.secret.as_ref().is_some_and(|s| self.secrets.contains(s));
+                if opens && kept && fate == Fate::Stored {
+                    run.world.proof = Seen::Known(Proof::Proven(Evidence::SignIn));
+                }
+                Ok(true)
+            }
             Effect::DropPassword { secret } => {
                 if fate != Fate::Failed {
                     self.secrets.remove(&secret);
@@ -423,9 +459,9 @@ impl Site {
             StepState::Failed(_) => StepState::Pending,
             other => other.clone(),
         };
-        let Progress { deliver, mail } = &run.world.progress;
+        let Progress { deliver, clean_up, mail } = &run.world.progress;
         if let Some(held) = self.processes[p].held.get_mut(&record.attempt.id) {
-            held.progress = Progress { deliver: lasting(deliver), mail: lasting(mail) };
+            held.progress = Progress { deliver: lasting(deliver), clean_up: lasting(clean_up), mail: lasting(mail) };
         }
     }
 
@@ -500,6 +536,7 @@ impl Site {
 
     fn write(&mut self, p: usize, run: &mut Run, record: Record, fate: Fate) -> Result<bool, String> {
         let holds = self.processes[p].held.contains_key(&record.attempt.id);
+        let tried = matches!(&run.world.record, Seen::Known(before) if before.sign_in_tried);
         if fate == Fate::Failed {
             // What only this process knows is tried until it is written.
             if holds {
@@ -537,6 +574,7 @@ impl Site {
             run.world.progress = Progress::default();
             run.world.me = self.me(p);
         }
+        run.world.may_sign_in = record.sign_in_tried && !tried;
         self.found(run, Some(&record.name));
         Ok(true)
     }

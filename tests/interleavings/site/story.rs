@@ -58,6 +58,8 @@ fn described(effect: &Effect) -> String {
         Effect::Repeat(_) => "sends the conditional call again".to_owned(),
         Effect::Write(record) => format!("writes the record: {:?}", record.state),
         Effect::Deliver { .. } => "delivers the password".to_owned(),
+        Effect::CleanUp(_) => "ends the sessions".to_owned(),
+        Effect::SignIn => "signs in with the new password".to_owned(),
         Effect::Mail { .. } => "mails the password".to_owned(),
         Effect::DropPassword { secret } => format!("deletes Secret {secret}"),
     }

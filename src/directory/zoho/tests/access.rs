@@ -104,7 +104,7 @@ async fn wrong_certificates() {
             }
         });
         let bundle = if trusted { json!({"caBundle": ca.pem()}) } else { json!({}) };
-        let directory = Zoho::connect(&spec(&format!("https://localhost:{port}"), bundle), &credentials()).unwrap();
+        let directory = connect(&spec(&format!("https://localhost:{port}"), bundle), &credentials()).unwrap();
         let error = directory.check(&BTreeSet::new()).await.unwrap_err();
         assert_eq!(error.reason(), "Unreachable");
         assert_eq!(error.to_string().contains("certificate"), !works, "{error}");
@@ -120,8 +120,8 @@ async fn an_outage_is_not_counted() {
     let accounts = listener.local_addr().unwrap();
     drop(listener);
     let mut down = spec(&server.url, json!({}));
-    down.provider.zoho.urls.as_mut().unwrap().accounts = format!("http://{accounts}");
-    let directory = Zoho::connect(&down, &credentials()).unwrap();
+    settings(&mut down).urls.as_mut().unwrap().accounts = format!("http://{accounts}");
+    let directory = connect(&down, &credentials()).unwrap();
     for _ in 0..15 {
         let error = directory.check(&BTreeSet::new()).await.unwrap_err();
         assert!(error.to_string().contains("no connection could be made"), "{error}");
@@ -229,7 +229,7 @@ async fn what_a_check_finds() {
         "lookUp": {"mfaChangedAt": "mfa_changed_time"},
         "resetPassword": {"method": "POST", "path": "/directory/${user.id}", "body": {"p": "${password}", "f": "${forceChangeOnLogin}"}},
     });
-    let found = Zoho::connect(&spec(&server.url, template), &credentials()).unwrap().check(&all).await.unwrap();
+    let found = connect(&spec(&server.url, template), &credentials()).unwrap().check(&all).await.unwrap();
     assert_eq!((found.guarantees.password, found.guarantees.mfa), (Guarantee::AtMostOnce, Guarantee::Provable));
     assert_eq!(found.supports, has(&[&always[..], &[Feature::ForceChangeOnLogin, Feature::KeepAfterLogin]].concat()));
 }
@@ -259,7 +259,7 @@ async fn scopes() {
             if path.starts_with("/oauth") { ok(&token) } else { ok(&json!({"users": []})) }
         })
         .await;
-        let directory = Zoho::connect(&spec(&server.url, patch), &credentials()).unwrap();
+        let directory = connect(&spec(&server.url, patch), &credentials()).unwrap();
         match directory.check(&BTreeSet::from([Mode::Password])).await {
             Ok(_) => assert!(missing.is_empty(), "{granted}: {missing:?}"),
             Err(NotReady::PermissionMissing(said)) => {
@@ -288,9 +288,9 @@ fn no_proxy_for_loopback() {
 #[test]
 fn api_domains() {
     let mut by_center = spec("https://x", json!({}));
-    by_center.provider.zoho.urls = None;
-    by_center.provider.zoho.data_center = Some(crate::api::directory::DataCenter::Us);
-    let us = Zoho::connect(&by_center, &credentials()).unwrap();
+    settings(&mut by_center).urls = None;
+    settings(&mut by_center).data_center = Some(crate::api::directory::DataCenter::Us);
+    let us = connect(&by_center, &credentials()).unwrap();
     for (domain, host) in [
         ("https://www.zohoapis.eu", "www.zohoapis.eu"),
         ("https://www.zohoapis.com", "www.zohoapis.com"),
@@ -305,6 +305,6 @@ fn api_domains() {
     ] {
         assert_eq!(us.api_of(Some(domain)).host_str(), Some(host), "{domain}");
     }
-    let own = Zoho::connect(&spec("https://zoho.zylker.example", json!({})), &credentials()).unwrap();
+    let own = connect(&spec("https://zoho.zylker.example", json!({})), &credentials()).unwrap();
     assert_eq!(own.api_of(Some("https://www.zohoapis.com")).host_str(), Some("zoho.zylker.example"));
 }

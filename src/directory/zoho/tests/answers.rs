@@ -92,8 +92,8 @@ async fn nothing_is_sent_without_the_right_or_a_connection() {
     assert!(server.seen("/api").iter().all(|(method, ..)| method == "GET"));
     // Tokens and look-ups go through, the call's host is not there.
     let mut gone = spec(&server.url, json!({}));
-    gone.provider.zoho.urls.as_mut().unwrap().mail = "http://127.0.0.1:1".to_owned();
-    let gone = Zoho::connect(&gone, &credentials()).unwrap();
+    settings(&mut gone).urls.as_mut().unwrap().mail = "http://127.0.0.1:1".to_owned();
+    let gone = connect(&gone, &credentials()).unwrap();
     let user = annette(&zoho(&server.url)).await;
     let reply = gone.perform(fenced(true), &SET, &user, Some(&SecretString::from("New-pass"))).await;
     assert_eq!(reply, Reply::NotSent);
@@ -106,7 +106,7 @@ fn asking_admin(url: &str) -> Zoho {
         "path": "/directory/set/${user.id}",
         "body": {"password": "${password}", "force": "${forceChangeOnLogin}", "admin": "${adminPassword}"},
     }});
-    Zoho::connect(&spec(url, template), &credentials()).unwrap()
+    connect(&spec(url, template), &credentials()).unwrap()
 }
 
 #[tokio::test]
@@ -197,7 +197,7 @@ async fn lost_answers() {
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut to = spec(&server.url, json!({}));
-        to.provider.zoho.urls.as_mut().unwrap().mail = format!("http://{}", listener.local_addr().unwrap());
+        settings(&mut to).urls.as_mut().unwrap().mail = format!("http://{}", listener.local_addr().unwrap());
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
         tokio::spawn(async move {
@@ -207,7 +207,7 @@ async fn lost_answers() {
                 let _ = stream.write_all(says.as_bytes()).await;
             }
         });
-        let directory = Zoho::connect(&to, &credentials()).unwrap();
+        let directory = connect(&to, &credentials()).unwrap();
         let fenced = fenced(true);
         let reply = directory.perform(fenced, &SET, &user, Some(&SecretString::from("New-pass"))).await;
         match (reply, expected) {
@@ -227,8 +227,8 @@ async fn a_silent_handshake() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut to = spec(&server.url, json!({}));
     to.limits.request_timeout = "1s".to_owned();
-    to.provider.zoho.urls.as_mut().unwrap().mail = format!("https://{}", listener.local_addr().unwrap());
-    let directory = Zoho::connect(&to, &credentials()).unwrap();
+    settings(&mut to).urls.as_mut().unwrap().mail = format!("https://{}", listener.local_addr().unwrap());
+    let directory = connect(&to, &credentials()).unwrap();
     // It holds a token now, and time goes on only while nothing else is to be done.
     directory.check(&BTreeSet::new()).await.unwrap();
     tokio::time::pause();

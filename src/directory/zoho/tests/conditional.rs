@@ -6,7 +6,7 @@ fn conditional(url: &str, with_time: bool) -> Result<Zoho, NotReady> {
     let template = json!({"lookUp": look_up, "resetPassword": {
         "method": "PUT", "path": "/directory/set/${user.id}", "body": {"p": "${password}", "f": "${forceChangeOnLogin}", "since": "${unchangedSince}"},
     }});
-    Zoho::connect(&spec(url, template), &credentials())
+    connect(&spec(url, template), &credentials())
 }
 
 fn attempt(baseline: Option<&str>) -> Record {

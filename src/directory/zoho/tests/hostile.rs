@@ -247,7 +247,7 @@ fn users() {
     }));
     let mut to = spec(&server.url, template);
     to.protect.groups = vec!["Board".to_owned()];
-    let zoho = Zoho::connect(&to, &credentials()).unwrap();
+    let zoho = connect(&to, &credentials()).unwrap();
     let usual = super::zoho(&server.url);
     let changed = prop_oneof![
         any_json(),

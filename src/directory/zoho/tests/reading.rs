@@ -52,7 +52,7 @@ async fn evidence_is_the_time_of_the_last_change() {
             _ => ok(&json!({"status": {"code": 200}, "data": {"role": "member"}})),
         })
         .await;
-        let directory = Zoho::connect(&spec_with(&server.url), &credentials()).unwrap();
+        let directory = connect(&spec_with(&server.url), &credentials()).unwrap();
         let proof = directory.verify(&record()).await.unwrap();
         assert_eq!(proof == Proof::Proven(Evidence::Marker), proven, "{changed}: {proof:?}");
     }
@@ -104,8 +104,8 @@ async fn an_endless_answer_is_given_up() {
     });
     let server = Server::start(usual(ok(&json!({})))).await;
     let mut to = spec(&server.url, json!({}));
-    to.provider.zoho.urls.as_mut().unwrap().api = api;
-    let directory = Zoho::connect(&to, &credentials()).unwrap();
+    settings(&mut to).urls.as_mut().unwrap().api = api;
+    let directory = connect(&to, &credentials()).unwrap();
     let why = directory.look_up(&UserRef::Id("7".to_owned()), Mode::Password).await.unwrap_err();
     assert!(why.message.contains("larger than 8 MiB"), "{}", why.message);
     writer.await.unwrap();
@@ -226,7 +226,7 @@ async fn what_proves_nothing() {
         let to = spec(&server.url, json!({"lookUp": {"passwordChangedAt": "changed"}}));
         let mut record = record();
         record.attempt.baseline = baseline.map(str::to_owned);
-        match Zoho::connect(&to, &credentials()).unwrap().verify(&record).await.unwrap() {
+        match connect(&to, &credentials()).unwrap().verify(&record).await.unwrap() {
             Proof::Nothing(said) => assert!(said.contains(says), "{said}\nshould say: {says}"),
             other => panic!("{other:?}"),
         }

@@ -31,23 +31,23 @@ fn what_is_wrong_with_a_directory_is_named() {
         (json!({"caBundle": "no pem"}), "caBundle"),
         (json!({"dataCenter": "eu"}), "exactly one of dataCenter and urls"),
     ] {
-        let error = Zoho::connect(&spec("https://x", patch), &credentials()).unwrap_err();
+        let error = connect(&spec("https://x", patch), &credentials()).unwrap_err();
         assert!(error.to_string().contains(says), "{error}\nshould say: {says}");
         assert_eq!(error.reason(), "InvalidConfiguration");
     }
     for key in ["client-id", "client-secret", "refresh-token"] {
         let mut without = credentials();
         without.remove(key);
-        let error = Zoho::connect(&spec("https://x", json!({})), &without).unwrap_err();
+        let error = connect(&spec("https://x", json!({})), &without).unwrap_err();
         assert!(error.to_string().contains(key), "{error}");
     }
     let mut without = credentials();
     without.remove("admin-password");
-    assert!(Zoho::connect(&spec("https://x", json!({})), &without).is_ok(), "only a template asks for it");
+    assert!(connect(&spec("https://x", json!({})), &without).is_ok(), "only a template asks for it");
     let asks = template("/x/${user.id}", json!({"password": "${password}", "admin": "${adminPassword}"}));
-    let error = Zoho::connect(&spec("https://x", asks.clone()), &without).unwrap_err();
+    let error = connect(&spec("https://x", asks.clone()), &without).unwrap_err();
     assert!(error.to_string().contains("admin-password"), "{error}");
-    let shown = format!("{:?}", Zoho::connect(&spec("https://x", asks), &credentials()).unwrap());
+    let shown = format!("{:?}", connect(&spec("https://x", asks), &credentials()).unwrap());
     assert!(!shown.contains("the-client-id"), "{shown}");
     assert!(
         !shown.contains("the-client-secret")
@@ -64,7 +64,7 @@ async fn templates_take_types_and_are_filled_once() {
         "kept": 7, "clear": "${clearMobileSessionsAndApiTokens}", "mail": "${emailToUser}", "who": "${user.email}",
     });
     let templates = json!({"resetPassword": {"method": "PATCH", "path": "/directory/${organization}/${zoid}/${user.id}/${user.zuid}", "body": body}});
-    let directory = Zoho::connect(&spec(&server.url, templates), &credentials()).unwrap();
+    let directory = connect(&spec(&server.url, templates), &credentials()).unwrap();
     let user = annette(&directory).await;
     let once = Once::SetPassword {
         force_change_on_login: true,
@@ -92,7 +92,7 @@ async fn templates_take_types_and_are_filled_once() {
 async fn a_template_without_a_body() {
     let server = Server::start(usual(ok(&json!({"status_code": 200})))).await;
     let templates = json!({"resetMFA": {"method": "POST", "path": "/directory/${user.id}/mfa"}});
-    let directory = Zoho::connect(&spec(&server.url, templates), &credentials()).unwrap();
+    let directory = connect(&spec(&server.url, templates), &credentials()).unwrap();
     let user = annette(&directory).await;
     let fenced = fenced(true);
     assert_eq!(directory.perform(fenced, &Once::ResetMfa {}, &user, None).await, Reply::Done);

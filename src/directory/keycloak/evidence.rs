@@ -1,0 +1,105 @@
+//! What Keycloak shows of a call whose answer was lost.
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{Method, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::{
+    Keycloak, factors, is_segment,
+    look_up::{changed_at, credentials_of, text_of},
+    token,
+};
+use crate::core::{
+    ledger::{Evidence, Record},
+    plan::Once,
+    world::{Proof, Seen, Why},
+};
+
+/// Clocks that are closer than this count as the same: an answer tells its time in whole seconds.
+const SAME: SignedDuration = SignedDuration::from_secs(2);
+
+/// What the right password is answered where something else keeps its owner out (400 `invalid_grant`).
+const RIGHT_BUT: [&str; 2] = ["Account is not fully set up", "Account disabled"];
+
+impl Keycloak {
+    /// Looks whether the call of `record` took effect.
+    ///
+    /// # Errors
+    /// Why it could not be asked.
+    pub async fn verify(&self, record: &Record) -> Result<Proof, Why> {
+        let id = record.user.id.as_str();
+        if !is_segment(id) {
+            return Ok(Proof::Nothing("The directory has no user of such an id.".to_owned()));
+        }
+        let answer = self.get(&["users", id, "credentials"], &[]).await.map_err(|error| error.why())?;
+        if answer.is_no_user() {
+            return Ok(Proof::Nothing("The directory no longer shows the user.".to_owned()));
+        }
+        let (now, date) = (Timestamp::now(), answer.date);
+        let all = credentials_of(answer)?;
+        if let Once::RemoveFactors { factors, enrolled_before } = &record.call {
+            let left = factors::due(&all, factors, *enrolled_before).count();
+            return Ok(if left == 0 {
+                Proof::Proven(Evidence::Marker)
+            } else {
+                Proof::Nothing(format!("The directory still shows {left} of the factors that were to be removed."))
+            });
+        }
+        let changed = changed_at(all.iter().filter(|c| c.kind == "password" && !c.elsewhere));
+        let ahead = date.map_or(SignedDuration::ZERO, |date| date.duration_since(now));
+        Ok(self.judge(record, &changed, if ahead.abs() < SAME { SignedDuration::ZERO } else { ahead }, now))
+    }
+
+    /// `ahead`: how much Keycloak's clock is ahead of this process's.
+    fn judge(&self, record: &Record, changed: &Seen<Timestamp>, ahead: SignedDuration, now: Timestamp) -> Proof {
+        let proof = record.marker(changed, now);
+        let Seen::Known(at) = changed else { return proof };
+        if record.attempt.baseline.as_deref().is_none_or(|before| at.to_string() == before) {
+            return proof;
+        }
+        // The call's own change was made before its connection ended, or is late on its way. If nobody knows when that was,
+        // it was before the attempt's deadline.
+        let latest = record.gave_up_at.unwrap_or(record.attempt.deadline);
+        let in_time = at.saturating_sub(ahead).is_ok_and(|at| at <= latest);
+        let as_of = now.strftime("%H:%M");
+        if in_time && proof == Proof::Proven(Evidence::Marker) {
+            if record.gave_up_at.is_some() || self.sign_in.is_none() {
+                return proof;
+            }
+            return Proof::Open(format!(
+                "The directory shows the {} as changed at {at}, while the call may have been under way, as of {as_of} UTC.",
+                record.mode
+            ));
+        }
+        let shown = format!(
+            "The directory shows the {} as changed at {at}, after the call was given up at {latest:.3}: by the call, arriving late, or \
+             by somebody else, as of {as_of} UTC.",
+            record.mode
+        );
+        if self.sign_in.is_some() { Proof::Open(shown) } else { Proof::Nothing(shown) }
+    }
+
+    /// Whether `password` opens the account of `record`'s user.
+    pub async fn sign_in(&self, record: &Record, password: &SecretString) -> bool {
+        let Some(client) = &self.sign_in else { return false };
+        let Ok(Some(user)) = self.representation(&record.user.id).await else { return false };
+        let Some(name) = text_of(&user, "username") else { return false };
+        let url = crate::directory::http::join(&self.realm, "/protocol/openid-connect/token");
+        let form = [
+            ("grant_type", "password"),
+            ("username", name),
+            ("password", password.expose_secret()),
+            ("scope", "openid"),
+        ];
+        let Ok((status, reply)) = token::grant(&self.http, &url, client, &form).await else { return false };
+        if status.is_success() {
+            // It was opened to see whether that is possible.
+            if let Some(session) = text_of(&reply, "session_state").filter(|id| is_segment(id)) {
+                let _ = self.end(Method::DELETE, &["sessions", session], &[]).await;
+            }
+            return text_of(&reply, "access_token").is_some();
+        }
+        let described = reply.get("error_description").and_then(Value::as_str);
+        status == StatusCode::BAD_REQUEST && described.is_some_and(|text| RIGHT_BUT.contains(&text))
+    }
+}

@@ -1,0 +1,351 @@
+//! Keycloak 26: its Admin REST API (keycloak.org/docs-api/latest/rest-api), with the rights of a client's service account.
+mod check;
+mod clean_up;
+mod evidence;
+mod factors;
+mod look_up;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::{collections::BTreeSet, sync::Mutex};
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{Method, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{Credentials, Fenced, NotReady, http};
+use crate::{
+    api::directory::{self, DirectorySpec},
+    core::{
+        ledger::Reply,
+        plan::Once,
+        request::Mode,
+        text,
+        world::{User, Why},
+    },
+};
+use token::{NoToken, OAuthClient, Token, Tokens};
+
+/// A connection to one realm.
+#[derive(Debug)]
+pub struct Keycloak {
+    http: reqwest::Client,
+    tokens: Tokens,
+    /// Of the realm for users.
+    realm: Url,
+    /// Of the realm for administrators.
+    admin: Url,
+    name: String,
+    sign_in: Option<OAuthClient>,
+    /// Rules or protections name groups.
+    groups: bool,
+    unlock: bool,
+    /// What the last check has found.
+    found: Mutex<Option<Found>>,
+}
+
+/// What a realm's administration hangs on.
+#[derive(Clone, Debug)]
+struct Found {
+    /// Ids of the clients whose roles make an administrator.
+    managers: Vec<String>,
+    /// Id of the operator's own user.
+    own: String,
+}
+
+/// Why there is no answer.
+enum Unread {
+    Token(NoToken),
+    Failed(http::Failed),
+}
+
+impl Unread {
+    fn why(&self) -> Why {
+        match self {
+            Self::Token(error) => Why::new(format!("{error}.")),
+            Self::Failed(error) => Why::new(format!("the directory gave no answer: {error}.")),
+        }
+    }
+
+    /// What it means for a call of which this was a part. Nothing of the call itself was sent where there was no token.
+    fn reply(&self) -> Reply {
+        match self {
+            Self::Token(NoToken::Refused(_)) => Reply::Denied,
+            Self::Token(NoToken::Unreachable(_) | NoToken::NoRealm) | Self::Failed(http::Failed::NotSent) => {
+                Reply::NotSent
+            }
+            Self::Failed(http::Failed::Broken | http::Failed::TooLarge) => Reply::Unsure,
+        }
+    }
+}
+
+/// An answer whose status line came.
+struct Answer {
+    status: StatusCode,
+    after: Option<u32>,
+    /// Its server's clock, in whole seconds.
+    date: Option<Timestamp>,
+    /// Null, if it is no JSON.
+    body: Result<Value, http::Failed>,
+}
+
+impl Answer {
+    async fn read(response: reqwest::Response) -> Self {
+        let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
+        Self {
+            status: response.status(),
+            after: http::retry_after(&response),
+            date: date.and_then(|text| Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp())),
+            body: http::body(response).await.map(|bytes| serde_json::from_slice(&bytes).unwrap_or_default()),
+        }
+    }
+
+    /// Keycloak's own word for the error, or the status as one. A word that repeats `secret` is not shown.
+    fn code(&self, secret: Option<&SecretString>) -> String {
+        let word =
+            self.body.as_ref().ok().and_then(|body| body.get("error").or_else(|| body.get("errorMessage"))?.as_str());
+        let is_code = |word: &&str| {
+            (1..=64).contains(&word.len())
+                && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+                && secret.is_none_or(|secret| !word.to_lowercase().contains(&secret.expose_secret().to_lowercase()))
+        };
+        word.filter(is_code).map_or_else(|| format!("HTTP_{}", self.status.as_u16()), str::to_owned)
+    }
+
+    /// It is about a user whom Keycloak does not know, not about a realm or an address that is not there.
+    fn is_no_user(&self) -> bool {
+        let says = |body: &Value| body.get("error").and_then(Value::as_str) == Some("User not found");
+        self.status == StatusCode::NOT_FOUND && self.body.as_ref().is_ok_and(says)
+    }
+
+    /// The body of a successful read.
+    fn into_read(self, what: &str) -> Result<Value, Why> {
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            let seconds = SignedDuration::from_secs(i64::from(self.after.unwrap_or(60)));
+            let until = Timestamp::now().saturating_add(seconds).unwrap_or(Timestamp::MAX);
+            let message = format!("the directory asks to be left alone until {until:.0}.");
+            return Err(Why { message, not_before: Some(until) });
+        }
+        if !self.status.is_success() {
+            return Err(Why::new(format!("the directory answered {what} with {}.", self.status.as_u16())));
+        }
+        match self.body {
+            Ok(Value::Null) => Err(Why::new(format!("the directory answered {what} with something that is no JSON."))),
+            Ok(body) => Ok(body),
+            Err(error) => Err(Why::new(format!("the directory gave no answer that could be read to {what}: {error}."))),
+        }
+    }
+}
+
+impl Keycloak {
+    /// A connection as `spec` describes it. Sends nothing.
+    ///
+    /// # Errors
+    /// Which field of the Directory or key of its Secret is wrong.
+    pub fn connect(
+        spec: &DirectorySpec,
+        keycloak: &directory::Keycloak,
+        credentials: &Credentials,
+    ) -> Result<Self, NotReady> {
+        Self::new(spec, keycloak, credentials).map_err(|wrong| NotReady::InvalidConfiguration(format!("{wrong}.")))
+    }
+
+    fn new(spec: &DirectorySpec, keycloak: &directory::Keycloak, credentials: &Credentials) -> Result<Self, String> {
+        let directory::Keycloak { url, realm, credentials: secret, sign_in_client, ca_bundle } = keycloak;
+        let base = http::base("spec.provider.keycloak.url", url)?;
+        if !is_segment(realm) {
+            return Err("spec.provider.keycloak.realm is no name of a realm".to_owned());
+        }
+        if let Some(group) = spec.groups().find(|group| !group.starts_with('/')) {
+            return Err(format!(
+                "{:?} is no group of Keycloak's: spec.allow and spec.protect name them by their full path, such as /Staff/Desk",
+                text::shown(group, text::NAME)
+            ));
+        }
+        let key = |name: &str| {
+            let value =
+                credentials.get(name).map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty());
+            value.map(str::to_owned)
+        };
+        let needed =
+            |name: &str| key(name).ok_or_else(|| format!("Secret {} has no key {name}, or it is empty", secret.secret));
+        let client =
+            OAuthClient { id: needed("client-id")?, secret: Some(SecretString::from(needed("client-secret")?)) };
+        let sign_in = sign_in_client
+            .as_ref()
+            .map(|id| OAuthClient { id: id.clone(), secret: key("sign-in-client-secret").map(SecretString::from) });
+        let timeout = crate::api::duration(&spec.limits.request_timeout)
+            .map_err(|e| format!("spec.limits.requestTimeout: {e}"))?;
+        let timeout = std::time::Duration::try_from(timeout).unwrap_or_default();
+        let users = under(&http::join(&base, "/realms"), &[realm]);
+        let connection = Self {
+            http: http::client(ca_bundle.as_deref(), timeout, http::is_loopback(&base))
+                .map_err(|e| format!("spec.provider.keycloak: {e}"))?,
+            tokens: Tokens::new(http::join(&users, "/protocol/openid-connect/token"), client),
+            admin: under(&http::join(&base, "/admin/realms"), &[realm]),
+            realm: users,
+            name: realm.clone(),
+            sign_in,
+            groups: spec.groups().next().is_some(),
+            unlock: spec.unlock,
+            found: Mutex::default(),
+        };
+        Ok(connection)
+    }
+
+    fn found(&self) -> Option<Found> {
+        self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// One request. `None`: nothing may be sent any more.
+    async fn once(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+        may: impl FnOnce() -> bool,
+    ) -> Result<Option<(Answer, Token)>, Unread> {
+        let token = self.tokens.get(&self.http).await.map_err(Unread::Token)?;
+        if !may() {
+            return Ok(None);
+        }
+        let request = self.http.request(method, url).header(header::AUTHORIZATION, bearer(&token));
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let response = request.send().await.map_err(|error| Unread::Failed(error.into()))?;
+        let answer = Answer::read(response).await;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            self.tokens.forget(&token).await;
+        }
+        Ok(Some((answer, token)))
+    }
+
+    /// A request that may be repeated: a token that is refused is renewed, once.
+    async fn call(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Answer, Unread> {
+        let mut renewed = false;
+        loop {
+            match self.once(method.clone(), url.clone(), body, || true).await? {
+                Some((answer, _)) if answer.status == StatusCode::UNAUTHORIZED && !renewed => renewed = true,
+                Some((answer, _)) => return Ok(answer),
+                None => return Err(Unread::Failed(http::Failed::NotSent)),
+            }
+        }
+    }
+
+    async fn get(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Answer, Unread> {
+        let mut url = under(&self.admin, segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.call(Method::GET, url, None).await
+    }
+
+    /// Something that is done if it is done already.
+    async fn end(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<(), Why> {
+        let mut url = under(&self.admin, segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let answer = self.call(method, url, None).await.map_err(|error| error.why())?;
+        if answer.status.is_success() || answer.status == StatusCode::NOT_FOUND {
+            Ok(())
+        } else {
+            Err(Why::new(format!("the directory answered {}.", answer.status.as_u16())))
+        }
+    }
+
+    /// Sends the call, once.
+    pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
+        let id = &user.id.id;
+        match (once, password) {
+            (
+                Once::SetPassword {
+                    force_change_on_login,
+                    clear_mobile_sessions_and_api_tokens: _,
+                    email_to_user: false,
+                },
+                Some(password),
+            ) => self.set_password(id, password, *force_change_on_login, || fenced.pass()).await,
+            (Once::RemoveFactors { factors, enrolled_before }, _) => {
+                self.remove_factors(id, factors, *enrolled_before, || fenced.pass()).await
+            }
+            // Nothing of the kind is planned for this directory.
+            (Once::SetPassword { .. } | Once::ResetMfa {}, _) => Reply::NotSent,
+        }
+    }
+
+    /// Goes on with the removal of factors.
+    pub async fn repeat(&self, once: &Once, user: &User, may: impl FnOnce() -> bool) -> Reply {
+        match once {
+            Once::RemoveFactors { factors, enrolled_before } => {
+                self.remove_factors(&user.id.id, factors, *enrolled_before, may).await
+            }
+            Once::SetPassword { .. } | Once::ResetMfa {} => Reply::NotSent,
+        }
+    }
+
+    async fn set_password(
+        &self,
+        id: &str,
+        password: &SecretString,
+        temporary: bool,
+        may: impl FnOnce() -> bool,
+    ) -> Reply {
+        if !is_segment(id) {
+            return Reply::NotSent;
+        }
+        let url = under(&self.admin, &["users", id, "reset-password"]);
+        let body = json!({"type": "password", "value": password.expose_secret(), "temporary": temporary});
+        let answer = match self.once(Method::PUT, url, Some(&body), may).await {
+            Ok(Some((answer, _))) => answer,
+            Ok(None) => return Reply::NotSent,
+            Err(error) => return error.reply(),
+        };
+        self.refusal(&answer, Mode::Password, Some(password)).await.unwrap_or(Reply::Done)
+    }
+
+    /// What an answer to a write amounts to (protocol, section 6), unless it is a success.
+    async fn refusal(&self, answer: &Answer, mode: Mode, secret: Option<&SecretString>) -> Option<Reply> {
+        Some(match answer.status.as_u16() {
+            200..=299 => return None,
+            401 => Reply::Denied,
+            // For this user alone, if the account holds what it needs otherwise.
+            403 => match self.check(&BTreeSet::from([mode])).await {
+                Ok(_) => Reply::Rejected { code: answer.code(secret) },
+                Err(_) => Reply::Denied,
+            },
+            404 if answer.is_no_user() => Reply::NoSuchUser,
+            404 => Reply::Denied,
+            429 => Reply::Throttled { after: answer.after },
+            // A redirect says that nothing was done here, See Other that something was; where it leads is not followed.
+            303 | 408 | 500..=599 => Reply::Unsure,
+            _ => Reply::Rejected { code: answer.code(secret) },
+        })
+    }
+}
+
+/// `base` with `segments` behind it, each as it is: what is no segment was refused before.
+fn under(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
+}
+
+/// Whether `text` can stand for one segment of a path.
+fn is_segment(text: &str) -> bool {
+    (1..=text::NAME).contains(&text.len()) && text != "." && text != ".." && !text.chars().any(text::is_hidden)
+}
+
+fn bearer(token: &Token) -> header::HeaderValue {
+    let text = format!("Bearer {}", token.value.expose_secret());
+    let mut value = header::HeaderValue::from_str(&text).unwrap_or_else(|_| header::HeaderValue::from_static("Bearer"));
+    value.set_sensitive(true);
+    value
+}
