@@ -68,6 +68,7 @@ impl DirectorySpec {
 /// Exactly one kind of directory.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::large_enum_variant, reason = "there are few of them")]
 pub enum Provider {
     /// Zoho Directory.
     Zoho(Zoho),

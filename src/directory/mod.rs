@@ -24,6 +24,7 @@ pub type Credentials = BTreeMap<String, SecretString>;
 
 /// A connection to a directory.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are few of them")]
 pub enum Provider {
     /// Zoho Directory.
     Zoho(zoho::Zoho),

@@ -189,7 +189,7 @@ async fn work(shared: &Arc<Shared>, item: Item) -> Result<Action, Failed> {
     };
     let term = Arc::clone(&shared.term);
     let began = tokio::time::Instant::now();
-    let ended = shared.tasks.spawn(async move { reconcile::reconcile(&term, &item).await }).await;
+    let ended = shared.tasks.spawn(async move { Box::pin(reconcile::reconcile(&term, &item)).await }).await;
     metrics.reconciled(began.elapsed());
     match ended {
         Ok(Ok(next)) => {

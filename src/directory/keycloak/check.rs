@@ -1,15 +1,17 @@
-//! Whether the operator's account holds what it needs.
+//! Whether the operator's account holds what it needs: `manage-users` and `view-clients` of client realm-management, or
+//! fine-grained permissions that come to the same (docs/keycloak.md). It is asked, not read off the names of roles.
 use std::collections::BTreeSet;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use super::{Found, Keycloak, Unread, look_up::text_of, token::NoToken};
+use super::{Answer, Found, Keycloak, Unread, is_segment, look_up::text_of, token::NoToken, under};
 use crate::{
     api::directory::Guarantees,
     core::{
         plan::CleanUp,
         request::Mode,
+        text,
         world::{Feature, Guarantee},
     },
     directory::{Checked, NotReady},
@@ -25,46 +27,116 @@ const SUPPORTS: [Feature; 7] = [
     Feature::ClearMobileSessionsAndApiTokens,
 ];
 
+/// No session has this id. To end it is allowed to whoever manages all users, ends nothing, and writes no admin event.
+const NO_SESSION: &str = "00000000-0000-0000-0000-000000000000";
+
+const MANAGE_USERS: &str = "manage-users (or the permissions view and manage for all users)";
+const VIEW_CLIENTS: &str = "view-clients (or the role query-clients and the permission view for client realm-management): without it administrators \
+     look like anybody";
+const VIEW_GROUPS: &str = "the permission view for all groups, since the Directory names groups";
+
 impl Keycloak {
-    /// Signs in, and looks at the account's own roles.
+    /// Signs in, and asks for what each reset needs. Both modes need the same.
     ///
     /// # Errors
-    /// Why the directory cannot be used.
+    /// Why the directory cannot be used, with every right that is missing.
     pub async fn check(&self, _modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
-        let realm = self.asked(&[], &[], "the realm").await?;
-        let clients = self.asked(&["clients"], &[("clientId", "realm-management")], "its clients").await?;
-        let manager = clients.as_array().and_then(|all| all.iter().find_map(|c| text_of(c, "id"))).unwrap_or_default();
+        let realm = self.shown(self.asked(Method::GET, &[], &[]).await?, "the realm")?.unwrap_or_default();
         let name = self.tokens.service_account();
-        let users = self.asked(&["users"], &[("username", &name), ("exact", "true")], "its users").await?;
-        let own = users.as_array().and_then(|all| all.iter().find_map(|u| text_of(u, "id"))).unwrap_or_default();
-        let roles = self.roles(own, manager).await.map_err(|why| NotReady::Unreachable(why.message))?;
-        if !roles.iter().any(|role| role == "manage-users") {
-            return Err(NotReady::PermissionMissing("manage-users".to_owned()));
+        let users = self.asked(Method::GET, &["users"], &[("username", &name), ("exact", "true")]).await?;
+        let users = self.shown(users, "its users")?.unwrap_or_default();
+        let own = users.get(0).filter(|own| own.pointer("/access/manage") == Some(&Value::Bool(true)));
+        let own = own.and_then(|own| text_of(own, "id")).filter(|id| is_segment(id)).unwrap_or_default();
+        let ended = self.asked(Method::DELETE, &["sessions", NO_SESSION], &[]).await?;
+        let clients = self.asked(Method::GET, &["clients"], &[("clientId", "realm-management")]).await?;
+        let clients = self.shown(clients, "its clients")?.unwrap_or_default();
+        let manager = clients.get(0).and_then(|client| text_of(client, "id"));
+        let manager = manager.filter(|id| is_segment(id)).unwrap_or_default();
+        let mut missing = Vec::new();
+        if own.is_empty() || ended.status == StatusCode::FORBIDDEN {
+            missing.push(MANAGE_USERS);
         }
+        let roles = ["users", own, "role-mappings", "clients", manager, "composite"];
+        if manager.is_empty()
+            || !own.is_empty() && self.shown(self.asked(Method::GET, &roles, &[]).await?, "its roles")?.is_none()
+        {
+            missing.push(VIEW_CLIENTS);
+        }
+        if missing.is_empty() && !self.sees_groups().await? {
+            missing.push(VIEW_GROUPS);
+        }
+        if !missing.is_empty() {
+            let missing = missing.join("; and ");
+            return Err(NotReady::PermissionMissing(format!("the client's service account lacks {missing}.")));
+        }
+        let identity = format!("keycloak:{}#{manager}", self.realm);
         *self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            Some(Found { managers: vec![manager.to_owned()], own: own.to_owned() });
-        let protects = realm.get("bruteForceProtected").and_then(Value::as_bool) != Some(false);
+            Some(Found { manager: manager.to_owned(), own: own.to_owned() });
         Ok(Checked {
-            identity: format!("keycloak:{}#{manager}", self.realm),
+            identity,
             guarantees: Guarantees { password: Guarantee::Provable, mfa: Guarantee::ExactlyOnce },
             supports: BTreeSet::from(SUPPORTS),
             apart: CleanUp {
                 web_sessions: true,
                 mobile_sessions_and_api_tokens: true,
-                unlock: self.unlock && protects,
+                unlock: self.unlock && realm.get("bruteForceProtected") != Some(&Value::Bool(false)),
             },
         })
     }
 
-    async fn asked(&self, segments: &[&str], query: &[(&str, &str)], what: &str) -> Result<Value, NotReady> {
-        let answer = self.get(segments, query).await.map_err(|error| match error {
+    /// Groups that are hidden are left out of a user's list without a word, and a protected one would protect nobody.
+    async fn sees_groups(&self) -> Result<bool, NotReady> {
+        let [protected, allowed] = &self.groups;
+        if protected.is_empty() && allowed.is_empty() {
+            return Ok(true);
+        }
+        let listed = self.asked(Method::GET, &["groups"], &[("max", "1")]).await?;
+        if self.shown(listed, "its groups")?.is_none() {
+            return Ok(false);
+        }
+        for path in protected.iter().chain(allowed) {
+            let mut segments = vec!["group-by-path"];
+            segments.extend(path.split('/').filter(|part| !part.is_empty()));
+            let answer = self.asked(Method::GET, &segments, &[]).await?;
+            if answer.status == StatusCode::NOT_FOUND {
+                if protected.contains(path) {
+                    return Err(NotReady::InvalidConfiguration(format!(
+                        "spec.protect.groups names {}, and there is no such group: it would protect nobody.",
+                        text::shown(path, text::NAME)
+                    )));
+                }
+            } else if self.shown(answer, "a group")?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn asked(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<Answer, NotReady> {
+        let mut url = under(&self.admin, segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.call(method, url, None).await.map_err(|error| match error {
             Unread::Token(NoToken::Refused(_)) => NotReady::CredentialsRefused(error.why().message),
-            Unread::Token(NoToken::NoRealm) => NotReady::InvalidConfiguration(error.why().message),
+            Unread::Token(NoToken::NoRealm | NoToken::NoServer) => NotReady::InvalidConfiguration(error.why().message),
             _ => NotReady::Unreachable(error.why().message),
-        })?;
+        })
+    }
+
+    /// `None`: it is not shown to this account.
+    fn shown(&self, answer: Answer, what: &str) -> Result<Option<Value>, NotReady> {
         match answer.status {
-            StatusCode::FORBIDDEN => Err(NotReady::PermissionMissing(format!("{what} {}", self.name))),
-            _ => answer.into_read(what).map_err(|why| NotReady::Unreachable(why.message)),
+            StatusCode::FORBIDDEN => Ok(None),
+            StatusCode::UNAUTHORIZED => Err(NotReady::CredentialsRefused(
+                "Keycloak refuses the token that it has just given: is it reached under the name that it takes for its own?"
+                    .to_owned(),
+            )),
+            StatusCode::NOT_FOUND => Err(NotReady::InvalidConfiguration(format!(
+                "Keycloak shows nothing of realm {}: look at spec.provider.keycloak.url and realm.",
+                text::shown(&self.name, text::NAME)
+            ))),
+            _ => answer.into_read(what).map(Some).map_err(|why| NotReady::Unreachable(why.message)),
         }
     }
 }

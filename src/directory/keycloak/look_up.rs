@@ -10,6 +10,9 @@ use crate::core::{
     world::{Found, Seen, User, Why},
 };
 
+/// In [`User::handle`]: whether the operator's account may change this user.
+pub(super) const MANAGED: &str = "managed";
+
 /// One of a user's credentials (`CredentialRepresentation`).
 pub(super) struct Credential {
     pub id: String,
@@ -48,10 +51,7 @@ impl Keycloak {
     async fn find(&self, user: &UserRef) -> Result<Vec<Value>, Why> {
         let (field, typed) = match user {
             UserRef::Id(id) if !is_segment(id) => return Ok(Vec::new()),
-            UserRef::Id(id) => {
-                let found = self.representation(id).await?;
-                return Ok(found.into_iter().collect());
-            }
+            UserRef::Id(id) => return Ok(self.representation(id).await?.into_iter().collect()),
             UserRef::Username(name) => ("username", name),
             UserRef::Email(email) => ("email", email),
         };
@@ -81,8 +81,8 @@ impl Keycloak {
         let email = text_of(user, "email").map(str::to_owned);
         let actions =
             user.get("requiredActions").and_then(Value::as_array).ok_or_else(|| unreadable("requiredActions"))?;
-        let (credentials, administrator, groups) =
-            tokio::try_join!(self.credentials(id), self.is_administrator(id, &found.managers), self.groups_of(id),)?;
+        let (credentials, roles, groups) =
+            tokio::try_join!(self.credentials(id), self.roles(id, &found.manager), self.groups_of(id),)?;
         // An identity provider's user who has a password as well can sign in with it.
         let password = credentials.iter().filter(|c| c.kind == "password" && !c.elsewhere);
         let federated = text_of(user, "federationLink").is_some()
@@ -96,15 +96,17 @@ impl Keycloak {
             id: UserId::new(id.to_owned(), name),
             aliases: email.iter().cloned().chain([name.to_owned()]).collect(),
             email: email.filter(|address| text::is_word(address)),
-            confirmed: flag("emailVerified")? && !actions.iter().any(|action| action == "VERIFY_EMAIL"),
+            // The operator's own account has no address, and is protected.
+            confirmed: id == found.own
+                || flag("emailVerified")? && !actions.iter().any(|action| action == "VERIFY_EMAIL"),
             active: flag("enabled")?,
             // Second factors may be kept here all the same.
             federated: federated && (mode == Mode::Password || credentials.iter().all(|c| c.factor().is_none())),
-            administrator: Seen::Known(administrator),
+            administrator: Seen::Known(!roles.is_empty()),
             operator: Seen::Known(id == found.own),
             groups: groups.map_or(Seen::Unread, Seen::Known),
             changed_at,
-            handle: std::collections::BTreeMap::new(),
+            handle: [(MANAGED.to_owned(), managed(user).to_string())].into(),
         })
     }
 
@@ -114,18 +116,8 @@ impl Keycloak {
         credentials_of(answer)
     }
 
-    /// Direct, through a group, or through another role.
-    async fn is_administrator(&self, id: &str, managers: &[String]) -> Result<bool, Why> {
-        for manager in managers {
-            if !self.roles(id, manager).await?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Names of the roles of client `manager` that the user holds in any way.
-    pub(super) async fn roles(&self, id: &str, manager: &str) -> Result<Vec<String>, Why> {
+    /// Roles of client `manager` that the user holds: directly, through a group, or through another role.
+    async fn roles(&self, id: &str, manager: &str) -> Result<Vec<String>, Why> {
         let segments = ["users", id, "role-mappings", "clients", manager, "composite"];
         let answer = self.get(&segments, &[("briefRepresentation", "true")]).await.map_err(|e| e.why())?;
         names(answer, "the look-up of the user's roles", "name")
@@ -133,7 +125,7 @@ impl Keycloak {
 
     /// Full paths, with those above: who is in `/Staff/Desk` is in `/Staff`. `None`: nobody asks for them.
     async fn groups_of(&self, id: &str) -> Result<Option<Vec<String>>, Why> {
-        if !self.groups {
+        if self.groups.iter().all(Vec::is_empty) {
             return Ok(None);
         }
         let answer =
@@ -173,6 +165,11 @@ pub(super) fn credentials_of(answer: Answer) -> Result<Vec<Credential>, Why> {
     all.iter().map(|value| credential(value).ok_or_else(|| unreadable("credentials"))).collect()
 }
 
+/// Fine-grained permissions may exempt a user. Where nothing is said the call itself will tell.
+fn managed(user: &Value) -> bool {
+    user.pointer("/access/manage").and_then(Value::as_bool) != Some(false)
+}
+
 /// When the password was last set.
 pub(super) fn changed_at<'a>(passwords: impl Iterator<Item = &'a Credential>) -> Seen<Timestamp> {
     let mut latest: Seen<Timestamp> = Seen::Absent;
@@ -187,7 +184,7 @@ pub(super) fn changed_at<'a>(passwords: impl Iterator<Item = &'a Credential>) ->
 }
 
 /// `field` of each item of a list.
-pub(super) fn names(answer: Answer, what: &str, field: &str) -> Result<Vec<String>, Why> {
+fn names(answer: Answer, what: &str, field: &str) -> Result<Vec<String>, Why> {
     let Value::Array(all) = answer.into_read(what)? else {
         return Err(Why::new(format!("the directory answered {what} without a list.")));
     };

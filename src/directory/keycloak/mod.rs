@@ -40,8 +40,8 @@ pub struct Keycloak {
     admin: Url,
     name: String,
     sign_in: Option<OAuthClient>,
-    /// Rules or protections name groups.
-    groups: bool,
+    /// That protections name, and that rules name.
+    groups: [Vec<String>; 2],
     unlock: bool,
     /// What the last check has found.
     found: Mutex<Option<Found>>,
@@ -50,8 +50,8 @@ pub struct Keycloak {
 /// What a realm's administration hangs on.
 #[derive(Clone, Debug)]
 struct Found {
-    /// Ids of the clients whose roles make an administrator.
-    managers: Vec<String>,
+    /// Id of the client whose roles make an administrator.
+    manager: String,
     /// Id of the operator's own user.
     own: String,
 }
@@ -74,9 +74,8 @@ impl Unread {
     fn reply(&self) -> Reply {
         match self {
             Self::Token(NoToken::Refused(_)) => Reply::Denied,
-            Self::Token(NoToken::Unreachable(_) | NoToken::NoRealm) | Self::Failed(http::Failed::NotSent) => {
-                Reply::NotSent
-            }
+            Self::Token(NoToken::Unreachable(_) | NoToken::NoRealm | NoToken::NoServer)
+            | Self::Failed(http::Failed::NotSent) => Reply::NotSent,
             Self::Failed(http::Failed::Broken | http::Failed::TooLarge) => Reply::Unsure,
         }
     }
@@ -159,6 +158,12 @@ impl Keycloak {
         if !is_segment(realm) {
             return Err("spec.provider.keycloak.realm is no name of a realm".to_owned());
         }
+        if realm == "master" {
+            // They hold roles of one client for each realm that they administer.
+            return Err("spec.provider.keycloak.realm is master, whose users may administer other realms without showing it here: \
+                        keep users whose passwords are reset in a realm of their own"
+                .to_owned());
+        }
         if let Some(group) = spec.groups().find(|group| !group.starts_with('/')) {
             return Err(format!(
                 "{:?} is no group of Keycloak's: spec.allow and spec.protect name them by their full path, such as /Staff/Desk",
@@ -189,7 +194,10 @@ impl Keycloak {
             realm: users,
             name: realm.clone(),
             sign_in,
-            groups: spec.groups().next().is_some(),
+            groups: [
+                spec.protect.groups.clone(),
+                spec.allow.iter().flat_map(|rule| rule.users.groups.clone()).collect(),
+            ],
             unlock: spec.unlock,
             found: Mutex::default(),
         };
@@ -262,6 +270,9 @@ impl Keycloak {
     /// Sends the call, once.
     pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
         let id = &user.id.id;
+        if user.handle.get(look_up::MANAGED).is_some_and(|managed| managed == "false") {
+            return self.forbidden(if once.needs_password() { Mode::Password } else { Mode::MFA }).await;
+        }
         match (once, password) {
             (
                 Once::SetPassword {
@@ -309,18 +320,21 @@ impl Keycloak {
         self.refusal(&answer, Mode::Password, Some(password)).await.unwrap_or(Reply::Done)
     }
 
+    /// For this user alone, if the account holds what it needs otherwise.
+    async fn forbidden(&self, mode: Mode) -> Reply {
+        match self.check(&BTreeSet::from([mode])).await {
+            Ok(_) => Reply::Rejected { code: "HTTP_403".to_owned() },
+            Err(_) => Reply::Denied,
+        }
+    }
+
     /// What an answer to a write amounts to (protocol, section 6), unless it is a success.
     async fn refusal(&self, answer: &Answer, mode: Mode, secret: Option<&SecretString>) -> Option<Reply> {
         Some(match answer.status.as_u16() {
             200..=299 => return None,
-            401 => Reply::Denied,
-            // For this user alone, if the account holds what it needs otherwise.
-            403 => match self.check(&BTreeSet::from([mode])).await {
-                Ok(_) => Reply::Rejected { code: answer.code(secret) },
-                Err(_) => Reply::Denied,
-            },
+            403 => self.forbidden(mode).await,
             404 if answer.is_no_user() => Reply::NoSuchUser,
-            404 => Reply::Denied,
+            401 | 404 => Reply::Denied,
             429 => Reply::Throttled { after: answer.after },
             // A redirect says that nothing was done here, See Other that something was; where it leads is not followed.
             303 | 408 | 500..=599 => Reply::Unsure,

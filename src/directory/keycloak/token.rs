@@ -40,6 +40,9 @@ pub(super) enum NoToken {
     /// It has no such realm.
     #[error("Keycloak knows no such realm: look at spec.provider.keycloak.url and realm")]
     NoRealm,
+    /// Something else answers there.
+    #[error("there is no Keycloak at spec.provider.keycloak.url: is the path missing under which it is served?")]
+    NoServer,
 }
 
 /// Keeps one token, and asks for the next when it is needed, one at a time.
@@ -90,14 +93,13 @@ impl Tokens {
             .map_err(|error| NoToken::Unreachable(error.to_string()))?;
         let unreachable = |what: &str| NoToken::Unreachable(format!("it answered {} {what}", status.as_u16()));
         if status == StatusCode::NOT_FOUND {
-            return Err(NoToken::NoRealm);
+            return Err(if reply.is_null() { NoToken::NoServer } else { NoToken::NoRealm });
         }
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::BAD_REQUEST {
             return Err(NoToken::Refused(meaning(&reply)));
         }
         if status == StatusCode::FORBIDDEN {
-            // So it answers plain http to a realm that asks for TLS.
-            return Err(NoToken::Refused("it answers 403: does the realm ask for https?"));
+            return Err(NoToken::Refused("it answers 403: the realm is disabled, or asks for https"));
         }
         let value = reply.get("access_token").and_then(Value::as_str).filter(|token| is_token(token));
         let (true, Some(value)) = (status.is_success(), value) else { return Err(unreachable("without a token")) };
@@ -132,7 +134,7 @@ fn meaning(reply: &Value) -> &'static str {
         (_, said) if said.contains("not enabled to retrieve service account") => {
             "the client has no service account: switch it on (serviceAccountsEnabled)"
         }
-        (_, said) if said.contains("disabled") => "the client is disabled",
+        (_, said) if said.contains("disabled") => "the client or its service account's user is disabled",
         ("unauthorized_client", _) => "client-secret is not the client's (unauthorized_client)",
         ("invalid_client", _) => {
             "the realm has no such client-id, or it is disabled, or it signs in another way than by a secret (invalid_client)"
