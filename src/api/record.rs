@@ -81,9 +81,9 @@ pub struct CredentialResetRecordSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub gave_up_at: Option<Timestamp>,
-    /// The one sign-in with the attempt's password has been tried, or was about to be.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub sign_in_tried: bool,
+    /// The process that has tried the one sign-in with the attempt's password, or was about to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in_by: Option<String>,
     /// Sent, Released, Changed, Applied, NotApplied, Unknown or Superseded.
     #[schemars(with = "String", extend("enum" = ["Sent", "Released", "Changed", "Applied", "NotApplied", "Unknown", "Superseded"]))]
     pub state: State,
@@ -176,7 +176,7 @@ impl CredentialResetRecord {
             attempt: spec.attempt,
             adopted_by: spec.adopted_by,
             gave_up_at: spec.gave_up_at,
-            sign_in_tried: spec.sign_in_tried,
+            sign_in_by: spec.sign_in_by,
             state: spec.state,
             evidence: spec.evidence,
             verdict: spec.verdict,
@@ -206,7 +206,7 @@ fn spec(record: &Record) -> CredentialResetRecordSpec {
         attempt: record.attempt,
         adopted_by: record.adopted_by,
         gave_up_at: record.gave_up_at,
-        sign_in_tried: record.sign_in_tried,
+        sign_in_by: record.sign_in_by,
         state: record.state,
         evidence: record.evidence,
         verdict: record.verdict,

@@ -215,10 +215,10 @@ fn sign_in(world: &World, record: &Record, shown: &str) -> Result<Decision, Stri
     if world.may_sign_in {
         return Ok(Decision::Do(Effect::SignIn));
     }
-    if record.sign_in_tried {
+    if record.sign_in_by.is_some() {
         return Err(format!("{shown} One sign-in with the new password did not tell, and there is no second."));
     }
-    Ok(Decision::Do(Effect::Write(Box::new(record.given_up(gave_up_at(world, record)).signing_in()))))
+    Ok(Decision::Do(Effect::Write(Box::new(record.given_up(gave_up_at(world, record)).signing_in(&world.me.holder)))))
 }
 
 /// A change time tells that something was changed, not by whom: it proves nothing once another reset of the same may have

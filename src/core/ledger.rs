@@ -201,9 +201,9 @@ pub struct Record {
     /// When the holder stopped waiting for an answer to its call, by its clock; none: it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gave_up_at: Option<Timestamp>,
-    /// The one sign-in with the attempt's password has been tried, or was about to be.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub sign_in_tried: bool,
+    /// The process that has tried the one sign-in with the attempt's password, or was about to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in_by: Option<String>,
     /// Where it stands.
     pub state: State,
     /// How the change was proven.
@@ -304,7 +304,7 @@ impl Record {
             attempt,
             adopted_by: None,
             gave_up_at: None,
-            sign_in_tried: false,
+            sign_in_by: None,
             state: State::Sent,
             evidence: None,
             verdict: None,
@@ -321,7 +321,7 @@ impl Record {
             attempt,
             adopted_by: None,
             gave_up_at: None,
-            sign_in_tried: false,
+            sign_in_by: None,
             state: State::Sent,
             verdict: None,
             retry_at: None,
@@ -335,10 +335,10 @@ impl Record {
         Self { gave_up_at: self.gave_up_at.or(at), ..self.clone() }
     }
 
-    /// A sign-in with the attempt's password is about to be tried: there will be no other.
+    /// `process` is about to try a sign-in with the attempt's password: there will be no other.
     #[must_use]
-    pub fn signing_in(&self) -> Self {
-        Self { sign_in_tried: true, ..self.clone() }
+    pub fn signing_in(&self, process: &str) -> Self {
+        Self { sign_in_by: Some(process.to_owned()), ..self.clone() }
     }
 
     /// `process` sends the conditional call of the attempt again.

@@ -246,7 +246,7 @@ impl Run {
     pub(super) async fn write(&mut self, record: &Record) -> Result<(), Error> {
         let operator = Arc::clone(&self.term.operator);
         let object = self.record.clone().ok_or(Error::Restless)?;
-        let before = object.spec.sign_in_tried;
+        let before = object.spec.sign_in_by.clone();
         let mut pause = Duration::from_millis(100);
         let written = loop {
             match operator.ledger.write(&object, record).await {
@@ -260,7 +260,7 @@ impl Run {
             }
         };
         if let Written::Stored(object) = &written {
-            self.world.may_sign_in = object.spec.sign_in_tried && !before;
+            self.world.may_sign_in = object.spec.sign_in_by.is_some() && before.is_none();
             let record = object.record();
             tracing::info!(record = record.name, state = ?record.state, evidence = ?record.evidence, "wrote the record");
             if record.state == State::Released || record.state.is_settled() {

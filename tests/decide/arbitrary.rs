@@ -475,7 +475,7 @@ proptest! {
                 let record = record.unwrap();
                 prop_assert!(super::moves(record.state).contains(&next.state), "{:?} -> {:?}", record.state, next.state);
                 let adopts = record.attempt.conditional && next.adopted_by.as_ref() == Some(&world.me.holder);
-                let signs_in = matches!(world.proof, Seen::Known(Proof::Open(_))) && next.sign_in_tried && !record.sign_in_tried;
+                let signs_in = matches!(world.proof, Seen::Known(Proof::Open(_))) && next.sign_in_by.as_ref() == Some(&world.me.holder) && record.sign_in_by.is_none();
                 prop_assert!(next.state != State::Sent || adopts || signs_in);
                 prop_assert!(next.attempt == record.attempt && next.finish == record.finish);
                 prop_assert_eq!(&next.request, &record.request);

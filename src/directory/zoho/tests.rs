@@ -184,7 +184,7 @@ fn record() -> Record {
         },
         adopted_by: None,
         gave_up_at: None,
-        sign_in_tried: false,
+        sign_in_by: None,
         state: RecordState::Sent,
         evidence: None,
         verdict: None,

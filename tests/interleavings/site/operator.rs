@@ -536,7 +536,7 @@ impl Site {
 
     fn write(&mut self, p: usize, run: &mut Run, record: Record, fate: Fate) -> Result<bool, String> {
         let holds = self.processes[p].held.contains_key(&record.attempt.id);
-        let tried = matches!(&run.world.record, Seen::Known(before) if before.sign_in_tried);
+        let tried = matches!(&run.world.record, Seen::Known(before) if before.sign_in_by.is_some());
         if fate == Fate::Failed {
             // What only this process knows is tried until it is written.
             if holds {
@@ -574,7 +574,7 @@ impl Site {
             run.world.progress = Progress::default();
             run.world.me = self.me(p);
         }
-        run.world.may_sign_in = record.sign_in_tried && !tried;
+        run.world.may_sign_in = record.sign_in_by.is_some() && !tried;
         self.found(run, Some(&record.name));
         Ok(true)
     }
