@@ -3,6 +3,8 @@ pub mod http;
 pub mod keycloak;
 pub mod mail;
 pub mod password;
+#[cfg(test)]
+mod tests;
 pub mod zoho;
 
 use std::collections::{BTreeMap, BTreeSet};

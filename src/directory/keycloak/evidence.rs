@@ -51,31 +51,36 @@ impl Keycloak {
     }
 
     /// `ahead`: how much Keycloak's clock is ahead of this process's.
-    fn judge(&self, record: &Record, changed: &Seen<Timestamp>, ahead: SignedDuration, now: Timestamp) -> Proof {
-        let proof = record.marker(changed, now);
-        let Seen::Known(at) = changed else { return proof };
-        if record.attempt.baseline.as_deref().is_none_or(|before| at.to_string() == before) {
-            return proof;
+    pub(super) fn judge(
+        &self,
+        record: &Record,
+        changed: &Seen<Timestamp>,
+        ahead: SignedDuration,
+        now: Timestamp,
+    ) -> Proof {
+        let (Seen::Known(at), Some(before)) = (changed, record.attempt.baseline.as_deref()) else {
+            return record.marker(changed, now);
+        };
+        if at.to_string() == before {
+            return record.marker(changed, now);
         }
-        // The call's own change was made before its connection ended, or is late on its way. If nobody knows when that was,
-        // it was before the attempt's deadline.
-        let latest = record.gave_up_at.unwrap_or(record.attempt.deadline);
-        let in_time = at.saturating_sub(ahead).is_ok_and(|at| at <= latest);
-        let as_of = now.strftime("%H:%M");
-        if in_time && proof == Proof::Proven(Evidence::Marker) {
-            if record.gave_up_at.is_some() || self.sign_in.is_none() {
-                return proof;
-            }
-            return Proof::Open(format!(
-                "The directory shows the {} as changed at {at}, while the call may have been under way, as of {as_of} UTC.",
-                record.mode
-            ));
-        }
-        let shown = format!(
-            "The directory shows the {} as changed at {at}, after the call was given up at {latest:.3}: by the call, arriving late, or \
-             by somebody else, as of {as_of} UTC.",
-            record.mode
-        );
+        let by_our_clock = at.saturating_sub(ahead).unwrap_or(*at);
+        let (mode, as_of) = (record.mode, now.strftime("%H:%M"));
+        // The call's own change was made while its connection stood, or is late on its way. Where nobody knows how long that
+        // was, it ended by the attempt's deadline.
+        let ended = record.gave_up_at.unwrap_or(record.attempt.deadline);
+        let shown = if by_our_clock > ended {
+            format!(
+                "The directory shows the {mode} as changed at {at}, after the call was given up at {ended:.3}: by the call, arriving \
+                 late, or by somebody else, as of {as_of} UTC."
+            )
+        } else if record.gave_up_at.is_some() || self.sign_in.is_none() {
+            return Proof::Proven(Evidence::Marker);
+        } else {
+            format!(
+                "The directory shows the {mode} as changed at {at}, when the call may have been under way, as of {as_of} UTC."
+            )
+        };
         if self.sign_in.is_some() { Proof::Open(shown) } else { Proof::Nothing(shown) }
     }
 
