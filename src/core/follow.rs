@@ -319,33 +319,36 @@ fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -
 
 /// No proof either way: looked at again, reading only, ever more rarely, until the record goes.
 fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
-    let view = report::settled(record, true);
     // Somebody else gave it up while this process was still waiting for its answer, or for its pause to end.
     if answered(world, record, &Reply::Done) {
         return Decision::Do(Effect::Write(Box::new(record.changed(Evidence::Response))));
     }
     if now >= record.keep_until {
-        return Decision::rest(view, Next::Never);
+        return Decision::rest(report::settled(record, true), Next::Never);
     }
     match &world.superseded {
         Seen::Unread => return Decision::Read(Fact::Superseded),
         Seen::Known(true) => return Decision::Do(Effect::Write(Box::new(record.superseded(now)))),
         Seen::Known(false) | Seen::Absent | Seen::Unknown(_) => {}
     }
-    if let Seen::Known(Proof::Open(shown)) = &world.proof
-        && let Ok(decision) = sign_in(world, record, shown)
-    {
-        return decision;
-    }
-    match &world.proof {
-        Seen::Unread => Decision::Read(Fact::Proof),
+    // What the directory shows now, not what it showed when the call was given up.
+    let shown = match &world.proof {
+        Seen::Unread => return Decision::Read(Fact::Proof),
         Seen::Known(Proof::Proven(evidence)) if counts(world, record, *evidence) => {
-            Decision::Do(Effect::Write(Box::new(record.changed(*evidence))))
+            return Decision::Do(Effect::Write(Box::new(record.changed(*evidence))));
         }
-        Seen::Known(_) | Seen::Absent | Seen::Unknown(_) => {
-            let age = record.settled_at.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
-            let pause = (age / 2).clamp(SignedDuration::from_mins(1), SignedDuration::from_hours(1));
-            Decision::rest(view, Next::At(later(now, pause).min(record.keep_until)))
-        }
-    }
+        Seen::Known(Proof::Open(shown)) => match sign_in(world, record, shown) {
+            Ok(decision) => return decision,
+            Err(told) => Some(told),
+        },
+        Seen::Known(Proof::Nothing(shown)) => Some(shown.clone()),
+        Seen::Known(_) | Seen::Absent | Seen::Unknown(_) => None,
+    };
+    let view = match shown {
+        Some(note) => report::settled(&Record { note: Some(note), ..record.clone() }, true),
+        None => report::settled(record, true),
+    };
+    let age = record.settled_at.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
+    let pause = (age / 2).clamp(SignedDuration::from_mins(1), SignedDuration::from_hours(1));
+    Decision::rest(view, Next::At(later(now, pause).min(record.keep_until)))
 }
