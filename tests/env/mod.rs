@@ -224,6 +224,12 @@ impl Site {
         assert!(output.status.success(), "{}\n{yaml}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Applies objects, marked as the tests' own.
+    #[allow(dead_code, reason = "for tests that bring directories of their own")]
+    pub fn apply_own(&self, objects: Vec<Value>) {
+        self.apply(&list(objects.into_iter().map(own)));
+    }
+
     /// Applies what must be refused, and returns what is said about it.
     pub fn refused(&self, yaml: &str) -> String {
         let output = self.try_kubectl(&["create", "-f", "-"], yaml);
@@ -396,11 +402,14 @@ impl Drop for Site {
 
 /// The documents of a YAML text, marked as the tests' own.
 fn labelled(yaml: &str) -> Vec<Value> {
-    let mut documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
-    for document in &mut documents {
-        document["metadata"]["labels"][LABEL] = json!("");
-    }
-    documents
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    documents.into_iter().map(own).collect()
+}
+
+/// The object, marked as the tests' own.
+fn own(mut object: Value) -> Value {
+    object["metadata"]["labels"][LABEL] = json!("");
+    object
 }
 
 fn list(objects: impl IntoIterator<Item = Value>) -> String {

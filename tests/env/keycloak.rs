@@ -1,0 +1,383 @@
+//! A real Keycloak (tests/env/keycloak.sh): one for all tests of a process, with a realm for each of them, and what its users
+//! see. All answers below were seen on Keycloak 26.
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+    sync::{
+        Arc, LazyLock, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use http::{Method, header};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::env::{Site, merge, path, text, wait_for};
+
+/// The operator's client in every realm.
+pub const CLIENT: &str = "credreset";
+pub const CLIENT_SECRET: &str = "credreset-secret";
+/// Where the client `shop` is sent back to. Nothing listens there: only the redirect is looked at.
+const SHOP: &str = "http://localhost/";
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+
+/// A server. It is gone when this is dropped, and when the test process ends in whatever way.
+pub struct Keycloak {
+    pub url: String,
+    pub https_url: String,
+    /// PEM, of the authority that signed its certificate.
+    pub ca: String,
+    instance: String,
+    admin: [String; 2],
+    client: reqwest::Client,
+}
+
+/// What a server said.
+pub struct Answer {
+    pub status: u16,
+    pub text: String,
+    location: String,
+    cookies: Vec<String>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+}
+
+impl Keycloak {
+    /// The one that tests share; it is started with the first.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: OnceLock<Arc<Keycloak>> = OnceLock::new();
+        Arc::clone(SHARED.get_or_init(Self::own))
+    }
+
+    /// One for a test that stops it.
+    pub fn own() -> Arc<Self> {
+        let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let output = script(&instance, "up").stderr(Stdio::inherit()).output().expect("tests/env/keycloak.sh");
+        assert!(output.status.success(), "tests/env/keycloak.sh up failed");
+        let said = String::from_utf8(output.stdout).unwrap();
+        let value = |name: &str| {
+            let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.unwrap_or_else(|| panic!("{name} is missing in: {said}")).to_owned()
+        };
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        Arc::new(Self {
+            url: value("KEYCLOAK_URL"),
+            https_url: value("KEYCLOAK_HTTPS_URL"),
+            ca: std::fs::read_to_string(value("KEYCLOAK_CA_FILE")).unwrap(),
+            instance,
+            admin: [value("KEYCLOAK_ADMIN_CLIENT"), value("KEYCLOAK_ADMIN_SECRET")],
+            client: client.build().unwrap(),
+        })
+    }
+
+    /// As the script says: `stop`, and `up` again on the same port and data.
+    pub fn run(&self, what: &str) {
+        assert!(script(&self.instance, what).stdout(Stdio::null()).status().unwrap().success(), "keycloak.sh {what}");
+    }
+
+    /// A realm of a test's own: that of keycloak-realm.json, with `patch` merged into it.
+    pub fn realm(self: &Arc<Self>, patch: Value) -> Realm {
+        let mut document: Value = serde_json::from_str(&text("tests/env/keycloak-realm.json")).unwrap();
+        let name = format!("acme-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        merge(&mut document, patch);
+        document["realm"] = json!(name);
+        let answer = self.admin(&Method::POST, "", Some(&document));
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        Realm { server: Arc::clone(self), name }
+    }
+
+    /// A call of the server's administrator, below `/admin/realms`.
+    fn admin(&self, method: &Method, path: &str, body: Option<&Value>) -> Answer {
+        // With every call anew: a token names only the realms that were there when it was given.
+        let [id, secret] = &self.admin;
+        let form = [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret)];
+        let url = format!("{}/realms/master/protocol/openid-connect/token", self.url);
+        let answer = send(self.client.post(url).form(&form));
+        let token = answer.json()["access_token"].as_str().unwrap_or_else(|| panic!("no token: {}", answer.text)).to_owned();
+        let request = self.client.request(method.clone(), format!("{}/admin/realms{path}", self.url)).bearer_auth(token);
+        send(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+    }
+}
+
+impl Drop for Keycloak {
+    fn drop(&mut self) {
+        let _ = script(&self.instance, "down").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+fn script(instance: &str, what: &str) -> Command {
+    let mut command = Command::new(path("tests/env/keycloak.sh"));
+    command.arg(what).env("INSTANCE", instance).env("DIE_WITH", std::process::id().to_string());
+    command
+}
+
+fn send(request: reqwest::RequestBuilder) -> Answer {
+    RUNTIME.block_on(async {
+        let response = request.send().await.unwrap_or_else(|e| panic!("Keycloak: {e:?}"));
+        let texts = |name| {
+            let values = response.headers().get_all(name).iter();
+            values.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        Answer {
+            status: response.status().as_u16(),
+            location: texts(header::LOCATION).pop().unwrap_or_default(),
+            cookies: texts(header::SET_COOKIE),
+            text: response.text().await.unwrap(),
+        }
+    })
+}
+
+/// A realm, as its administrator and its users see it.
+pub struct Realm {
+    pub server: Arc<Keycloak>,
+    pub name: String,
+}
+
+impl Realm {
+    /// A call of the administrator, below the realm; it must succeed.
+    pub fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let answer = self.server.admin(&method, &format!("/{}{path}", self.name), body.as_ref());
+        assert!((200..300).contains(&answer.status), "{method} {path}: {} {}", answer.status, answer.text);
+        answer.json()
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        self.admin(Method::GET, path, None)
+    }
+
+    /// Changes settings of the realm.
+    pub fn set(&self, patch: Value) {
+        self.admin(Method::PUT, "", Some(patch));
+    }
+
+    /// Takes the whole realm away.
+    pub fn delete(&self) {
+        self.admin(Method::DELETE, "", None);
+    }
+
+    pub fn user(&self, name: &str) -> Value {
+        self.get(&format!("/users?username={name}&exact=true"))[0].clone()
+    }
+
+    pub fn id(&self, name: &str) -> String {
+        self.user(name)["id"].as_str().unwrap_or_else(|| panic!("no user {name}")).to_owned()
+    }
+
+    /// Adds a user with the password `NAME-old-1` and the address NAME@acme.example; returns the id.
+    pub fn add_user(&self, name: &str, patch: Value) -> String {
+        let mut user = json!({
+            "username": name, "email": format!("{name}@acme.example"), "emailVerified": true, "enabled": true,
+            "firstName": "Some", "lastName": "Body", "credentials": [{"type": "password", "value": format!("{name}-old-1")}],
+        });
+        merge(&mut user, patch);
+        self.admin(Method::POST, "/users", Some(user));
+        self.id(name)
+    }
+
+    /// As a colleague does it by hand.
+    pub fn reset_by_hand(&self, id: &str, password: &str) {
+        let body = json!({"type": "password", "value": password, "temporary": false});
+        self.admin(Method::PUT, &format!("/users/{id}/reset-password"), Some(body));
+    }
+
+    pub fn credentials(&self, id: &str) -> Vec<Value> {
+        self.get(&format!("/users/{id}/credentials")).as_array().unwrap().clone()
+    }
+
+    /// The kinds of the user's credentials, in order.
+    pub fn kinds(&self, id: &str) -> Vec<String> {
+        let mut kinds: Vec<_> = self.credentials(id).iter().map(|c| c["type"].as_str().unwrap().to_owned()).collect();
+        kinds.sort();
+        kinds
+    }
+
+    /// When the password was set, in milliseconds.
+    pub fn changed_at(&self, id: &str) -> i64 {
+        let all = self.credentials(id);
+        all.iter().find(|c| c["type"] == "password").map_or(0, |c| c["createdDate"].as_i64().unwrap())
+    }
+
+    /// Resets of the user's password that Keycloak's own admin events know of, whoever made them.
+    pub fn resets(&self, id: &str) -> usize {
+        let path = format!("/admin-events?operationTypes=ACTION&resourcePath=users/{id}/reset-password&max=100");
+        self.get(&path).as_array().unwrap().len()
+    }
+
+    /// Gives the operator another client secret.
+    pub fn rotate_secret(&self) -> String {
+        let client = self.client(CLIENT);
+        let secret = self.admin(Method::POST, &format!("/clients/{client}/client-secret"), None);
+        secret["value"].as_str().unwrap().to_owned()
+    }
+
+    /// Keycloak's own id of a client.
+    pub fn client(&self, id: &str) -> String {
+        self.get(&format!("/clients?clientId={id}"))[0]["id"].as_str().unwrap().to_owned()
+    }
+
+    fn endpoint(&self, what: &str) -> String {
+        format!("{}/realms/{}/protocol/openid-connect/{what}", self.server.url, self.name)
+    }
+
+    /// What the token endpoint says to the client `shop`.
+    fn grant(&self, form: &[(&str, &str)]) -> Value {
+        let client = self.server.client.post(self.endpoint("token"));
+        send(client.form(&[form, &[("client_id", "shop")]].concat())).json()
+    }
+
+    fn grant_by_password(&self, name: &str, password: &str, more: &[(&str, &str)]) -> Value {
+        self.grant(&[&[("grant_type", "password"), ("username", name), ("password", password)], more].concat())
+    }
+
+    /// Signs in: `signed in`, or why not.
+    pub fn sign_in(&self, name: &str, password: &str) -> String {
+        said(&self.grant_by_password(name, password, &[]))
+    }
+
+    /// The same with a code of the authenticator that keycloak-realm.json gives to bob and fay.
+    pub fn sign_in_with_code(&self, name: &str, password: &str) -> String {
+        said(&self.grant_by_password(name, password, &[("totp", &code())]))
+    }
+
+    /// A refresh token of an online session, or of one that needs no session (`offline`).
+    pub fn refresh_token(&self, name: &str, password: &str, offline: bool) -> String {
+        let scope = if offline { "openid offline_access" } else { "openid" };
+        let answer = self.grant_by_password(name, password, &[("scope", scope)]);
+        answer["refresh_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// Whether a refresh token is still good.
+    pub fn lives(&self, token: &str) -> bool {
+        let answer = self.grant(&[("grant_type", "refresh_token"), ("refresh_token", token)]);
+        answer["access_token"].is_string()
+    }
+
+    /// Two failures within a second lock a user out.
+    pub fn lock_out(&self, name: &str, id: &str) {
+        wait_for("a lock-out", || {
+            self.sign_in(name, "not-the-password");
+            self.is_locked_out(id).then_some(())
+        });
+    }
+
+    pub fn is_locked_out(&self, id: &str) -> bool {
+        self.get(&format!("/attack-detection/brute-force/users/{id}"))["disabled"] == true
+    }
+
+    pub fn browser(&self) -> Browser<'_> {
+        Browser { realm: self, cookies: BTreeMap::new() }
+    }
+}
+
+fn said(grant: &Value) -> String {
+    if grant["access_token"].is_string() {
+        return "signed in".to_owned();
+    }
+    grant["error_description"].as_str().unwrap_or_else(|| panic!("{grant}")).to_owned()
+}
+
+/// RFC 6238 with SHA-256, 30 seconds and six digits.
+fn code() -> String {
+    const SECRET: &[u8] = b"a-secret-of-tests";
+    let pad = |byte: u8| -> [u8; 64] { std::array::from_fn(|i| SECRET.get(i).unwrap_or(&0) ^ byte) };
+    let step = u64::try_from(jiff::Timestamp::now().as_second() / 30).unwrap().to_be_bytes();
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(step).finalize();
+    let mac = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
+    let at = usize::from(mac[31] & 15);
+    let number = u32::from_be_bytes(mac[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
+    format!("{:06}", number % 1_000_000)
+}
+
+/// A browser with its cookies.
+pub struct Browser<'a> {
+    realm: &'a Realm,
+    cookies: BTreeMap<String, String>,
+}
+
+impl Browser<'_> {
+    /// Fills in the login form. `signed in`, the required action that a page asks for, as in `UPDATE_PASSWORD`, or another
+    /// form's id, as in `kc-otp-login-form`.
+    pub fn sign_in(&mut self, name: &str, password: &str) -> String {
+        let page = self.open("");
+        let action = attribute(&page.text, "action=\"");
+        let form = [("username", name), ("password", password)];
+        let answer = self.call(self.realm.server.client.post(action).form(&form));
+        self.follow(answer)
+    }
+
+    /// Whether the session is alive: asked without showing a page.
+    pub fn is_signed_in(&mut self) -> bool {
+        let answer = self.open("&prompt=none");
+        assert!(answer.location.starts_with(SHOP), "{} {}", answer.status, answer.text);
+        answer.location.contains("code=")
+    }
+
+    fn open(&mut self, more: &str) -> Answer {
+        let query = format!("client_id=shop&redirect_uri={SHOP}&response_type=code&scope=openid{more}");
+        self.call(self.realm.server.client.get(format!("{}?{query}", self.realm.endpoint("auth"))))
+    }
+
+    fn follow(&mut self, mut answer: Answer) -> String {
+        while answer.status == 302 {
+            if answer.location.starts_with(SHOP) {
+                return "signed in".to_owned();
+            }
+            if let Some((_, execution)) = answer.location.split_once("required-action?execution=") {
+                return execution.split('&').next().unwrap().to_owned();
+            }
+            answer = self.call(self.realm.server.client.get(&answer.location));
+        }
+        attribute(&answer.text, "<form id=\"")
+    }
+
+    fn call(&mut self, request: reqwest::RequestBuilder) -> Answer {
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let answer = send(request.header(header::COOKIE, cookies.join("; ")));
+        for cookie in &answer.cookies {
+            let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+        answer
+    }
+}
+
+/// What follows `before` in a page, to the next quotation mark.
+fn attribute(page: &str, before: &str) -> String {
+    let (_, rest) = page.split_once(before).unwrap_or_else(|| panic!("no {before} in {page}"));
+    rest.split('"').next().unwrap().replace("&amp;", "&")
+}
+
+impl Site {
+    /// A Directory named `acme` for the realm, found at `url`, which may be a proxy's; `patch` is merged into its spec.
+    pub fn keycloak(&self, realm: &Realm, url: &str, patch: Value) {
+        let keycloak = json!({"url": url, "realm": realm.name, "credentials": {"secret": "acme-keycloak"}});
+        let mut spec = json!({
+            "provider": {"keycloak": keycloak},
+            "allow": [{"name": "all", "namespaces": ["helpdesk"], "modes": ["Password", "MFA"], "users": {"everyone": true}}],
+            "protect": {"groups": ["/Board"]},
+            "limits": {"resetsPerHour": 100_000, "minIntervalPerUser": "0s"},
+        });
+        merge(&mut spec, patch);
+        self.keycloak_secret(json!({"client-id": CLIENT, "client-secret": CLIENT_SECRET}));
+        let directory = json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "Directory", "metadata": {"name": "acme"}, "spec": spec});
+        self.apply_own(vec![directory]);
+    }
+
+    /// The Secret with the operator's client.
+    pub fn keycloak_secret(&self, data: Value) {
+        let metadata = json!({"name": "acme-keycloak", "namespace": crate::env::SYSTEM});
+        self.apply_own(vec![json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})]);
+    }
+}
