@@ -4,16 +4,22 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/credreset
 DENY := $(CACHE)/bin/cargo-deny
 # Each cluster test has an API server of its own.
 THREADS ?= 2
-# Every test but the long search and those on a real API server, so that a new file is never left out.
-FAST := $(filter-out cluster interleavings,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
+# Every test but the long search and those on real servers, so that a new file is never left out.
+FAST := $(filter-out cluster directories interleavings,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 
-.PHONY: help demo test test-fast test-search test-cluster guarantees lint crds
+# Real directory servers that the operator is tested on, and those that are to be tested now.
+DIRECTORIES := keycloak
+ONLY ?= $(DIRECTORIES)
+comma := ,
+
+.PHONY: help demo test test-fast test-search test-cluster test-directories guarantees lint crds
 help:
 	@echo 'make demo          watch resets being carried out on a real API server (KEEP=1 keeps it up)'
 	@echo 'make test          lint and all tests; builds the servers they need, once (minutes)'
 	@echo 'make test-fast     the tests that need no server'
 	@echo 'make test-search   every interleaving to a depth (CREDRESET_SEARCH=long goes further)'
 	@echo 'make test-cluster  the tests on a real API server (KUBECONFIG=... for one of your own)'
+	@echo 'make test-directories  the tests on real directory servers (ONLY=keycloak)'
 	@echo 'make guarantees    run the proofs and write their figures into docs/guarantees.md'
 	@echo 'make lint          format, clippy, licences'
 	@echo 'make crds          write crds/credreset.yaml anew'
@@ -22,7 +28,7 @@ demo:
 	@cargo build --quiet
 	@KEEP=$(KEEP) tests/env/demo.sh
 
-test: lint test-fast test-search test-cluster
+test: lint test-fast test-search test-cluster test-directories
 
 test-fast:
 	cargo test --lib --bins $(addprefix --test ,$(FAST))
@@ -35,6 +41,12 @@ test-cluster:
 	@if [ -n "$$KUBECONFIG" ]; then echo "on the cluster of KUBECONFIG=$$KUBECONFIG"; else tests/env/build.sh >/dev/null; fi
 	@cargo build --release
 	cargo test --test cluster -- --test-threads=$(THREADS)
+
+test-directories: only := $(subst $(comma), ,$(ONLY))
+test-directories:
+	@unknown='$(filter-out $(DIRECTORIES),$(only))'; [ -z "$$unknown" ] || { echo "ONLY: $$unknown is none of: $(DIRECTORIES)" >&2; exit 1; }
+	@[ -n "$$KUBECONFIG" ] || tests/env/build.sh >/dev/null
+	cargo test --test directories -- --test-threads=$(THREADS) $(only)
 
 guarantees:
 	@rm -f target/guarantees.jsonl

@@ -9,15 +9,6 @@ fn nothing_was_sent(site: &Site) {
     assert_eq!(site.sandbox.count("reset-password") + site.sandbox.count("reset-mfa"), 0, "something was sent");
 }
 
-/// Waits until the Directory's `Ready` condition has this reason; returns its message.
-fn directory_is(site: &Site, reason: &str) -> String {
-    let path = format!(r#"--for=jsonpath={{.status.conditions[?(@.type=="Ready")].reason}}={reason}"#);
-    let output = site.try_kubectl(&["wait", &path, "--timeout=60s", "directory/zylker"], "");
-    let now = site.get(&["directory", "zylker"]);
-    assert!(output.status.success(), "not {reason}: {:#}", now["status"]);
-    message(&now)
-}
-
 #[test]
 fn admission() {
     let site = Site::start();
@@ -173,14 +164,14 @@ fn wrong_directories() {
     let zoho = |patch: Value| site.directory("zylker", json!({"provider": {"zoho": patch}}));
     let template = |value: &str| json!({"resetPassword": {"body": {"password": value}}});
     zoho(template("${pasword}"));
-    let said = directory_is(&site, "InvalidConfiguration");
+    let said = site.until_directory("zylker", "InvalidConfiguration");
     assert!(said.contains("unknown placeholder ${pasword}") && said.contains("${forceChangeOnLogin}"), "{said}");
     site.apply(&password_reset("annette", EMAIL, json!({})));
     site.until("annette", "DirectoryNotReady");
 
     zoho(json!({"resetPassword": {"body": {"password": "${password}"}}, "urls": {"api": "http://198.51.100.7"}}));
     wait_for("the refusal of plain http", || {
-        directory_is(&site, "InvalidConfiguration").contains("plain http").then_some(())
+        site.until_directory("zylker", "InvalidConfiguration").contains("plain http").then_some(())
     });
     zoho(json!({"urls": {"api": site.sandbox.url}, "organization": "1"}));
     wait_for("the refusal of the organization", || {
@@ -189,7 +180,7 @@ fn wrong_directories() {
     // A token without a scope.
     site.sandbox.send("POST", "/sandbox/scopes", &json!("ZohoDirectory.Users.READ"));
     zoho(json!({"organization": "700012345", "zoid": "800012345"}));
-    let said = directory_is(&site, "PermissionMissing");
+    let said = site.until_directory("zylker", "PermissionMissing");
     assert!(said.contains("ZohoDirectory.Users.UPDATE"), "{said}");
     nothing_was_sent(&site);
     // Wrong credentials, then the right ones: read fresh when the Secret changes.
@@ -202,7 +193,7 @@ fn wrong_directories() {
         "-p",
         r#"{"stringData":{"client-id":"1000.WRONG"}}"#,
     ]);
-    assert!(directory_is(&site, "CredentialsRefused").contains("invalid_client"));
+    assert!(site.until_directory("zylker", "CredentialsRefused").contains("invalid_client"));
     site.sandbox.send(
         "POST",
         "/sandbox/scopes",
@@ -265,7 +256,7 @@ fn html_instead_of_a_token() {
     site.sandbox.fault(json!({"call": "token", "fault": "html", "times": 1000}));
     site.directory("zylker", json!({}));
     let _operator = site.operator();
-    let said = directory_is(&site, "Unreachable");
+    let said = site.until_directory("zylker", "Unreachable");
     assert!(said.contains("no JSON"), "{said}");
     site.apply(&password_reset("annette", EMAIL, json!({})));
     site.until("annette", "DirectoryNotReady");

@@ -1,32 +1,273 @@
-use serde_json::json;
+//! What a reset does at Keycloak, as its user sees it, and who is not reset.
+use serde_json::{Value, json};
 
-use crate::keycloak_server::Keycloak;
+use crate::{
+    applied, delivered, entered,
+    env::{Site, TEAM, condition, message, time},
+    keycloak_server::{Keycloak, Realm, realm_user},
+    mfa, password,
+    proxy::Proxy,
+    refused,
+};
+
+const MUST_CHANGE: &str = "Account is not fully set up";
+const WRONG: &str = "Invalid user credentials";
+
+/// The old password is refused, the one in the Secret opens the account.
+fn opens(realm: &Realm, site: &Site, name: &str, says: &str) -> String {
+    let new = delivered(site, name);
+    assert_eq!(realm.sign_in(name, &new), says, "{name}");
+    assert_eq!(realm.sign_in(name, &format!("{name}-old-1")), WRONG, "{name}");
+    assert_eq!(site.secret(TEAM, &format!("{name}-password"), "username"), name);
+    assert_eq!(realm.resets(&realm.id(name)), 1, "{name}");
+    new
+}
+
+/// The user's sessions of every kind: a browser's, an online token's, and a token that needs no session.
+fn sessions<'a>(realm: &'a Realm, name: &str) -> impl FnMut() -> [bool; 3] + use<'a> {
+    let password = format!("{name}-old-1");
+    let mut browser = realm.browser();
+    assert_eq!(browser.sign_in(name, &password), "signed in");
+    let [online, offline] = [false, true].map(|offline| realm.refresh_token(name, &password, offline));
+    let mut alive = move || [browser.is_signed_in(), realm.lives(&online), realm.lives(&offline)];
+    assert_eq!(alive(), [true; 3]);
+    alive
+}
+
+fn actions(realm: &Realm, name: &str) -> Vec<String> {
+    let user = realm.user(name);
+    let mut all: Vec<_> =
+        user["requiredActions"].as_array().unwrap().iter().map(|a| a.as_str().unwrap().to_owned()).collect();
+    all.sort();
+    all
+}
 
 #[test]
-fn harness() {
-    let t = std::time::Instant::now();
-    let keycloak = Keycloak::shared();
-    println!("server {:?}", t.elapsed());
-    let realm = keycloak.realm(json!({}));
-    println!("realm {:?}", t.elapsed());
-    let realm2 = keycloak.realm(json!({}));
-    println!("realm {:?}", t.elapsed());
-    assert_eq!(realm.sign_in("ann", "ann-old-1"), "signed in");
-    let mut browser = realm.browser();
-    assert!(!browser.is_signed_in());
-    assert_eq!(browser.sign_in("ann", "ann-old-1"), "signed in");
-    assert!(browser.is_signed_in());
-    println!("browser {:?}", t.elapsed());
-    let online = realm.refresh_token("ann", "ann-old-1", false);
-    let offline = realm.refresh_token("ann", "ann-old-1", true);
-    assert!(realm.lives(&online) && realm.lives(&offline));
+fn passwords() {
+    let realm = Keycloak::shared().realm(json!({}));
+    let site = Site::start();
+    let proxy = Proxy::start(&realm.server.url, &[]);
     let ann = realm.id("ann");
-    assert_eq!(realm.resets(&ann), 0);
-    realm.reset_by_hand(&ann, "Another-one-1");
-    assert_eq!(realm.resets(&ann), 1);
-    assert!(browser.is_signed_in());
-    assert_eq!(realm.sign_in("bob", "bob-old-1"), "Invalid user credentials");
+    let [amy, loc] = ["amy", "loc"].map(|name| realm.add_user(name, json!({"realmRoles": ["offline_access"]})));
+    let pat = realm.add_user("pat", json!({"requiredActions": ["UPDATE_PROFILE"]}));
+    let mut ann_sessions = sessions(&realm, "ann");
+    let mut amy_sessions = sessions(&realm, "amy");
+    realm.lock_out("loc", &loc);
+
+    site.keycloak("acme", &realm, &proxy.url, json!({}));
+    let _operator = site.operator();
+    site.until_directory("acme", "Connected");
+    let directory = site.get(&["directory", "acme"]);
+    assert_eq!(directory["status"]["guarantees"], json!({"password": "Provable", "mfa": "ExactlyOnce"}));
+    let before = proxy.calls().len();
+    site.apply(&password("acme", "ann", json!({})));
+    assert_eq!(applied(&site, "ann"), "Response");
+    let calls = proxy.calls()[before..].to_vec();
+    let ended = calls.iter().filter(|call| call.starts_with("DELETE ") && call.contains("/sessions/")).count();
+    let unlock = calls.iter().filter(|call| call.contains("/attack-detection/")).count();
+    println!("{} calls, {ended} of them for a session each: {calls:#?}", calls.len());
+    assert!(ended >= 2 && calls.len() <= 7 + unlock + ended, "{calls:#?}");
+
+    let keep = json!({"password": {"forceChangeOnLogin": false, "clearMobileSessionsAndApiTokens": true}});
+    let mut by_email = keep;
+    by_email["user"] = json!({"username": null, "email": "AMY@acme.example"});
+    let chosen = entered(&site, "pat", "Correct-horse-7");
+    site.apply(
+        &[
+            password("acme", "amy", by_email),
+            password("acme", "loc", json!({"user": {"username": null, "id": loc}})),
+            password("acme", "pat", chosen),
+        ]
+        .join("\n---\n"),
+    );
+    for name in ["amy", "loc", "pat"] {
+        assert_eq!(applied(&site, name), "Response", "{name}");
+    }
+
+    let new = opens(&realm, &site, "ann", MUST_CHANGE);
+    assert_eq!(ann_sessions(), [false, false, true], "only what needs no session lives on");
+    assert_eq!(realm.browser().sign_in("ann", &new), "UPDATE_PASSWORD");
+    let reset = site.reset("ann");
+    assert_eq!(reset["status"]["user"], json!({"id": ann, "name": "ann"}));
+
+    let new = opens(&realm, &site, "amy", "signed in");
+    assert_eq!(amy_sessions(), [false; 3]);
+    assert_eq!(realm.browser().sign_in("amy", &new), "signed in");
+    assert_eq!(realm.resets(&amy), 1);
+
+    assert!(!realm.is_locked_out(&loc));
+    opens(&realm, &site, "loc", MUST_CHANGE);
+
+    assert_eq!(realm.sign_in("pat", "Correct-horse-7"), MUST_CHANGE);
+    assert_eq!(actions(&realm, "pat"), ["UPDATE_PASSWORD", "UPDATE_PROFILE"], "what was asked for before stays so");
+    assert_eq!(realm.resets(&pat), 1);
+
+    replayed(&realm, &site, &ann);
+}
+
+/// The same manifest, deleted and applied again: nothing is done twice.
+fn replayed(realm: &Realm, site: &Site, ann: &str) {
+    let mut manifest = site.reset("ann");
+    manifest["metadata"] = json!({"name": "ann", "namespace": TEAM});
+    manifest["status"] = Value::Null;
+    site.delete("ann");
+    site.apply_own(vec![manifest]);
+    site.until("ann", "AlreadyApplied");
+    assert_eq!(realm.resets(ann), 1);
+}
+
+/// Factors of a user of keycloak-realm.json.
+fn factors(realm: &Realm, name: &str) -> Vec<String> {
+    let mut kinds = realm.kinds(&realm.id(name));
+    kinds.retain(|kind| kind != "password");
+    kinds
+}
+
+#[test]
+fn second_factors() {
+    let realm = Keycloak::shared().realm(json!({}));
+    let site = Site::start();
+    site.keycloak("acme", &realm, &realm.server.url, json!({}));
+    let credentials = |name: &str| realm_user(name)["credentials"].clone();
+    // Of these the authenticator was enrolled after the request was made.
+    let mut later = credentials("fay");
+    for credential in later.as_array_mut().unwrap() {
+        let hours = if credential["type"] == "otp" { 1 } else { -1 };
+        credential["createdDate"] = json!(jiff::Timestamp::now().as_millisecond() + hours * 3_600_000);
+    }
+    realm.add_user("gil", json!({"credentials": later}));
+    realm.add_user("all", json!({"credentials": credentials("fay"), "requiredActions": ["UPDATE_PROFILE"]}));
+    let loc = realm.add_user("loc", json!({"credentials": credentials("bob")}));
+    realm.lock_out("loc", &loc);
     assert_eq!(realm.sign_in_with_code("bob", "bob-old-1"), "signed in");
-    assert_eq!(realm.browser().sign_in("bob", "bob-old-1"), "kc-otp-login-form");
-    assert_eq!(realm.browser().sign_in("bob", "bob-old-2"), "x");
+
+    let _operator = site.operator();
+    site.until_directory("acme", "Connected");
+    site.apply(
+        &[
+            mfa("acme", "bob", json!({})),
+            mfa("acme", "fay", json!({"mfa": {"factors": ["WebAuthn"]}})),
+            mfa("acme", "gil", json!({})),
+            mfa("acme", "all", json!({})),
+            mfa("acme", "loc", json!({})),
+            // Nothing to remove.
+            mfa("acme", "ann", json!({})),
+        ]
+        .join("\n---\n"),
+    );
+    for name in ["bob", "fay", "gil", "all", "loc", "ann"] {
+        println!("{name}: {} {}", applied(&site, name), message(&site.reset(name)));
+    }
+    let none: [&str; 0] = [];
+    assert_eq!(factors(&realm, "bob"), none);
+    assert_eq!(actions(&realm, "bob"), ["CONFIGURE_TOTP"]);
+    assert_eq!(realm.sign_in("bob", "bob-old-1"), MUST_CHANGE, "the password stays");
+    assert_eq!(realm.browser().sign_in("bob", "bob-old-1"), "CONFIGURE_TOTP");
+
+    assert_eq!(factors(&realm, "fay"), ["otp", "recovery-authn-codes"]);
+    assert_eq!(actions(&realm, "fay"), ["webauthn-register", "webauthn-register-passwordless"]);
+
+    assert_eq!(factors(&realm, "gil"), ["otp"], "enrolled later");
+    assert!(!actions(&realm, "gil").contains(&"CONFIGURE_TOTP".to_owned()));
+
+    assert_eq!(factors(&realm, "all"), none);
+    let expected = [
+        "CONFIGURE_RECOVERY_AUTHN_CODES",
+        "CONFIGURE_TOTP",
+        "UPDATE_PROFILE",
+        "webauthn-register",
+        "webauthn-register-passwordless",
+    ];
+    assert_eq!(actions(&realm, "all"), expected);
+
+    assert!(!realm.is_locked_out(&loc));
+    assert_eq!(realm.sign_in("loc", "bob-old-1"), MUST_CHANGE);
+    assert_eq!(actions(&realm, "ann"), none);
+    assert_eq!(realm.sign_in("ann", "ann-old-1"), "signed in");
+}
+
+/// Whoever must not be reset is not, and the request says why; what Keycloak refuses is told by its code.
+#[test]
+fn refusals() {
+    let server = Keycloak::shared();
+    let realm = server.realm(json!({}));
+    let long = server.realm(json!({"passwordPolicy": "length(25)"}));
+    let twins = server.realm(json!({"duplicateEmailsAllowed": true, "loginWithEmailAllowed": false}));
+    for name in ["tim", "tom"] {
+        twins.add_user(name, json!({"email": "twins@acme.example"}));
+    }
+    let site = Site::start();
+    site.keycloak("acme", &realm, &server.url, json!({}));
+    site.keycloak("long", &long, &server.url, json!({}));
+    site.keycloak("twins", &twins, &server.url, json!({}));
+    let users = |group: &str| json!({"allow": [{"name": "desk", "namespaces": [TEAM], "modes": ["Password"], "users": {"groups": [group]}}]});
+    site.keycloak("staff", &realm, &server.url, users("/Staff"));
+    site.keycloak("slash", &realm, &server.url, users("Staff"));
+    let _operator = site.operator();
+    for name in ["acme", "long", "twins", "staff"] {
+        site.until_directory(name, "Connected");
+    }
+    let said = site.until_directory("slash", "InvalidConfiguration");
+    assert!(said.contains("Staff") && said.contains('/'), "{said}");
+
+    let cases = [
+        ("dan", "UserNotConfirmed"),
+        ("cat", "UserInactive"),
+        ("eve", "UserFederated"),
+        ("root", "UserProtected"),
+        ("op", "UserProtected"),
+        ("boss", "UserProtected"),
+        ("service-account-credreset", "UserProtected"),
+        ("nobody", "UserNotFound"),
+    ];
+    for (name, _) in cases {
+        site.apply(&password("acme", name, json!({})));
+    }
+    for (name, reason) in cases {
+        let said = refused(&site, name, reason);
+        assert!(said.contains("nothing was sent"), "{said}");
+    }
+    for name in ["root", "op", "boss", "cat"] {
+        assert_eq!(realm.resets(&realm.id(name)), 0, "{name}");
+    }
+    assert_eq!(realm.sign_in("root", "root-old-1"), "signed in");
+    let unknown = json!({"user": {"username": null, "id": "5b0ce2c5-0000-4000-8000-000000000000"}});
+    site.apply(&password("acme", "stranger", unknown));
+    refused(&site, "stranger", "UserNotFound");
+    site.apply(&password("twins", "twins", json!({"user": {"username": null, "email": "twins@acme.example"}})));
+    refused(&site, "twins", "UserAmbiguous");
+
+    // Groups, by their whole path; a member of /Staff/Desk is one of /Staff.
+    site.apply(&[password("staff", "ann", json!({})), password("staff", "bob", json!({}))].join("\n---\n"));
+    applied(&site, "ann");
+    site.until("bob", "NotAllowed");
+
+    // Keycloak's own words for a password that it does not take: one that was drawn is drawn once more.
+    let key = realm.add_user("kim", json!({}));
+    let same = entered(&site, "kim", "kim-old-1");
+    site.apply(&password("acme", "kim", same));
+    assert!(refused(&site, "kim", "Rejected").contains("invalidPasswordHistoryMessage"));
+    assert_eq!((realm.resets(&key), realm.sign_in("kim", "kim-old-1").as_str()), (0, "signed in"));
+    let drawn = |name: &str, length: u32| password("long", name, json!({"password": {"generate": {"length": length}}}));
+    for name in ["lea", "leo"] {
+        let weak =
+            json!({"credentials": [{"type": "password", "value": format!("{name}-a-very-long-old-password-1")}]});
+        long.add_user(name, weak);
+    }
+    site.apply(&[drawn("lea", 20), drawn("leo", 30)].join("\n---\n"));
+    assert!(refused(&site, "lea", "Rejected").contains("invalidPasswordMinLengthMessage"));
+    let record = site.reset("lea")["status"]["record"].as_str().unwrap().to_owned();
+    let record = site.get(&["crecord", "-n", crate::env::SYSTEM, &record]);
+    assert_eq!(record["spec"]["attempt"]["number"], 2, "drawn again, once");
+    assert_eq!(long.sign_in("lea", "lea-a-very-long-old-password-1"), "signed in");
+    applied(&site, "leo");
+
+    // A colleague was faster.
+    let max = realm.add_user("max", json!({}));
+    let asked = time(0);
+    realm.reset_by_hand(&max, "By-a-colleague-1");
+    site.apply(&password("acme", "max", json!({"requestedAt": asked})));
+    refused(&site, "max", "ChangedSinceRequest");
+    assert_eq!((realm.resets(&max), realm.sign_in("max", "By-a-colleague-1").as_str()), (1, "signed in"));
+    assert_eq!(condition(&site.reset("max"), "Stalled").unwrap().0, "True");
 }

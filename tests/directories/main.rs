@@ -1,11 +1,74 @@
-//! The operator against real directory servers, seen from the user's side.
+//! The operator against real directory servers, seen from the user's side. Each directory has modules of its own, by whose names
+//! `make test-directories ONLY=...` chooses.
 #![cfg(test)]
-#![allow(clippy::needless_pass_by_value, reason = "json!(..) arguments read better so")]
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::single_match_else,
+    clippy::format_push_string,
+    reason = "json!(..) arguments and short helpers read better so"
+)]
+#[allow(dead_code, unused_imports, reason = "shared with the tests on the sandbox")]
 #[path = "../env/mod.rs"]
 mod env;
 #[path = "../env/keycloak.rs"]
 mod keycloak_server;
+#[allow(dead_code, reason = "shared with the tests on the sandbox")]
 #[path = "../env/proxy.rs"]
 mod proxy;
 
 mod keycloak;
+mod keycloak_evidence;
+mod keycloak_failures;
+
+use serde_json::{Value, json};
+
+use env::{Site, TEAM, condition, merge, message, mfa_reset, password_reset, time};
+
+/// A password reset of the user with this name, under that very name, asked for now: whatever was done before was done before.
+/// `patch` is merged into its spec.
+fn password(directory: &str, user: &str, patch: Value) -> String {
+    let mut spec = json!({"directory": directory, "user": {"email": null, "username": user}, "requestedAt": time(0)});
+    merge(&mut spec, patch);
+    password_reset(user, "", json!({ "spec": spec }))
+}
+
+/// The same for MFA.
+fn mfa(directory: &str, user: &str, patch: Value) -> String {
+    let user_is = json!({"user": {"email": null, "username": user}, "mfa": {"confirm": user}});
+    let mut spec = json!({"directory": directory, "requestedAt": time(0)});
+    merge(&mut spec, user_is);
+    merge(&mut spec, patch);
+    mfa_reset(user, "", json!({ "spec": spec }))
+}
+
+/// In the user's own words, chosen by the request's author.
+fn entered(site: &Site, user: &str, password: &str) -> Value {
+    let name = format!("{user}-chosen");
+    site.apply_own(vec![json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": TEAM},
+        "stringData": {"password": password},
+    })]);
+    json!({"password": {"generate": null, "deliverTo": null, "fromSecret": {"name": name, "key": "password"}}})
+}
+
+/// The password that was delivered.
+fn delivered(site: &Site, name: &str) -> String {
+    site.secret(TEAM, &format!("{name}-password"), "password")
+}
+
+/// Waits until the request is done; returns how that is known.
+fn applied(site: &Site, name: &str) -> String {
+    let reset = site.until(name, "Applied");
+    assert_eq!(reset["status"]["outcome"], "Applied", "{name}");
+    assert_eq!(condition(&reset, "Succeeded").unwrap().0, "True", "{name}");
+    reset["status"]["evidence"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Waits until the request is refused for this reason; returns what is said.
+fn refused(site: &Site, name: &str, reason: &str) -> String {
+    let reset = site.until(name, reason);
+    assert_eq!(reset["status"]["outcome"], "NotApplied", "{name}");
+    let said = message(&reset);
+    println!("{name}: {reason}: {said}");
+    said
+}

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::env::{Site, merge, path, text, wait_for};
+use crate::env::{SYSTEM, Site, merge, path, text, wait_for};
 
 /// The operator's client in every realm.
 pub const CLIENT: &str = "credreset";
@@ -86,7 +86,7 @@ impl Keycloak {
 
     /// A realm of a test's own: that of keycloak-realm.json, with `patch` merged into it.
     pub fn realm(self: &Arc<Self>, patch: Value) -> Realm {
-        let mut document: Value = serde_json::from_str(&text("tests/env/keycloak-realm.json")).unwrap();
+        let mut document = document();
         let name = format!("acme-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         merge(&mut document, patch);
         document["realm"] = json!(name);
@@ -95,15 +95,20 @@ impl Keycloak {
         Realm { server: Arc::clone(self), name }
     }
 
+    fn token(&self, realm: &str, client: &str, secret: &str) -> String {
+        let form = [("grant_type", "client_credentials"), ("client_id", client), ("client_secret", secret)];
+        let url = format!("{}/realms/{realm}/protocol/openid-connect/token", self.url);
+        let answer = send(self.client.post(url).form(&form));
+        answer.json()["access_token"].as_str().unwrap_or_else(|| panic!("no token: {}", answer.text)).to_owned()
+    }
+
     /// A call of the server's administrator, below `/admin/realms`.
     fn admin(&self, method: &Method, path: &str, body: Option<&Value>) -> Answer {
         // With every call anew: a token names only the realms that were there when it was given.
         let [id, secret] = &self.admin;
-        let form = [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret)];
-        let url = format!("{}/realms/master/protocol/openid-connect/token", self.url);
-        let answer = send(self.client.post(url).form(&form));
-        let token = answer.json()["access_token"].as_str().unwrap_or_else(|| panic!("no token: {}", answer.text)).to_owned();
-        let request = self.client.request(method.clone(), format!("{}/admin/realms{path}", self.url)).bearer_auth(token);
+        let token = self.token("master", id, secret);
+        let request =
+            self.client.request(method.clone(), format!("{}/admin/realms{path}", self.url)).bearer_auth(token);
         send(match body {
             Some(body) => request.json(body),
             None => request,
@@ -115,6 +120,15 @@ impl Drop for Keycloak {
     fn drop(&mut self) {
         let _ = script(&self.instance, "down").stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
+}
+
+fn document() -> Value {
+    serde_json::from_str(&text("tests/env/keycloak-realm.json")).unwrap()
+}
+
+/// A user as keycloak-realm.json has it.
+pub fn realm_user(name: &str) -> Value {
+    document()["users"].as_array().unwrap().iter().find(|user| user["username"] == name).unwrap().clone()
 }
 
 fn script(instance: &str, what: &str) -> Command {
@@ -155,11 +169,6 @@ impl Realm {
 
     pub fn get(&self, path: &str) -> Value {
         self.admin(Method::GET, path, None)
-    }
-
-    /// Changes settings of the realm.
-    pub fn set(&self, patch: Value) {
-        self.admin(Method::PUT, "", Some(patch));
     }
 
     /// Takes the whole realm away.
@@ -203,12 +212,6 @@ impl Realm {
         kinds
     }
 
-    /// When the password was set, in milliseconds.
-    pub fn changed_at(&self, id: &str) -> i64 {
-        let all = self.credentials(id);
-        all.iter().find(|c| c["type"] == "password").map_or(0, |c| c["createdDate"].as_i64().unwrap())
-    }
-
     /// Resets of the user's password that Keycloak's own admin events know of, whoever made them.
     pub fn resets(&self, id: &str) -> usize {
         let path = format!("/admin-events?operationTypes=ACTION&resourcePath=users/{id}/reset-password&max=100");
@@ -225,6 +228,11 @@ impl Realm {
     /// Keycloak's own id of a client.
     pub fn client(&self, id: &str) -> String {
         self.get(&format!("/clients?clientId={id}"))[0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A token of the operator's client.
+    pub fn operators_token(&self) -> String {
+        self.server.token(&self.name, CLIENT, CLIENT_SECRET)
     }
 
     fn endpoint(&self, what: &str) -> String {
@@ -360,9 +368,9 @@ fn attribute(page: &str, before: &str) -> String {
 }
 
 impl Site {
-    /// A Directory named `acme` for the realm, found at `url`, which may be a proxy's; `patch` is merged into its spec.
-    pub fn keycloak(&self, realm: &Realm, url: &str, patch: Value) {
-        let keycloak = json!({"url": url, "realm": realm.name, "credentials": {"secret": "acme-keycloak"}});
+    /// A Directory for the realm, found at `url`, which may be a proxy's; `patch` is merged into its spec.
+    pub fn keycloak(&self, name: &str, realm: &Realm, url: &str, patch: Value) {
+        let keycloak = json!({"url": url, "realm": realm.name, "credentials": {"secret": format!("{name}-keycloak")}});
         let mut spec = json!({
             "provider": {"keycloak": keycloak},
             "allow": [{"name": "all", "namespaces": ["helpdesk"], "modes": ["Password", "MFA"], "users": {"everyone": true}}],
@@ -370,14 +378,17 @@ impl Site {
             "limits": {"resetsPerHour": 100_000, "minIntervalPerUser": "0s"},
         });
         merge(&mut spec, patch);
-        self.keycloak_secret(json!({"client-id": CLIENT, "client-secret": CLIENT_SECRET}));
-        let directory = json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "Directory", "metadata": {"name": "acme"}, "spec": spec});
+        self.keycloak_secret(name, CLIENT, CLIENT_SECRET);
+        let directory = json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "Directory", "metadata": {"name": name}, "spec": spec});
         self.apply_own(vec![directory]);
     }
 
-    /// The Secret with the operator's client.
-    pub fn keycloak_secret(&self, data: Value) {
-        let metadata = json!({"name": "acme-keycloak", "namespace": crate::env::SYSTEM});
-        self.apply_own(vec![json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})]);
+    /// The Secret that this Directory names, with the operator's client.
+    pub fn keycloak_secret(&self, directory: &str, client: &str, secret: &str) {
+        self.apply_own(vec![json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": format!("{directory}-keycloak"), "namespace": SYSTEM},
+            "stringData": {"client-id": client, "client-secret": secret},
+        })]);
     }
 }

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::Site;
 
-/// In the sandbox's credentials, whatever becomes of the Secret that holds them.
-const KNOWN: [&str; 3] = ["sandbox-client-secret", "1000.sandbox-refresh-token", "Sandbox-admin-pw-1"];
+/// In the directories' credentials, whatever becomes of the Secret that holds them, and how every signed token begins.
+const KNOWN: [&str; 5] =
+    ["sandbox-client-secret", "1000.sandbox-refresh-token", "Sandbox-admin-pw-1", "credreset-secret", "eyJhbGciOi"];
 /// A shorter one is found in any text.
 const SHORTEST: usize = 8;
 

@@ -259,6 +259,16 @@ impl Site {
         panic!("{name} is not {reason} but {:#}\n{}", self.reset(name)["status"], self.logs());
     }
 
+    /// Waits until the Directory's `Ready` condition has this reason; returns its message.
+    pub fn until_directory(&self, name: &str, reason: &str) -> String {
+        let path = format!(r#"--for=jsonpath={{.status.conditions[?(@.type=="Ready")].reason}}={reason}"#);
+        let timeout = format!("--timeout={}s", LIMIT.as_secs());
+        let output = self.try_kubectl(&["wait", &path, &timeout, &format!("directory/{name}")], "");
+        let now = self.get(&["directory", name]);
+        assert!(output.status.success(), "{name} is not {reason}: {:#}", now["status"]);
+        message(&now)
+    }
+
     pub fn delete(&self, name: &str) {
         self.kubectl(&["delete", "creset", "-n", TEAM, name]);
     }

@@ -30,6 +30,9 @@ use tokio::{
     sync::watch,
 };
 
+mod cut;
+use cut::Cut;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, Failure>;
 
@@ -46,6 +49,9 @@ pub enum Action {
     DropReply,
     /// It is forwarded, and the connection ends after so many bytes of the reply's body.
     CutReply(usize),
+    /// It is forwarded, and the connection ends after so many bytes of the reply, its head included.
+    #[allow(dead_code, reason = "for tests whose replies have no body")]
+    CutAt(usize),
     /// It is answered with this status, in the shape that Kubernetes has; nothing is forwarded.
     Answer(u16),
 }
@@ -60,7 +66,7 @@ pub struct Rule {
     pub about: String,
     /// Occurs in the body; may be empty.
     pub says: &'static str,
-    /// 1: the first such call.
+    /// 1: the first such call; 0: every one.
     pub nth: usize,
     pub action: Action,
 }
@@ -79,9 +85,16 @@ pub struct Armed {
     hit: AtomicBool,
     arrived: AtomicBool,
     hold: watch::Sender<Hold>,
+    over: AtomicBool,
 }
 
 impl Armed {
+    /// Calls go through as if there were no such rule.
+    #[allow(dead_code, reason = "for tests with outages")]
+    pub fn disarm(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
     /// Its call has come; if the reply is held, it was carried out, too.
     pub fn is_hit(&self) -> bool {
         self.hit.load(Ordering::SeqCst)
@@ -118,6 +131,8 @@ struct Shared {
     rules: Mutex<Vec<Arc<Armed>>>,
     /// Objects that were created: the end of their path, and the body.
     created: Mutex<Vec<(String, String)>>,
+    /// What came: method and path.
+    calls: Mutex<Vec<String>>,
 }
 
 pub struct Proxy {
@@ -154,6 +169,7 @@ impl Proxy {
             client,
             rules: Mutex::default(),
             created: Mutex::default(),
+            calls: Mutex::default(),
         });
         let (open, opened) = watch::channel(true);
         let (told, listening) = watch::channel(false);
@@ -182,9 +198,16 @@ impl Proxy {
             hit: AtomicBool::new(false),
             arrived: AtomicBool::new(false),
             hold: watch::Sender::new(Hold::Held),
+            over: AtomicBool::new(false),
         });
         self.shared.rules.lock().unwrap().push(Arc::clone(&armed));
         armed
+    }
+
+    /// The calls that came so far, as `METHOD path`.
+    #[allow(dead_code, reason = "for tests that count")]
+    pub fn calls(&self) -> Vec<String> {
+        self.shared.calls.lock().unwrap().clone()
     }
 
     /// Connections end, and new ones are refused.
@@ -232,9 +255,11 @@ async fn serve(
                     let Ok((stream, _)) = accepted else { continue };
                     let (shared, mut over) = (Arc::clone(&shared), over.clone());
                     tokio::spawn(async move {
-                        let service = service_fn(|request| pass(Arc::clone(&shared), request));
+                        let left = Arc::new(AtomicUsize::new(usize::MAX));
+                        let service = service_fn(|request| pass(Arc::clone(&shared), request, Arc::clone(&left)));
+                        let stream = TokioIo::new(Cut::new(stream, Arc::clone(&left)));
                         tokio::select! {
-                            _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
+                            _ = http1::Builder::new().serve_connection(stream, service) => {}
                             _ = over.changed() => {}
                         }
                     });
@@ -262,22 +287,28 @@ fn lost() -> Failure {
 }
 
 /// A failure ends the connection without an answer.
-async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+async fn pass(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+    left: Arc<AtomicUsize>,
+) -> Result<Response<Body>, Failure> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     // A call that has been sent goes on whatever becomes of its client.
-    tokio::spawn(async move { shared.forward(&head, body).await }).await?
+    tokio::spawn(async move { shared.forward(&head, body, &left).await }).await?
 }
 
 impl Shared {
-    async fn forward(&self, head: &Parts, body: Bytes) -> Result<Response<Body>, Failure> {
+    /// `left`: bytes that the call's connection may still carry back.
+    async fn forward(&self, head: &Parts, body: Bytes, left: &AtomicUsize) -> Result<Response<Body>, Failure> {
+        self.calls.lock().unwrap().push(format!("{} {}", head.method, head.uri.path()));
         let rule = self.rule(head, &String::from_utf8_lossy(&body));
         let action = rule.as_ref().map(|armed| armed.rule.action);
         if let Some(armed) = &rule {
             match armed.rule.action {
                 Action::HoldRequest => armed.held().await?,
                 Action::DropRequest | Action::Answer(_) => armed.hit.store(true, Ordering::SeqCst),
-                Action::HoldReply | Action::DropReply | Action::CutReply(_) => {}
+                Action::HoldReply | Action::DropReply | Action::CutReply(_) | Action::CutAt(_) => {}
             }
         }
         match action {
@@ -290,12 +321,16 @@ impl Shared {
         armed.arrived.store(true, Ordering::SeqCst);
         match armed.rule.action {
             Action::HoldReply => armed.held().await?,
-            Action::DropReply | Action::CutReply(_) => armed.hit.store(true, Ordering::SeqCst),
+            Action::DropReply | Action::CutReply(_) | Action::CutAt(_) => armed.hit.store(true, Ordering::SeqCst),
             Action::HoldRequest | Action::DropRequest | Action::Answer(_) => {}
         }
         match armed.rule.action {
             Action::DropReply => Err(lost()),
             Action::CutReply(bytes) => cut_after(response, bytes).await,
+            Action::CutAt(bytes) => {
+                left.store(bytes, Ordering::SeqCst);
+                Ok(response)
+            }
             _ => Ok(response),
         }
     }
@@ -331,7 +366,8 @@ impl Shared {
                 && fits(&rule.path, path)
                 && body.contains(rule.says)
                 && is_about(&rule.about)
-                && armed.seen.fetch_add(1, Ordering::SeqCst) + 1 == rule.nth
+                && !armed.over.load(Ordering::SeqCst)
+                && [0, armed.seen.fetch_add(1, Ordering::SeqCst) + 1].contains(&rule.nth)
         });
         due.cloned()
     }
