@@ -39,8 +39,8 @@ fn row(realm: &Realm, proxy: &Proxy, name: &str, action: Action) -> Row {
 }
 
 /// The size of the reply to a reset as the proxy gives it, head and all.
-fn reply_size(realm: &Realm, proxy: &Proxy) -> usize {
-    let id = realm.add_user("size", json!({}));
+fn size_of_reply(realm: &Realm, proxy: &Proxy) -> usize {
+    let id = realm.add_user("whole", json!({}));
     let token = realm.operators_token();
     let address = proxy.url.strip_prefix("http://").unwrap();
     let body = json!({"type": "password", "value": "Just-for-its-size-1", "temporary": true}).to_string();
@@ -95,9 +95,9 @@ fn lost_answers() {
     );
     site.keycloak("without", &without, &proxy.url, json!({"limits": timeout}));
 
-    let size = reply_size(&realm, &proxy);
-    println!("the reply has {size} bytes");
-    let cuts = (0..20).map(|n| row(&realm, &proxy, &format!("cut-{n:02}"), Action::CutAt(n * size / 20)));
+    let whole = size_of_reply(&realm, &proxy);
+    println!("the reply has {whole} bytes");
+    let cuts = (0..20).map(|n| row(&realm, &proxy, &format!("cut-{n:02}"), Action::CutAt(n * whole / 20)));
     let mut taken: Vec<Row> = cuts.collect();
     taken.push(row(&realm, &proxy, "after", Action::DropReply));
     let before = row(&realm, &proxy, "before", Action::DropRequest);

@@ -27,18 +27,20 @@ use env::{Site, TEAM, condition, merge, message, mfa_reset, password_reset, time
 /// A password reset of the user with this name, under that very name, asked for now: whatever was done before was done before.
 /// `patch` is merged into its spec.
 fn password(directory: &str, user: &str, patch: Value) -> String {
-    let mut spec = json!({"directory": directory, "user": {"email": null, "username": user}, "requestedAt": time(0)});
-    merge(&mut spec, patch);
-    password_reset(user, "", json!({ "spec": spec }))
+    asked(&password_reset(user, "", json!({})), directory, user, patch)
 }
 
 /// The same for MFA.
 fn mfa(directory: &str, user: &str, patch: Value) -> String {
-    let user_is = json!({"user": {"email": null, "username": user}, "mfa": {"confirm": user}});
-    let mut spec = json!({"directory": directory, "requestedAt": time(0)});
-    merge(&mut spec, user_is);
-    merge(&mut spec, patch);
-    mfa_reset(user, "", json!({ "spec": spec }))
+    asked(&mfa_reset(user, "", json!({"spec": {"mfa": {"confirm": user}}})), directory, user, patch)
+}
+
+fn asked(manifest: &str, directory: &str, user: &str, patch: Value) -> String {
+    let mut object: Value = serde_json::from_str(manifest).unwrap();
+    let spec = &mut object["spec"];
+    merge(spec, json!({"directory": directory, "user": {"email": null, "username": user}, "requestedAt": time(0)}));
+    merge(spec, patch);
+    object.to_string()
 }
 
 /// In the user's own words, chosen by the request's author.

@@ -171,6 +171,11 @@ impl Realm {
         self.admin(Method::GET, path, None)
     }
 
+    /// Changes settings of the realm.
+    pub fn set(&self, patch: Value) {
+        self.admin(Method::PUT, "", Some(patch));
+    }
+
     /// Takes the whole realm away.
     pub fn delete(&self) {
         self.admin(Method::DELETE, "", None);

@@ -23,6 +23,8 @@ fn secrets(site: &Site) -> BTreeSet<String> {
     let accounts = state["accounts"].as_object().into_iter().flatten();
     all.extend(accounts.filter_map(|(_, account)| Some(account["password"].as_str()?.to_owned())));
     all.extend(KNOWN.map(str::to_owned));
+    // The name of the operator's client at a directory is the operator's own.
+    all.remove("credreset");
     all.retain(|secret| secret.len() >= SHORTEST);
     all
 }

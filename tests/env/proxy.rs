@@ -131,7 +131,7 @@ struct Shared {
     rules: Mutex<Vec<Arc<Armed>>>,
     /// Objects that were created: the end of their path, and the body.
     created: Mutex<Vec<(String, String)>>,
-    /// What came: method and path.
+    /// What came: method, path and query.
     calls: Mutex<Vec<String>>,
 }
 
@@ -204,7 +204,7 @@ impl Proxy {
         armed
     }
 
-    /// The calls that came so far, as `METHOD path`.
+    /// The calls that came so far, as `METHOD path?query`.
     #[allow(dead_code, reason = "for tests that count")]
     pub fn calls(&self) -> Vec<String> {
         self.shared.calls.lock().unwrap().clone()
@@ -301,7 +301,7 @@ async fn pass(
 impl Shared {
     /// `left`: bytes that the call's connection may still carry back.
     async fn forward(&self, head: &Parts, body: Bytes, left: &AtomicUsize) -> Result<Response<Body>, Failure> {
-        self.calls.lock().unwrap().push(format!("{} {}", head.method, head.uri.path()));
+        self.calls.lock().unwrap().push(format!("{} {}", head.method, head.uri));
         let rule = self.rule(head, &String::from_utf8_lossy(&body));
         let action = rule.as_ref().map(|armed| armed.rule.action);
         if let Some(armed) = &rule {
