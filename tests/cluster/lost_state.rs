@@ -127,7 +127,7 @@ fn created_again_elsewhere() {
         println!("a second namespace is made only where the API server is our own");
         return;
     }
-    site.apply(&text("examples/zoho-sandbox/namespace.yaml").replace(TEAM, OTHER));
+    site.apply(&text("examples/operator/helpdesk.yaml").replace(TEAM, OTHER));
     directory(&site, &[TEAM, OTHER]);
     let _operator = site.operator();
     site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);

@@ -55,7 +55,7 @@ fn rights_are_exactly_what_is_used() {
     assert_eq!(operator.stop(), Some(0));
 
     let mut granted = BTreeSet::new();
-    for file in ["examples/operator/rbac.yaml", "examples/zoho-sandbox/namespace.yaml"] {
+    for file in ["examples/operator/rbac.yaml", "examples/operator/helpdesk.yaml"] {
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text(file)).unwrap();
         for document in documents {
             let place = document["metadata"]["namespace"].as_str().unwrap_or("*").to_owned();

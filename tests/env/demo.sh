@@ -60,7 +60,7 @@ until_said $! "$dir/sandbox.out" '^listening on '
 sandbox=$(sed -n 's/^listening on //p' "$dir/sandbox.out")
 "$bin" crds | kubectl apply -f - >/dev/null
 kubectl wait --for=condition=Established --timeout=30s crd/credentialresets.credreset.dev crd/directories.credreset.dev crd/credentialresetrecords.credreset.dev >/dev/null
-kubectl apply -f examples/operator/rbac.yaml -f examples/zoho-sandbox/namespace.yaml >/dev/null
+kubectl apply -f examples/operator/rbac.yaml -f examples/operator/helpdesk.yaml >/dev/null
 sed "s#http://127.0.0.1:8090#$sandbox#" examples/zoho-sandbox/directory.yaml | kubectl apply -f - >/dev/null
 operator=$("$cluster" sa credreset-system credreset)
 KUBECONFIG=$operator "$bin" run --listen 127.0.0.1:0 --log-format json --log info 2>"$dir/operator.log" &

@@ -25,14 +25,14 @@ pub use process::{Operator, Sandbox, http_get, wait_for};
 
 /// The operator's namespace, as in examples/operator.
 pub const SYSTEM: &str = "credreset-system";
-/// The requesters' namespace, as in examples/zoho-sandbox.
+/// The requesters' namespace, as in examples/operator.
 pub const TEAM: &str = "helpdesk";
 /// Annette Charbonneau.
 pub const ANNETTE: &str = "700012399";
 /// On what tests make, so that on a cluster of somebody else they change and delete nothing but that.
 const LABEL: &str = "credreset.dev/made-by-tests";
 /// What every site has.
-const SETUP: [&str; 2] = ["examples/operator/rbac.yaml", "examples/zoho-sandbox/namespace.yaml"];
+const SETUP: [&str; 2] = ["examples/operator/rbac.yaml", "examples/operator/helpdesk.yaml"];
 /// Longer than anything takes here; a limit for what hangs, not a measure.
 const LIMIT: Duration = Duration::from_secs(120);
 
