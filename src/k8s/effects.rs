@@ -154,7 +154,7 @@ impl Run {
                 reply
             }
         };
-        let kind = if once == (Once::ResetMfa {}) { "reset-mfa" } else { "reset-password" };
+        let kind = if once.needs_password() { "reset-password" } else { "reset-mfa" };
         operator.metrics.call(&directory, kind, result_of(&reply));
         tracing::info!(record = object.name_any(), call = kind, result = result_of(&reply), "called the directory");
         if reply == Reply::Denied {
