@@ -3,7 +3,7 @@
 examples=examples/keycloak directory=acme what="a real Keycloak as directory"
 password=ann-password mfa=bob-mfa refused=dan-unverified
 refusal="A user who has not verified the e-mail address"
-one_of_each="reset-password=1 removed-factors=1"
+one_of_each="reset-password=1 remove-factor=1"
 
 serve() {
   local up
@@ -26,20 +26,22 @@ id_of() { ask "users?username=$1&exact=true" | field 'd[0]["id"]'; }
 
 # Keycloak's own admin events
 calls() {
-  ask 'admin-events?max=1000' | field '"reset-password=%d removed-factors=%d" % (
+  ask 'admin-events?max=1000' | field '"reset-password=%d remove-factor=%d" % (
     sum(e["resourcePath"].endswith("/reset-password") for e in d),
-    sum(e["operationType"] == "DELETE" and "/credentials/" in e["resourcePath"] for e in d))'
+    sum("/credentials/" in e["resourcePath"] for e in d))'
 }
 # token FIELD=VALUE...: what a client of the realm is answered; the reply is kept in the demo's folder
 token() {
-  curl -s "$keycloak/realms/acme/protocol/openid-connect/token" -d client_id=shop "${@/#/-d}" | tee "$dir/token" |
+  local form=() field
+  for field in client_id=shop "$@"; do form+=(--data-urlencode "$field"); done
+  curl -s "$keycloak/realms/acme/protocol/openid-connect/token" "${form[@]}" | tee "$dir/token" |
     field '"welcome" if "access_token" in d else d["error_description"]'
 }
 sign_in() { token grant_type=password scope=openid username="$1" password="$2"; }
 refresh() { token grant_type=refresh_token refresh_token="$refresh_token"; }
 new_password() { kubectl get secret -n helpdesk "$password" -o 'jsonpath={.data.password}' | base64 -d; }
 locked_out_now() { ask "attack-detection/brute-force/users/$(id_of ann)" | field 'd["disabled"]'; }
-factors() { ask "users/$(id_of bob)/credentials" | field '" ".join(c["type"] for c in d)'; }
+factors() { ask "users/$(id_of bob)/credentials" | field '" ".join(sorted(c["type"] for c in d))'; }
 actions() { ask "users/$(id_of bob)" | field '" ".join(d["requiredActions"])'; }
 # seen WHAT WANTED command...: shows what the command prints, which must be WANTED
 seen() {
@@ -61,7 +63,7 @@ after_password() {
   seen "where she was signed in" "Session not active" refresh
 }
 before_mfa() {
-  seen "Bob's credentials" "password otp" factors
+  seen "Bob's credentials" "otp password" factors
   seen "his password, without the code from his phone" "Invalid user credentials" sign_in bob bob-old-1
 }
 after_mfa() {
@@ -69,4 +71,4 @@ after_mfa() {
   seen "what he must do when he signs in" CONFIGURE_TOTP actions
   seen "his password, without a code" "Account is not fully set up" sign_in bob bob-old-1
 }
-address() { echo "$keycloak/admin/, as client $admin_client of realm master with the secret $admin_secret"; }
+address() { echo "$keycloak/realms/acme/account/, as ann with the password in Secret ann-password, or as bob with bob-old-1"; }
