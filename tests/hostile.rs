@@ -242,14 +242,26 @@ proptest! {
     }
 }
 
+fn keycloak() -> Value {
+    json!({
+        "url": "https://sso.acme.example/auth", "realm": "acme", "credentials": {"secret": "acme-keycloak"}, "signInClient": "shop",
+        "caBundle": "-----BEGIN CERTIFICATE-----",
+    })
+}
+
 proptest! {
     // Each reads the system's certificates.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
 
     #[test]
-    fn a_connection_is_made_or_says_why(object in spoilt(&directory()["spec"]["provider"]["zoho"])) {
+    fn a_connection_is_made_or_says_why(
+        provider in prop_oneof![
+            spoilt(&directory()["spec"]["provider"]["zoho"]).prop_map(|zoho| json!({ "zoho": zoho })),
+            spoilt(&keycloak()).prop_map(|keycloak| json!({ "keycloak": keycloak })),
+        ],
+    ) {
         let mut whole = directory();
-        whole["spec"]["provider"]["zoho"] = object;
+        whole["spec"]["provider"] = provider;
         let Ok(object) = serde_json::from_value::<Directory>(whole) else { return Ok(()) };
         if let Err(wrong) = Provider::connect(&object.spec, &credentials()) {
             check_told(&shown(&wrong.to_string(), MESSAGE), MESSAGE);

@@ -43,6 +43,8 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(180);
 /// Between two checks of one that is not: from this, doubling, to the above.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
+/// The longest of them while it does not answer: nobody will tell when it does again, and requests wait for that.
+const DOWN: Duration = Duration::from_secs(30);
 
 /// A Directory with its connection.
 #[derive(Clone, Debug)]
@@ -253,7 +255,8 @@ impl Directories {
             self.publish(&object, current.as_ref(), &result);
             self.show(&object, &mut shown, &result).await;
             let pause = if result.is_ok() { EVERY } else { retry };
-            retry = if result.is_ok() { FIRST_RETRY } else { (retry * 2).min(EVERY) };
+            let most = if matches!(result, Err(NotReady::Unreachable(_))) { DOWN } else { EVERY };
+            retry = if result.is_ok() { FIRST_RETRY } else { (retry * 2).min(most) };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = kick.notified() => {}

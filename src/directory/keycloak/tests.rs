@@ -84,10 +84,8 @@ fn credentials() -> Credentials {
 }
 
 fn connect(spec: &DirectorySpec, credentials: &Credentials) -> Result<Keycloak, NotReady> {
-    match &spec.provider {
-        directory::Provider::Keycloak(keycloak) => Keycloak::connect(spec, keycloak, credentials),
-        other => panic!("{other:?}"),
-    }
+    let directory::Provider::Keycloak(keycloak) = &spec.provider else { panic!("{:?}", spec.provider) };
+    Keycloak::connect(spec, keycloak, credentials)
 }
 
 async fn checked(spec: &DirectorySpec) -> Keycloak {
@@ -203,10 +201,12 @@ async fn no_token() {
     }
 }
 
+/// What is hidden, and which rights are named then, and which not.
+type Case = (&'static str, fn(&str, &str) -> bool, &'static [&'static str], &'static [&'static str]);
+
 #[tokio::test]
 async fn every_missing_right_is_named() {
     let forbidden = || Some(refused(403, &json!({"error": "HTTP 403 Forbidden"})));
-    type Case = (&'static str, fn(&str, &str) -> bool, &'static [&'static str], &'static [&'static str]);
     let cases: [Case; 6] = [
         ("no role at all", |_, _| true, &["manage-users", "view-clients"], &[]),
         ("sees no client", |_, path| path.starts_with("/clients"), &["view-clients"], &["manage-users"]),

@@ -72,10 +72,8 @@ fn credentials() -> Credentials {
 }
 
 fn settings(spec: &mut DirectorySpec) -> &mut directory::Zoho {
-    match &mut spec.provider {
-        directory::Provider::Zoho(zoho) => zoho,
-        other => panic!("{other:?}"),
-    }
+    let directory::Provider::Zoho(zoho) = &mut spec.provider else { panic!("no Zoho") };
+    zoho
 }
 
 fn connect(spec: &DirectorySpec, credentials: &Credentials) -> Result<Zoho, NotReady> {
