@@ -34,6 +34,8 @@ pub struct Keycloak {
     pub ca: String,
     instance: String,
     admin: [String; 2],
+    /// Where its command-line tools are.
+    tools: String,
     client: reqwest::Client,
 }
 
@@ -75,6 +77,7 @@ impl Keycloak {
             ca: std::fs::read_to_string(value("KEYCLOAK_CA_FILE")).unwrap(),
             instance,
             admin: [value("KEYCLOAK_ADMIN_CLIENT"), value("KEYCLOAK_ADMIN_SECRET")],
+            tools: value("KEYCLOAK_BIN"),
             client: client.build().unwrap(),
         })
     }
@@ -179,6 +182,22 @@ impl Realm {
     /// Takes the whole realm away.
     pub fn delete(&self) {
         self.admin(Method::DELETE, "", None);
+    }
+
+    /// Runs commands with `kcadm.sh`, signed in as the administrator; returns what they print.
+    pub fn commands(&self, commands: &str) -> String {
+        // Where kcadm.sh keeps its sign-in is its user's home.
+        let script = format!(
+            "set -euo pipefail; export KC_OPTS=-Duser.home=$(mktemp -d); trap 'rm -rf \"${{KC_OPTS#*=}}\"' EXIT\n\
+             kcadm.sh config credentials --server \"$1\" --realm master --client \"$2\" --secret \"$3\"\n{commands}"
+        );
+        let path = format!("{}:{}", self.server.tools, std::env::var("PATH").unwrap());
+        let [id, secret] = &self.server.admin;
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &script, "bash", &self.server.url, id, secret]).env("PATH", path);
+        let output = bash.output().unwrap();
+        assert!(output.status.success(), "{commands}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub fn user(&self, name: &str) -> Value {

@@ -97,6 +97,7 @@ up() {
   echo "KEYCLOAK_ADMIN_CLIENT=$ADMIN_CLIENT"
   echo "KEYCLOAK_ADMIN_SECRET=$ADMIN_SECRET"
   echo "KEYCLOAK_LOG=$DIR/keycloak.log"
+  echo "KEYCLOAK_BIN=$DIST/bin"
 }
 
 down() {
