@@ -2,6 +2,9 @@
 #![cfg(test)]
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
+use credreset::api::{directory::Directory, reset::CredentialReset};
+use serde_json::Value;
+
 fn text(relative: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(relative);
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -108,10 +111,53 @@ fn commands_in_the_readme_exist() {
             assert!(help.status.success(), "credreset {name}");
         }
     }
-    for (_, link) in readme.match_indices("](").map(|(at, _)| readme.split_at(at + 2)) {
-        let target = link.split(')').next().unwrap();
-        if !target.contains("://") && !target.starts_with('#') {
-            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(), "README links to {target}");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for page in
+        ["README.md", "CONTRIBUTING.md", "docs/guarantees.md", "docs/keycloak.md", "docs/reasons.md", "docs/zoho.md"]
+    {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let text = text(page);
+        for (_, link) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
+            let target = link.split([')', '#']).next().unwrap();
+            assert!(target.contains("://") || here.with_file_name(target).exists(), "{page} links to {target}");
+        }
+    }
+}
+
+/// They say what the kinds mean, and the requests go to a Directory that stands beside them and lets them through.
+#[test]
+fn examples_are_understood() {
+    for folder in ["examples/keycloak", "examples/zoho-sandbox"] {
+        let mut directories = Vec::new();
+        let mut requests = Vec::new();
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap().flatten() {
+            let text = fs::read_to_string(entry.path()).unwrap();
+            for document in serde_saphyr::from_multiple::<Value>(&text).unwrap() {
+                let place = format!("{} {}", entry.path().display(), document["kind"]);
+                match document["kind"].as_str().unwrap() {
+                    "Directory" => {
+                        let directory: Directory =
+                            serde_json::from_value(document).unwrap_or_else(|e| panic!("{place}: {e}"));
+                        directories.push(directory.settings().unwrap_or_else(|e| panic!("{place}: {e}")));
+                    }
+                    "CredentialReset" => {
+                        let reset: CredentialReset =
+                            serde_json::from_value(document).unwrap_or_else(|e| panic!("{place}: {e}"));
+                        requests.push(reset.request().unwrap_or_else(|e| panic!("{place}: {e}")));
+                    }
+                    "Secret" => {}
+                    other => panic!("{place}: {other}"),
+                }
+            }
+        }
+        assert!(directories.len() == 1 && requests.len() > 1, "{folder}");
+        for request in requests {
+            assert_eq!(request.directory, directories[0].name);
+            let rule = &directories[0].allow[0];
+            assert!(rule.namespaces.contains(&request.namespace) && rule.modes.contains(&request.action.mode()));
         }
     }
 }

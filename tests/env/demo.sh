@@ -64,7 +64,7 @@ PATH=$(dirname "$KUBECTL"):$PATH
 serve
 "$bin" crds | kubectl apply -f - >/dev/null
 kubectl wait --for=condition=Established --timeout=30s crd/credentialresets.credreset.dev crd/directories.credreset.dev crd/credentialresetrecords.credreset.dev >/dev/null
-kubectl apply -f examples/operator/rbac.yaml -f examples/operator/helpdesk.yaml >/dev/null
+kubectl apply -f examples/operator >/dev/null
 connection | kubectl apply -f - >/dev/null
 operator=$("$cluster" sa credreset-system credreset)
 KUBECONFIG=$operator "$bin" run --listen 127.0.0.1:0 --log-format json --log info 2>"$dir/operator.log" &
