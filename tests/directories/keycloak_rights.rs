@@ -62,36 +62,97 @@ fn all_works(realm: &Realm, site: &Site, directory: &str) {
     }
 }
 
+/// The realm's fine-grained permissions (Server Administration, "Delegating realm administration using permissions").
+struct Permissions<'a> {
+    realm: &'a Realm,
+    server: String,
+}
+
+impl<'a> Permissions<'a> {
+    fn of(realm: &'a Realm) -> Self {
+        Self { realm, server: format!("/clients/{}/authz/resource-server", realm.client("admin-permissions")) }
+    }
+
+    /// A policy that holds for everybody but this user.
+    fn deny(&self, policy: &str, user: &str) {
+        let body = json!({"name": policy, "users": [user], "logic": "NEGATIVE"});
+        self.realm.admin(Method::POST, &format!("{}/policy/user", self.server), Some(body));
+    }
+
+    /// On all of this kind, if `one` is empty.
+    fn add(&self, name: &str, kind: &str, one: &str, scopes: &[&str], policy: &str) {
+        let one: Vec<&str> = Some(one).filter(|one| !one.is_empty()).into_iter().collect();
+        let body =
+            json!({"name": name, "resourceType": kind, "resources": one, "scopes": scopes, "policies": [policy]});
+        self.realm.admin(Method::POST, &format!("{}/permission/scope", self.server), Some(body));
+    }
+
+    fn remove(&self, name: &str) {
+        let found = self.realm.get(&format!("{}/permission?name={name}", self.server));
+        let id = found[0]["id"].as_str().unwrap_or_else(|| panic!("{name}: {found}"));
+        self.realm.admin(Method::DELETE, &format!("{}/permission/scope/{id}", self.server), None);
+    }
+}
+
+/// Has the Directory looked at again, since its Secret has changed, and waits until it says so.
+fn until_said(site: &Site, directory: &str, change: &str, fits: impl Fn(&str) -> bool) {
+    let note = json!({"stringData": {"note": change}}).to_string();
+    site.kubectl(&["patch", "secret", "-n", SYSTEM, &format!("{directory}-keycloak"), "--type=merge", "-p", &note]);
+    let said = wait_for(&format!("what is said after {change}"), || {
+        Some(message(&site.get(&["directory", directory]))).filter(|said| fits(said))
+    });
+    println!("{directory}, {change}: {said}");
+}
+
 #[test]
 fn rights_as_documented() {
     let server = Keycloak::shared();
     let site = Site::start();
-    let [roles, permissions] = std::array::from_fn(|_| server.realm(json!({})));
+    let [roles, fine] = std::array::from_fn(|_| server.realm(json!({})));
     set_up(&roles, "With roles", &site, "roles");
-    set_up(&permissions, "With fine-grained permissions", &site, "permissions");
+    set_up(&fine, "With fine-grained permissions", &site, "fine");
+    let no_group = json!({"protect": {"groups": ["/Board", "/Bored"]}});
+    site.keycloak("misspelt", &roles, &server.url, no_group);
+    let secret = site.secret(SYSTEM, "roles-keycloak", "client-secret");
+    site.keycloak_secret("misspelt", CLIENT, &secret);
     let _operator = site.operator();
-    for (realm, directory) in [(&roles, "roles"), (&permissions, "permissions")] {
+    for (realm, directory) in [(&roles, "roles"), (&fine, "fine")] {
         site.until_directory(directory, "Connected");
         all_works(realm, &site, directory);
     }
+    assert!(site.until_directory("misspelt", "InvalidConfiguration").contains("/Bored"));
 
-    // One after another is taken away.
-    let server = format!("/clients/{}/authz/resource-server", permissions.client("admin-permissions"));
-    for (permission, said) in [
-        ("credreset-groups", "view for all groups"),
-        ("credreset-administrators", "view-clients"),
-        ("credreset-users", "manage-users"),
-    ] {
-        let found = permissions.get(&format!("{server}/permission?name={permission}"));
-        let id = found[0]["id"].as_str().unwrap_or_else(|| panic!("{permission}: {found}"));
-        permissions.admin(Method::DELETE, &format!("{server}/permission/scope/{id}"), None);
-        // Looked at again because of the Secret.
-        let note = json!({"stringData": {"note": permission}}).to_string();
-        site.kubectl(&["patch", "secret", "-n", SYSTEM, "permissions-keycloak", "--type=merge", "-p", &note]);
-        site.until_directory("permissions", "PermissionMissing");
-        let message = wait_for(&format!("what is missing without {permission}"), || {
-            Some(message(&site.get(&["directory", "permissions"]))).filter(|message| message.contains(said))
-        });
-        println!("without {permission}: {message}");
+    // Users who are exempted.
+    let permissions = Permissions::of(&fine);
+    permissions.deny("others", &fine.id("service-account-credreset"));
+    for (name, scopes, reason) in
+        [("hidden", &["view", "manage"][..], "UserNotFound"), ("locked", &["manage"], "Rejected")]
+    {
+        let id = fine.add_user(name, json!({}));
+        permissions.add(name, "Users", &id, scopes, "others");
+        site.apply(&password("fine", name, json!({})));
+        assert!(refused(&site, name, reason).contains("nothing was"), "{name}");
+        assert_eq!(fine.resets(&id), 0, "{name}");
     }
+
+    // Permissions for all users are unanimous.
+    let (users, clients) = ("manage-users", "view-clients");
+    permissions.add("of-others", "Users", "", &["view"], "others");
+    until_said(&site, "fine", "a permission of somebody else's", |said| said.contains(users));
+    permissions.remove("of-others");
+    until_said(&site, "fine", "without it", |said| !said.contains(users));
+    // Each of ours is taken away.
+    permissions.remove("credreset-groups");
+    until_said(&site, "fine", "without a view of groups", |said| said.contains("view for all groups"));
+    permissions.remove("credreset-administrators");
+    until_said(&site, "fine", "without a view of the client", |said| said.contains(clients) && !said.contains(users));
+    permissions.remove("credreset-users");
+    until_said(&site, "fine", "without users", |said| said.contains(clients) && said.contains(users));
+    // The members of one group are not enough, even if the operator's own user is one of them.
+    let board = fine.get("/group-by-path/Board")["id"].as_str().unwrap().to_owned();
+    let own = fine.id("service-account-credreset");
+    fine.admin(Method::PUT, &format!("/users/{own}/groups/{board}"), None);
+    permissions.add("members", "Groups", &board, &["view", "view-members", "manage-members"], "credreset");
+    permissions.add("client", "Clients", &fine.client("realm-management"), &["view"], "credreset");
+    until_said(&site, "fine", "with one group", |said| said.contains(users) && !said.contains(clients));
 }
