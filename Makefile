@@ -12,7 +12,7 @@ DIRECTORIES := keycloak
 ONLY ?= $(DIRECTORIES)
 comma := ,
 
-.PHONY: help demo test test-fast test-search test-cluster test-directories guarantees lint crds
+.PHONY: help demo test test-fast test-search test-cluster test-directories bench guarantees lint crds
 help:
 	@echo 'make demo          watch resets being carried out on a real API server (DIRECTORY=keycloak, KEEP=1 keeps it up)'
 	@echo 'make test          lint and all tests; builds the servers they need, once (minutes)'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-search   every interleaving to a depth (CREDRESET_SEARCH=long goes further)'
 	@echo 'make test-cluster  the tests on a real API server (KUBECONFIG=... for one of your own)'
 	@echo 'make test-directories  the tests on real directory servers (ONLY=keycloak)'
+	@echo 'make bench         rates against bare clients, in target/benchmarks.json; leave the machine alone meanwhile'
 	@echo 'make guarantees    run the proofs and write their figures into docs/guarantees.md'
 	@echo 'make lint          format, clippy, licences'
 	@echo 'make crds          write crds/credreset.yaml anew'
@@ -47,6 +48,10 @@ test-directories:
 	@unknown='$(filter-out $(DIRECTORIES),$(only))'; [ -z "$$unknown" ] || { echo "ONLY: $$unknown is none of: $(DIRECTORIES)" >&2; exit 1; }
 	@[ -n "$$KUBECONFIG" ] || tests/env/build.sh >/dev/null
 	cargo test --test directories -- --test-threads=$(THREADS) $(only)
+
+bench:
+	@tests/env/build.sh >/dev/null
+	cargo test --release --test directories -- --ignored --nocapture benchmark
 
 guarantees:
 	@rm -f target/guarantees.jsonl

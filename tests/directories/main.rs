@@ -19,6 +19,7 @@ mod proxy;
 mod keycloak;
 mod keycloak_evidence;
 mod keycloak_failures;
+mod keycloak_rate;
 mod keycloak_rights;
 
 use serde_json::{Value, json};
