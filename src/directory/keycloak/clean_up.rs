@@ -3,8 +3,15 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{Keycloak, is_segment, look_up::text_of};
-use crate::core::{ledger::Record, plan::CleanUp, world::Why};
+use super::{
+    Keycloak, is_segment,
+    look_up::{changed_at, credentials_of, own_passwords, text_of},
+};
+use crate::core::{
+    ledger::Record,
+    plan::CleanUp,
+    world::{Seen, Why},
+};
 
 impl Keycloak {
     /// Ends a lock-out and sessions of `record`'s user.
@@ -29,16 +36,27 @@ impl Keycloak {
         if mobile_sessions_and_api_tokens {
             self.end_everything(id).await.map_err(not("the sessions and tokens of the user are not all ended"))
         } else if web_sessions {
-            let before = record.over();
-            self.end_online(id, before).await.map_err(not("the web sessions of the user are not all ended"))
+            self.end_online(id, record.over()).await.map_err(not("the web sessions of the user are not all ended"))
         } else {
             Ok(())
         }
     }
 
-    /// One by one: `POST logout` would make offline tokens stale, too. A session that began after `before` was opened with the
-    /// new password.
-    async fn end_online(&self, id: &str, before: Timestamp) -> Result<(), Why> {
+    /// One by one: `POST logout` would make offline tokens stale, too. `over`: when the attempt was over; a session that began
+    /// after that was opened with the new password, unless the change came even later.
+    async fn end_online(&self, id: &str, over: Timestamp) -> Result<(), Why> {
+        let before = if Timestamp::now() <= over {
+            over
+        } else {
+            let answer = self.get(&["users", id, "credentials"], &[]).await.map_err(|error| error.why())?;
+            if answer.is_no_user() {
+                return Ok(());
+            }
+            match changed_at(own_passwords(&credentials_of(answer)?)) {
+                Seen::Known(at) => over.max(at),
+                _ => Timestamp::MAX,
+            }
+        };
         for session in self.listed(&["users", id, "sessions"], "the user's sessions").await? {
             let began =
                 session.get("start").and_then(Value::as_i64).and_then(|ms| Timestamp::from_millisecond(ms).ok());

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Keycloak, factors, is_segment,
-    look_up::{changed_at, credentials_of, text_of},
+    look_up::{changed_at, credentials_of, own_passwords, text_of},
     token,
 };
 use crate::core::{
@@ -45,7 +45,7 @@ impl Keycloak {
                 Proof::Nothing(format!("The directory still shows {left} of the factors that were to be removed."))
             });
         }
-        let changed = changed_at(all.iter().filter(|c| c.kind == "password" && !c.elsewhere));
+        let changed = changed_at(own_passwords(&all));
         let ahead = date.map_or(SignedDuration::ZERO, |date| date.duration_since(now));
         Ok(self.judge(record, &changed, if ahead.abs() < SAME { SignedDuration::ZERO } else { ahead }, now))
     }

@@ -84,7 +84,7 @@ impl Keycloak {
         let (credentials, roles, groups) =
             tokio::try_join!(self.credentials(id), self.roles(id, &found.manager), self.groups_of(id),)?;
         // An identity provider's user who has a password as well can sign in with it.
-        let password = credentials.iter().filter(|c| c.kind == "password" && !c.elsewhere);
+        let password = own_passwords(&credentials);
         let federated = text_of(user, "federationLink").is_some()
             || (password.clone().count() == 0 && self.has_identity_provider(id).await?);
         let changed_at = match mode {
@@ -168,6 +168,11 @@ pub(super) fn credentials_of(answer: Answer) -> Result<Vec<Credential>, Why> {
 /// Fine-grained permissions may exempt a user. Where nothing is said the call itself will tell.
 fn managed(user: &Value) -> bool {
     user.pointer("/access/manage").and_then(Value::as_bool) != Some(false)
+}
+
+/// Those that are kept at Keycloak itself.
+pub(super) fn own_passwords(all: &[Credential]) -> impl Iterator<Item = &Credential> + Clone {
+    all.iter().filter(|c| c.kind == "password" && !c.elsewhere)
 }
 
 /// When the password was last set.
