@@ -6,36 +6,66 @@ use std::{
 };
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     applied, delivered,
     env::{SYSTEM, Site, message, wait_for},
-    keycloak_server::{Keycloak, Realm, realm_user},
-    mfa, password,
+    keycloak_server::{Keycloak, Realm},
+    password,
     proxy::{Action, Armed, Proxy, Rule},
 };
+
+const MUST_CHANGE: &str = "Account is not fully set up";
 
 /// The nth call of this method to this place below the user meets this.
 fn rule(method: Method, below: &str, user: &str, nth: usize, action: Action) -> Rule {
     Rule { method, path: format!("/admin/realms/*/users/*/{below}"), about: user.to_owned(), says: "", nth, action }
 }
 
-fn on_reset(proxy: &Proxy, user: &str, action: Action) -> Arc<Armed> {
-    proxy.arm(rule(Method::PUT, "reset-password", user, 1, action))
-}
-
 /// A user and what befalls the one call.
-struct Row {
+struct Row<'a> {
+    realm: &'a Realm,
+    directory: &'static str,
     name: String,
     id: String,
     armed: Arc<Armed>,
 }
 
-fn row(realm: &Realm, proxy: &Proxy, name: &str, action: Action) -> Row {
-    let id = realm.add_user(name, json!({}));
-    let armed = on_reset(proxy, &id, action);
-    Row { name: name.to_owned(), id, armed }
+/// The operator with its Directories: `acme`, which waits long for an answer, `hasty`, which does not, and `without`, which is
+/// hasty and names no client to sign in with.
+struct Suite {
+    realm: Realm,
+    other: Realm,
+    site: Site,
+    proxy: Proxy,
+}
+
+impl Suite {
+    fn start() -> Self {
+        let server = Keycloak::shared();
+        let (realm, other) = (server.realm(json!({})), server.realm(json!({})));
+        let site = Site::start();
+        let proxy = Proxy::start(&server.url, &[]);
+        let spec = |timeout: &str, client: Value| json!({"provider": {"keycloak": {"signInClient": client}}, "limits": {"requestTimeout": timeout}});
+        site.keycloak("acme", &realm, &proxy.url, spec("60s", json!("shop")));
+        site.keycloak("hasty", &realm, &proxy.url, spec("8s", json!("shop")));
+        site.keycloak("without", &other, &proxy.url, spec("8s", Value::Null));
+        Self { realm, other, site, proxy }
+    }
+
+    fn row(&self, directory: &'static str, name: &str, action: Action) -> Row<'_> {
+        let realm = if directory == "without" { &self.other } else { &self.realm };
+        let id = realm.add_user(name, json!({}));
+        let rule = rule(Method::PUT, "reset-password", &id, 1, action);
+        Row { realm, directory, name: name.to_owned(), id, armed: self.proxy.arm(rule) }
+    }
+
+    fn apply<'a>(&self, rows: impl IntoIterator<Item = &'a Row<'a>>, patch: Value) {
+        let manifests: Vec<String> =
+            rows.into_iter().map(|row| password(row.directory, &row.name, patch.clone())).collect();
+        self.site.apply(&manifests.join("\n---\n"));
+    }
 }
 
 /// The size of the reply to a reset as the proxy gives it, head and all.
@@ -81,143 +111,123 @@ fn unknown(site: &Site, name: &str) -> String {
 
 #[test]
 fn lost_answers() {
-    let server = Keycloak::shared();
-    // One Directory names a client to sign in with, the other does not.
-    let (realm, without) = (server.realm(json!({})), server.realm(json!({})));
-    let site = Site::start();
-    let proxy = Proxy::start(&server.url, &[]);
-    let timeout = json!({"requestTimeout": "8s"});
-    site.keycloak(
-        "acme",
-        &realm,
-        &proxy.url,
-        json!({"provider": {"keycloak": {"signInClient": "shop"}}, "limits": timeout}),
-    );
-    site.keycloak("without", &without, &proxy.url, json!({"limits": timeout}));
-
-    let whole = size_of_reply(&realm, &proxy);
+    let suite = Suite::start();
+    let Suite { realm, site, proxy, .. } = &suite;
+    let whole = size_of_reply(realm, proxy);
     println!("the reply has {whole} bytes");
-    let cuts = (0..20).map(|n| row(&realm, &proxy, &format!("cut-{n:02}"), Action::CutAt(n * whole / 20)));
-    let mut taken: Vec<Row> = cuts.collect();
-    taken.push(row(&realm, &proxy, "after", Action::DropReply));
-    let before = row(&realm, &proxy, "before", Action::DropRequest);
-    let newer = row(&realm, &proxy, "newer", Action::DropRequest);
-    let late = row(&realm, &proxy, "late", Action::HoldRequest);
-    let later = row(&realm, &proxy, "later", Action::HoldRequest);
-    let unproven = row(&without, &proxy, "unproven", Action::HoldRequest);
-    // A colleague comes between the call and the look that follows.
+    let mut taken: Vec<Row> =
+        (0..20).map(|n| suite.row("acme", &format!("cut-{n:02}"), Action::CutAt(n * whole / 20))).collect();
+    taken.push(suite.row("acme", "after", Action::DropReply));
+    let before = suite.row("hasty", "before", Action::DropRequest);
+    let newer = suite.row("hasty", "newer", Action::DropRequest);
+    let late = suite.row("hasty", "late", Action::HoldRequest);
+    let later = suite.row("hasty", "later", Action::HoldRequest);
+    let unproven = suite.row("without", "unproven", Action::HoldRequest);
     let overtaken = [
-        row(&realm, &proxy, "overtaken", Action::DropReply),
-        row(&realm, &proxy, "mistaken", Action::DropRequest),
-        row(&without, &proxy, "confused", Action::DropReply),
+        suite.row("hasty", "overtaken", Action::DropReply),
+        suite.row("hasty", "mistaken", Action::DropRequest),
+        suite.row("without", "confused", Action::DropReply),
     ];
     let looks =
         overtaken.each_ref().map(|row| proxy.arm(rule(Method::GET, "credentials", &row.id, 2, Action::HoldRequest)));
-
     let _operator = site.operator();
-    for name in ["acme", "without"] {
+    for name in ["acme", "hasty", "without"] {
         site.until_directory(name, "Connected");
     }
-    let directory = |name: &str| if ["unproven", "confused"].contains(&name) { "without" } else { "acme" };
-    let others = [&before, &newer, &late, &later, &unproven];
-    let all = taken.iter().chain(others).chain(&overtaken);
-    let manifests: Vec<String> = all.map(|row| password(directory(&row.name), &row.name, json!({}))).collect();
-    site.apply(&manifests.join("\n---\n"));
+    suite.apply(taken.iter().chain([&before, &newer, &late, &unproven]).chain(&overtaken), json!({}));
+    // Such a password can be signed in with.
+    suite.apply([&later], json!({"password": {"forceChangeOnLogin": false}}));
 
+    // A colleague comes between the call and the look that follows.
     for (row, look) in overtaken.iter().zip(&looks) {
-        wait_for(&format!("a look at {}", row.name), || look.is_hit().then_some(()));
-        let realm = if directory(&row.name) == "acme" { &realm } else { &without };
-        realm.reset_by_hand(&row.id, "By-a-colleague-1");
+        wait_for(&format!("a look at {}", row.name), || (look.is_hit() && row.armed.is_hit()).then_some(()));
+        row.realm.reset_by_hand(&row.id, "By-a-colleague-1");
         look.release();
     }
-    for row in &taken {
-        assert_eq!(applied(&site, &row.name), "Marker", "{}", row.name);
-        assert!(row.armed.is_hit(), "{}", row.name);
-        assert_eq!(realm.resets(&row.id), 1, "{}", row.name);
-        assert_eq!(
-            realm.sign_in(&row.name, &delivered(&site, &row.name)),
-            "Account is not fully set up",
-            "{}",
-            row.name
-        );
+    for Row { name, id, armed, .. } in &taken {
+        assert_eq!(applied(site, name), "Marker", "{name}");
+        assert!(armed.is_hit(), "{name}");
+        assert_eq!(realm.resets(id), 1, "{name}");
+        assert_eq!(realm.sign_in(name, &delivered(site, name)), MUST_CHANGE, "{name}");
     }
     // Let through once nobody waits for it any more, but while its effect is still looked for.
-    wait_for("the end of the call", || message(&site.reset("late")).contains("nothing is sent again").then_some(()));
-    late.armed.release();
-    unproven.armed.release();
-    assert_eq!(applied(&site, "late"), "SignIn");
+    for row in [&late, &unproven] {
+        wait_for("the end of the call", || {
+            message(&site.reset(&row.name)).contains("nothing is sent again").then_some(())
+        });
+        row.armed.release();
+    }
+    assert_eq!(applied(site, "late"), "SignIn");
     assert_eq!(realm.resets(&late.id), 1);
-    assert_eq!(realm.sign_in("late", &delivered(&site, "late")), "Account is not fully set up");
+    assert_eq!(realm.sign_in("late", &delivered(site, "late")), MUST_CHANGE);
 
     for row in [&before, &newer, &later] {
-        let said = unknown(&site, &row.name);
+        let said = unknown(site, &row.name);
         assert!(said.contains("unchanged since"), "{said}");
         assert_eq!(realm.resets(&row.id), 0, "{}", row.name);
         assert_eq!(realm.sign_in(&row.name, &format!("{}-old-1", row.name)), "signed in");
     }
-    let said = unknown(&site, "unproven");
-    assert!(!said.contains("unchanged since"), "{said}");
-    assert_eq!(
-        without.sign_in("unproven", &kept(&site, "unproven")),
-        "Account is not fully set up",
-        "kept, as it may be in force"
-    );
-    for row in &overtaken {
-        let said = unknown(&site, &row.name);
-        assert!(!said.contains("unchanged since"), "{said}");
+    for row in overtaken.iter().chain([&unproven]) {
+        let said = unknown(site, &row.name);
+        assert!(said.contains("by the call, arriving late, or by somebody else"), "{said}");
     }
-    assert_eq!(
-        overtaken
-            .each_ref()
-            .map(|row| (if directory(&row.name) == "acme" { &realm } else { &without }).resets(&row.id)),
-        [2, 1, 2]
-    );
-
-    // What is unknown becomes known.
-    later.armed.release();
-    site.apply(
-        &password("acme", "newer", json!({}))
-            .replace(r#""name":"newer","#, r#""name":"newest","#)
-            .replace("newer-password", "newest-password"),
-    );
-    assert_eq!(applied(&site, "newest"), "Response");
-    assert_eq!(applied(&site, "later"), "SignIn");
-    assert_eq!((realm.resets(&later.id), realm.resets(&newer.id)), (1, 1));
-    let reset = site.until("newer", "Superseded");
-    assert_eq!(reset["status"]["outcome"], "Superseded");
+    // It may be in force, and is.
+    assert_eq!(unproven.realm.sign_in("unproven", &kept(site, "unproven")), MUST_CHANGE);
+    assert_eq!(overtaken.each_ref().map(|row| row.realm.resets(&row.id)), [2, 1, 2]);
+    // Signed in once: more would lock the user out.
+    assert_eq!(overtaken.each_ref().map(|row| row.realm.failures(&row.id)), [1, 1, 0]);
+    becomes_known(&suite, &newer, &later);
     assert_eq!(site.reset("before")["status"]["outcome"], "Unknown");
 }
 
-/// Every call of an MFA reset is lost once, in either way: it is sent again until all is done.
+/// A call that arrives very late, and one that never did and is asked for anew.
+fn becomes_known(Suite { realm, site, .. }: &Suite, newer: &Row, later: &Row) {
+    later.armed.release();
+    let newest = json!({"user": {"username": "newer"}});
+    site.apply(&password("acme", "newest", newest));
+    assert_eq!(applied(site, "newest"), "Response");
+    assert_eq!(applied(site, "later"), "SignIn");
+    assert_eq!((realm.resets(&later.id), realm.resets(&newer.id)), (1, 1));
+    let sessions = realm.get(&format!("/users/{}/sessions", later.id));
+    assert_eq!(sessions, json!([]), "the sign-in that proved it has left none");
+    assert_eq!(realm.sign_in("later", &delivered(site, "later")), "signed in");
+    let reset = site.until("newer", "Superseded");
+    assert_eq!(reset["status"]["outcome"], "Superseded");
+}
+
+/// What is to be ended after the call cannot be for a while: the reset is in force, and its password has been delivered.
 #[test]
-fn lost_answers_of_mfa() {
-    let server = Keycloak::shared();
-    let realm = server.realm(json!({}));
-    let site = Site::start();
-    let proxy = Proxy::start(&server.url, &[]);
-    site.keycloak("acme", &realm, &proxy.url, json!({"limits": {"requestTimeout": "8s"}}));
-    let credentials = realm_user("fay")["credentials"].clone();
+fn steps_after_the_call_fail() {
+    let Suite { realm, site, proxy, .. } = &Suite::start();
     let mut rows = Vec::new();
-    for action in [Action::DropRequest, Action::DropReply] {
-        for call in 0..5 {
-            let name = format!("{}-{call}", if action == Action::DropRequest { "before" } else { "after" });
-            let id = realm.add_user(&name, json!({ "credentials": credentials }));
-            let (method, path) = match call {
-                0 => (Method::PUT, "/admin/realms/*/users/*".to_owned()),
-                _ => (Method::DELETE, "/admin/realms/*/users/*/credentials/*".to_owned()),
-            };
-            let armed = proxy.arm(Rule { method, path, about: id.clone(), says: "", nth: call.max(1), action });
-            rows.push(Row { name, id, armed });
-        }
+    for (name, place) in [
+        ("listing", "users/*/sessions"),
+        ("ending", "sessions/*"),
+        ("unlocking", "attack-detection/brute-force/users/*"),
+    ] {
+        let id = realm.add_user(name, json!({}));
+        let mut browser = realm.browser();
+        assert_eq!(browser.sign_in(name, &format!("{name}-old-1")), "signed in");
+        let session = realm.get(&format!("/users/{id}/sessions"))[0]["id"].as_str().unwrap().to_owned();
+        let method = if name == "listing" { Method::GET } else { Method::DELETE };
+        let about = if name == "ending" { session } else { id.clone() };
+        let path = format!("/admin/realms/*/{place}");
+        let armed = proxy.arm(Rule { method, path, about, says: "", nth: 0, action: Action::Answer(500) });
+        rows.push((name, id, browser, armed));
     }
     let _operator = site.operator();
     site.until_directory("acme", "Connected");
-    let manifests: Vec<String> = rows.iter().map(|row| mfa("acme", &row.name, json!({}))).collect();
+    let manifests: Vec<String> = rows.iter().map(|(name, ..)| password("acme", name, json!({}))).collect();
     site.apply(&manifests.join("\n---\n"));
-    for row in &rows {
-        println!("{}: {}", row.name, applied(&site, &row.name));
-        assert!(row.armed.is_hit(), "{}", row.name);
-        assert_eq!(realm.kinds(&row.id), ["password"], "{}", row.name);
-        assert_eq!(realm.user(&row.name)["requiredActions"].as_array().unwrap().len(), 4, "{}", row.name);
+    for (name, id, browser, armed) in &mut rows {
+        let said = message(&site.until(name, "Finishing"));
+        println!("{name}: {said}");
+        assert!(said.contains("The reset is in force, but") && said.contains("not"), "{said}");
+        assert_eq!(realm.sign_in(name, &delivered(site, name)), MUST_CHANGE, "{name}");
+        assert!(browser.is_signed_in(), "{name}");
+        armed.disarm();
+        assert_eq!(applied(site, name), "Response", "{name}");
+        assert!(!browser.is_signed_in(), "{name}");
+        assert_eq!(realm.resets(id), 1, "{name}");
     }
 }

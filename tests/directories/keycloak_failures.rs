@@ -104,9 +104,9 @@ fn directories_that_are_not_ready() {
     refused(&site, "fay", "Expired");
 }
 
-/// Users and rights that go away between the look-up and the call.
+/// What the operator may do, and whom it may do it to, changes between look-up and call.
 #[test]
-fn between_look_up_and_call() {
+fn what_goes_away_before_the_call() {
     let server = Keycloak::shared();
     let realm = server.realm(json!({}));
     let site = Site::start();
@@ -114,32 +114,25 @@ fn between_look_up_and_call() {
     site.keycloak("acme", &realm, &proxy.url, json!({"limits": {"requestTimeout": "60s"}}));
     let _operator = site.operator();
     site.until_directory("acme", "Connected");
-    let ann = realm.id("ann");
-    let path = "/admin/realms/*/users/*/reset-password".to_owned();
-    let held = |user: &str| {
-        let path = path.clone();
-        proxy.arm(Rule {
-            method: Method::PUT,
-            path,
-            about: user.to_owned(),
-            says: "",
-            nth: 1,
-            action: Action::HoldRequest,
-        })
+    let asked = |name: &str| {
+        let path = "/admin/realms/*/users/*/reset-password".to_owned();
+        let id = realm.id(name);
+        let rule = Rule { method: Method::PUT, path, about: id.clone(), says: "", nth: 1, action: Action::HoldRequest };
+        let call = proxy.arm(rule);
+        site.apply(&password("acme", name, json!({})));
+        wait_for("the call", || call.is_hit().then_some(()));
+        (id, call)
     };
-    let call = held(&ann);
-    site.apply(&password("acme", "ann", json!({})));
-    wait_for("the call", || call.is_hit().then_some(()));
+
+    // The user.
+    let (ann, call) = asked("ann");
     realm.admin(Method::DELETE, &format!("/users/{ann}"), None);
     call.release();
     let said = refused(&site, "ann", "UserNotFound");
     assert!(said.contains("nothing was changed"), "{said}");
 
-    // The rights go: nothing took effect, and it waits until they are back.
-    let bob = realm.id("bob");
-    let call = held(&bob);
-    site.apply(&password("acme", "bob", json!({})));
-    wait_for("the call", || call.is_hit().then_some(()));
+    // The rights: nothing took effect, and it waits until they are back.
+    let (bob, call) = asked("bob");
     let account = realm.id("service-account-credreset");
     let manager = realm.client("realm-management");
     let role = realm.get(&format!("/clients/{manager}/roles/manage-users"));
@@ -153,6 +146,17 @@ fn between_look_up_and_call() {
     realm.admin(Method::POST, &roles, Some(json!([role])));
     assert_eq!(applied(&site, "bob"), "Response");
     assert_eq!(realm.resets(&bob), 1);
+
+    // The token: another is fetched.
+    let (key, call) = asked("key");
+    // Keycloak counts whole seconds here.
+    let second = || jiff::Timestamp::now().as_second();
+    let given_by = second();
+    wait_for("the next second", || (second() > given_by).then_some(()));
+    realm.set(json!({"notBefore": second()}));
+    call.release();
+    assert_eq!(applied(&site, "key"), "Response");
+    assert_eq!(realm.resets(&key), 1);
 }
 
 /// Keycloak is restarted in the middle of 100 resets.

@@ -17,6 +17,7 @@ mod keycloak_server;
 mod proxy;
 
 mod keycloak;
+mod keycloak_crashes;
 mod keycloak_evidence;
 mod keycloak_failures;
 mod keycloak_rate;
