@@ -1,7 +1,7 @@
 //! The rights that docs/keycloak.md gives to the operator's account, by the very commands that stand there: they are enough for all
 //! that a reset does, and each of the fine-grained ones is missed.
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     applied, delivered,
@@ -27,12 +27,12 @@ fn set_up(realm: &Realm, heading: &str, site: &Site, directory: &str) {
 fn all_works(realm: &Realm, site: &Site, directory: &str) {
     let name = |user: &str| format!("{user}-{directory}");
     let [ann, bob, boss, root] = ["ann", "bob", "boss", "root"].map(name);
-    let desk = realm.get("/group-by-path/Board")["id"].as_str().unwrap().to_owned();
+    let board = realm.get("/group-by-path/Board")["id"].as_str().unwrap().to_owned();
     let credentials = crate::keycloak_server::realm_user("bob")["credentials"].clone();
     realm.add_user(&ann, json!({"realmRoles": ["offline_access"]}));
     let locked_out = realm.add_user(&bob, json!({ "credentials": credentials }));
     let protected = realm.add_user(&boss, json!({}));
-    realm.admin(Method::PUT, &format!("/users/{protected}/groups/{desk}"), None);
+    realm.admin(Method::PUT, &format!("/users/{protected}/groups/{board}"), None);
     let administrator = realm.add_user(&root, json!({}));
     let manager = realm.client("realm-management");
     let role = realm.get(&format!("/clients/{manager}/roles/view-events"));
@@ -60,6 +60,23 @@ fn all_works(realm: &Realm, site: &Site, directory: &str) {
     for name in [&boss, &root] {
         refused(site, name, "UserProtected");
     }
+}
+
+/// What else the account can do, as statuses: what the table of docs/keycloak.md says.
+fn besides(realm: &Realm, site: &Site, directory: &str) -> [u16; 5] {
+    let secret = site.secret(SYSTEM, &format!("{directory}-keycloak"), "client-secret");
+    realm.admin(Method::POST, "/clients", Some(json!({"clientId": "other", "publicClient": false})));
+    let (other, user) = (realm.client("other"), realm.add_user("victim", json!({})));
+    let board = realm.get("/group-by-path/Board")["id"].as_str().unwrap().to_owned();
+    let role = realm.get("/roles/staff");
+    [
+        (Method::POST, "/users".to_owned(), json!({"username": "newcomer"})),
+        (Method::POST, format!("/users/{user}/role-mappings/realm"), json!([role])),
+        (Method::PUT, format!("/users/{user}/groups/{board}"), Value::Null),
+        (Method::POST, "/groups".to_owned(), json!({"name": "New"})),
+        (Method::GET, format!("/clients/{other}/client-secret"), Value::Null),
+    ]
+    .map(|(method, path, body)| realm.as_operator(&secret, method, &path, Some(body).filter(|body| !body.is_null())))
 }
 
 /// The realm's fine-grained permissions (Server Administration, "Delegating realm administration using permissions").
@@ -120,6 +137,8 @@ fn rights_as_documented() {
         site.until_directory(directory, "Connected");
         all_works(realm, &site, directory);
     }
+    assert_eq!(besides(&roles, &site, "roles"), [201, 204, 204, 201, 200]);
+    assert_eq!(besides(&fine, &site, "fine"), [201, 403, 403, 403, 403]);
     assert!(site.until_directory("misspelt", "InvalidConfiguration").contains("/Bored"));
 
     // Users who are exempted.
