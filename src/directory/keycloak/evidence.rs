@@ -47,41 +47,10 @@ impl Keycloak {
         }
         let changed = changed_at(own_passwords(&all));
         let ahead = date.map_or(SignedDuration::ZERO, |date| date.duration_since(now));
-        Ok(self.judge(record, &changed, if ahead.abs() < SAME { SignedDuration::ZERO } else { ahead }, now))
-    }
-
-    /// `ahead`: how much Keycloak's clock is ahead of this process's.
-    pub(super) fn judge(
-        &self,
-        record: &Record,
-        changed: &Seen<Timestamp>,
-        ahead: SignedDuration,
-        now: Timestamp,
-    ) -> Proof {
-        let (Seen::Known(at), Some(before)) = (changed, record.attempt.baseline.as_deref()) else {
-            return record.marker(changed, now);
-        };
-        if at.to_string() == before {
-            return record.marker(changed, now);
-        }
-        let by_our_clock = at.saturating_sub(ahead).unwrap_or(*at);
-        let (mode, as_of) = (record.mode, now.strftime("%H:%M"));
-        // The call's own change was made while its connection stood, or is late on its way. Where nobody knows how long that
-        // was, it ended by the attempt's deadline.
-        let ended = record.gave_up_at.unwrap_or(record.attempt.deadline);
-        let shown = if by_our_clock > ended {
-            format!(
-                "The directory shows the {mode} as changed at {at}, after the call was given up at {ended:.3}: by the call, arriving \
-                 late, or by somebody else, as of {as_of} UTC."
-            )
-        } else if record.gave_up_at.is_some() || self.sign_in.is_none() {
-            return Proof::Proven(Evidence::Marker);
-        } else {
-            format!(
-                "The directory shows the {mode} as changed at {at}, when the call may have been under way, as of {as_of} UTC."
-            )
-        };
-        if self.sign_in.is_some() { Proof::Open(shown) } else { Proof::Nothing(shown) }
+        let ahead = if ahead.abs() < SAME { SignedDuration::ZERO } else { ahead };
+        // Without a code the right password of whoever has an authenticator is answered as a wrong one.
+        let can_sign_in = self.sign_in.is_some() && all.iter().all(|c| c.kind != "otp");
+        Ok(judge(record, &changed, ahead, can_sign_in, now))
     }
 
     /// Whether `password` opens the account of `record`'s user.
@@ -106,5 +75,42 @@ impl Keycloak {
         }
         let described = reply.get("error_description").and_then(Value::as_str);
         status == StatusCode::BAD_REQUEST && described.is_some_and(|text| RIGHT_BUT.contains(&text))
+    }
+}
+
+/// `ahead`: how much Keycloak's clock is ahead of this process's.
+pub(super) fn judge(
+    record: &Record,
+    changed: &Seen<Timestamp>,
+    ahead: SignedDuration,
+    can_sign_in: bool,
+    now: Timestamp,
+) -> Proof {
+    let (Seen::Known(at), Some(before)) = (changed, record.attempt.baseline.as_deref()) else {
+        return record.marker(changed, now);
+    };
+    if at.to_string() == before {
+        return record.marker(changed, now);
+    }
+    // The call's own change was made while its connection stood, or is late on its way. Where nobody knows how long that was, it
+    // ended by the attempt's deadline.
+    let ended = record.gave_up_at.unwrap_or(record.attempt.deadline);
+    let late = at.saturating_sub(ahead).unwrap_or(*at) > ended;
+    let (mode, as_of) = (record.mode, now.strftime("%H:%M"));
+    let shown = if late {
+        format!(
+            "The directory shows the {mode} as changed at {at}, after the call was given up at {ended:.3}: by the call, arriving late, \
+             or by somebody else, as of {as_of} UTC."
+        )
+    } else {
+        format!(
+            "The directory shows the {mode} as changed at {at}, when the call may have been under way, as of {as_of} UTC."
+        )
+    };
+    match (can_sign_in, late) {
+        // It tells by whom.
+        (true, _) => Proof::Open(shown),
+        (false, false) => Proof::Proven(Evidence::Marker),
+        (false, true) => Proof::Nothing(shown),
     }
 }

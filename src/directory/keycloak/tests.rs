@@ -407,39 +407,38 @@ async fn a_factor_that_cannot_be_enrolled_anew_is_not_taken_away() {
 }
 
 /// What an attempt of 09:00:00 to 09:00:25 sees in a password that was set then.
-#[tokio::test]
-async fn a_change_time_is_taken_for_what_it_proves() {
+#[test]
+fn a_change_time_is_taken_for_what_it_proves() {
     let at = |text: &str| -> Timestamp { format!("2026-11-24T09:00:{text}Z").parse().unwrap() };
-    let silent = connect(&spec("https://x", &json!({})), &credentials()).unwrap();
-    let signs_in = connect(&spec("https://x", &json!({"signInClient": "shop"})), &credentials()).unwrap();
-    let judge = |keycloak: &Keycloak, gave_up: Option<&str>, changed: &str, ahead: i64| {
+    let judged = |can_sign_in: bool, gave_up: Option<&str>, changed: &str, ahead: i64| {
         let record = Record { gave_up_at: gave_up.map(at), ..record() };
-        match keycloak.judge(&record, &Seen::Known(at(changed)), SignedDuration::from_secs(ahead), at("50")) {
+        let ahead = SignedDuration::from_secs(ahead);
+        match evidence::judge(&record, &Seen::Known(at(changed)), ahead, can_sign_in, at("50")) {
             Proof::Proven(Evidence::Marker) => "ours",
             Proof::Open(_) => "sign in",
             Proof::Nothing(_) => "open",
             other => panic!("{other:?}"),
         }
     };
-    for (gave_up, changed, ahead, without, with) in [
+    for (gave_up, changed, ahead, expected) in [
         // While the connection stood.
-        (Some("03"), "02.9", 0, "ours", "ours"),
+        (Some("03"), "02.9", 0, "ours"),
         // After it: late, or somebody else's.
-        (Some("03"), "03.1", 0, "open", "sign in"),
-        (Some("03"), "40", 0, "open", "sign in"),
+        (Some("03"), "03.1", 0, "open"),
+        (Some("03"), "40", 0, "open"),
         // By a clock that is ahead, and by one that is behind.
-        (Some("03"), "12.9", 10, "ours", "ours"),
-        (Some("23"), "14", -10, "open", "sign in"),
+        (Some("03"), "12.9", 10, "ours"),
+        (Some("23"), "14", -10, "open"),
         // Its holder is gone.
-        (None, "20", 0, "ours", "sign in"),
-        (None, "26", 0, "open", "sign in"),
+        (None, "20", 0, "ours"),
+        (None, "26", 0, "open"),
     ] {
-        assert_eq!(judge(&silent, gave_up, changed, ahead), without, "{gave_up:?} {changed} {ahead}");
-        assert_eq!(judge(&signs_in, gave_up, changed, ahead), with, "{gave_up:?} {changed} {ahead}");
+        assert_eq!(judged(false, gave_up, changed, ahead), expected, "{gave_up:?} {changed} {ahead}");
+        assert_eq!(judged(true, gave_up, changed, ahead), "sign in", "{gave_up:?} {changed} {ahead}");
     }
     let mut unmoved = record();
     unmoved.attempt.baseline = Some(at("00").to_string());
-    let proof = silent.judge(&unmoved, &Seen::Known(at("00")), SignedDuration::ZERO, at("50"));
+    let proof = evidence::judge(&unmoved, &Seen::Known(at("00")), SignedDuration::ZERO, true, at("50"));
     assert!(matches!(&proof, Proof::Nothing(text) if text.contains("unchanged since")), "{proof:?}");
 }
 
