@@ -47,7 +47,7 @@ test-directories: only := $(subst $(comma), ,$(ONLY))
 test-directories:
 	@unknown='$(filter-out $(DIRECTORIES),$(only))'; [ -z "$$unknown" ] || { echo "ONLY: $$unknown is none of: $(DIRECTORIES)" >&2; exit 1; }
 	@[ -n "$$KUBECONFIG" ] || tests/env/build.sh >/dev/null
-	cargo test --test directories -- --test-threads=$(THREADS) $(only)
+	cargo test --test directories -- --test-threads=$$((2 * $(THREADS))) $(only) # they wait most of the time
 
 bench:
 	@tests/env/build.sh >/dev/null

@@ -152,14 +152,14 @@ fn lost_answers() {
     }
     // Let through once nobody waits for it any more, but while its effect is still looked for.
     for row in [&late, &unproven] {
-        wait_for("the end of the call", || {
-            message(&site.reset(&row.name)).contains("nothing is sent again").then_some(())
-        });
+        site.until(&row.name, "Verifying");
         row.armed.release();
     }
     assert_eq!(applied(site, "late"), "SignIn");
     assert_eq!(realm.resets(&late.id), 1);
     assert_eq!(realm.sign_in("late", &delivered(site, "late")), MUST_CHANGE);
+
+    steps_after_the_call_fail(&suite);
 
     for row in [&before, &newer, &later] {
         let said = unknown(site, &row.name);
@@ -196,9 +196,7 @@ fn becomes_known(Suite { realm, site, .. }: &Suite, newer: &Row, later: &Row) {
 }
 
 /// What is to be ended after the call cannot be for a while: the reset is in force, and its password has been delivered.
-#[test]
-fn steps_after_the_call_fail() {
-    let Suite { realm, site, proxy, .. } = &Suite::start();
+fn steps_after_the_call_fail(Suite { realm, site, proxy, .. }: &Suite) {
     let mut rows = Vec::new();
     for (name, place) in [
         ("listing", "users/*/sessions"),
@@ -215,8 +213,6 @@ fn steps_after_the_call_fail() {
         let armed = proxy.arm(Rule { method, path, about, says: "", nth: 0, action: Action::Answer(500) });
         rows.push((name, id, browser, armed));
     }
-    let _operator = site.operator();
-    site.until_directory("acme", "Connected");
     let manifests: Vec<String> = rows.iter().map(|(name, ..)| password("acme", name, json!({}))).collect();
     site.apply(&manifests.join("\n---\n"));
     for (name, id, browser, armed) in &mut rows {

@@ -1,9 +1,11 @@
 //! Keycloak or the operator's account there is not as it should be: each case has its reason, and nothing is done twice.
+use std::collections::BTreeMap;
+
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    applied, delivered,
+    applied,
     env::{Site, TEAM, message, wait_for},
     keycloak_server::{CLIENT, CLIENT_SECRET, Keycloak},
     password,
@@ -11,12 +13,18 @@ use crate::{
     refused,
 };
 
-/// What is said of Directories that cannot be used.
 #[test]
-fn directories_that_are_not_ready() {
+fn what_is_away() {
+    let site = Site::start();
+    let _operator = site.operator();
+    directories_that_are_not_ready(&site);
+    what_goes_away_before_the_call(&site);
+}
+
+/// What is said of Directories that cannot be used.
+fn directories_that_are_not_ready(site: &Site) {
     let server = Keycloak::shared();
     let [realm, rotated, disabled, gone] = std::array::from_fn(|_| server.realm(json!({})));
-    let site = Site::start();
     let proxy = Proxy::start(&server.url, &[]);
     let tokens = |realm: &str, action| Rule {
         method: Method::POST,
@@ -45,8 +53,6 @@ fn directories_that_are_not_ready() {
     let https = |bundle: Value| json!({"provider": {"keycloak": {"caBundle": bundle}}});
     site.keycloak("tls", &realm, &server.https_url, https(json!(server.ca)));
     site.keycloak("untrusted", &realm, &server.https_url, https(Value::Null));
-    let _operator = site.operator();
-
     site.until_directory("tls", "Connected");
     for (name, reason, says) in [
         ("wrong-secret", "CredentialsRefused", &[][..]),
@@ -69,7 +75,7 @@ fn directories_that_are_not_ready() {
     let told = message(&site.until("ann", "DirectoryNotReady"));
     println!("tokens-down: {told}");
     down.disarm();
-    assert_eq!(applied(&site, "ann"), "Response");
+    assert_eq!(applied(site, "ann"), "Response");
     assert_eq!(realm.resets(&realm.id("ann")), 1);
 
     // While in use: the secret is rotated, the client disabled, the realm deleted.
@@ -97,66 +103,63 @@ fn directories_that_are_not_ready() {
         site.until(name, "DirectoryNotReady");
     }
     site.keycloak_secret("rotated", CLIENT, &secret);
-    assert_eq!(applied(&site, "bob"), "Response");
+    assert_eq!(applied(site, "bob"), "Response");
     let client = json!({"enabled": true});
     disabled.admin(Method::PUT, &format!("/clients/{}", disabled.client(CLIENT)), Some(client));
     site.until_directory("disabled", "Connected");
-    refused(&site, "fay", "Expired");
+    refused(site, "fay", "Expired");
 }
 
 /// What the operator may do, and whom it may do it to, changes between look-up and call.
-#[test]
-fn what_goes_away_before_the_call() {
+fn what_goes_away_before_the_call(site: &Site) {
     let server = Keycloak::shared();
     let realm = server.realm(json!({}));
-    let site = Site::start();
     let proxy = Proxy::start(&server.url, &[]);
-    site.keycloak("acme", &realm, &proxy.url, json!({"limits": {"requestTimeout": "60s"}}));
-    let _operator = site.operator();
-    site.until_directory("acme", "Connected");
+    site.keycloak("going", &realm, &proxy.url, json!({"limits": {"requestTimeout": "60s"}}));
+    site.until_directory("going", "Connected");
     let asked = |name: &str| {
         let path = "/admin/realms/*/users/*/reset-password".to_owned();
-        let id = realm.id(name);
+        let id = realm.add_user(name, json!({}));
         let rule = Rule { method: Method::PUT, path, about: id.clone(), says: "", nth: 1, action: Action::HoldRequest };
         let call = proxy.arm(rule);
-        site.apply(&password("acme", name, json!({})));
+        site.apply(&password("going", name, json!({})));
         wait_for("the call", || call.is_hit().then_some(()));
         (id, call)
     };
 
     // The user.
-    let (ann, call) = asked("ann");
-    realm.admin(Method::DELETE, &format!("/users/{ann}"), None);
+    let (gus, call) = asked("gus");
+    realm.admin(Method::DELETE, &format!("/users/{gus}"), None);
     call.release();
-    let said = refused(&site, "ann", "UserNotFound");
+    let said = refused(site, "gus", "UserNotFound");
     assert!(said.contains("nothing was changed"), "{said}");
 
     // The rights: nothing took effect, and it waits until they are back.
-    let (bob, call) = asked("bob");
+    let (hal, call) = asked("hal");
     let account = realm.id("service-account-credreset");
     let manager = realm.client("realm-management");
     let role = realm.get(&format!("/clients/{manager}/roles/manage-users"));
     let roles = format!("/users/{account}/role-mappings/clients/{manager}");
     realm.admin(Method::DELETE, &roles, Some(json!([role])));
     call.release();
-    let said = site.until_directory("acme", "PermissionMissing");
+    let said = site.until_directory("going", "PermissionMissing");
     assert!(said.contains("manage-users"), "{said}");
-    site.until("bob", "DirectoryNotReady");
-    assert_eq!(realm.resets(&bob), 0);
+    site.until("hal", "DirectoryNotReady");
+    assert_eq!(realm.resets(&hal), 0);
     realm.admin(Method::POST, &roles, Some(json!([role])));
-    assert_eq!(applied(&site, "bob"), "Response");
-    assert_eq!(realm.resets(&bob), 1);
+    assert_eq!(applied(site, "hal"), "Response");
+    assert_eq!(realm.resets(&hal), 1);
 
     // The token: another is fetched.
-    let (key, call) = asked("key");
+    let (ivy, call) = asked("ivy");
     // Keycloak counts whole seconds here.
     let second = || jiff::Timestamp::now().as_second();
     let given_by = second();
     wait_for("the next second", || (second() > given_by).then_some(()));
     realm.set(json!({"notBefore": second()}));
     call.release();
-    assert_eq!(applied(&site, "key"), "Response");
-    assert_eq!(realm.resets(&key), 1);
+    assert_eq!(applied(site, "ivy"), "Response");
+    assert_eq!(realm.resets(&ivy), 1);
 }
 
 /// Keycloak is restarted in the middle of 100 resets.
@@ -167,7 +170,7 @@ fn restart_in_the_middle() {
     // So that the second half is still to come.
     let realm = server.realm(json!({"passwordPolicy": "length(8)"}));
     let name = |n: usize| format!("user-{n:03}");
-    let ids: Vec<String> = (0..USERS).map(|n| realm.add_user(&name(n), json!({}))).collect();
+    let ids: BTreeMap<String, String> = (0..USERS).map(|n| (name(n), realm.add_user(&name(n), json!({})))).collect();
     let site = Site::start();
     site.keycloak(
         "acme",
@@ -179,34 +182,33 @@ fn restart_in_the_middle() {
     site.until_directory("acme", "Connected");
     let all: Vec<String> = (0..USERS).map(|n| password("acme", &name(n), json!({}))).collect();
     site.apply(&all.join("\n---\n"));
-    let done = || {
-        let all = site.get(&["creset", "-n", TEAM, "--field-selector", "status.outcome=Applied"]);
-        all["items"].as_array().unwrap().len()
-    };
-    let so_far = wait_for("a third of them", || Some(done()).filter(|done| *done >= USERS / 3));
+    let events = || realm.get("/admin-events?operationTypes=ACTION&max=1000").as_array().unwrap().clone();
+    let so_far = wait_for("a third of them", || Some(events().len()).filter(|done| *done >= USERS / 3));
     server.run("stop");
-    println!("stopped after {so_far}, when {} were done", done());
-    assert!(done() < USERS);
     server.run("up");
-    let mut open = usize::MAX;
-    while open > 0 {
-        open = wait_for("another outcome", || {
-            let all = site.get(&["creset", "-n", TEAM, "--field-selector", "status.outcome="]);
-            Some(all["items"].as_array().unwrap().len()).filter(|now| *now < open)
-        });
-    }
-    let mut evidence = std::collections::BTreeMap::<String, usize>::new();
-    for (n, id) in ids.iter().enumerate() {
-        let (status, resets) = (site.reset(&name(n))["status"].clone(), realm.resets(id));
+    let outcome = ["wait", "--for=jsonpath={.status.outcome}", "--timeout=600s", "creset", "--all", "-n", TEAM];
+    site.kubectl(&outcome);
+    let (resets, events) = (site.get(&["creset", "-n", TEAM]), events());
+    println!("stopped when {so_far} were done; {} in the end", events.len());
+    let template =
+        r#"go-template={{range .items}}{{.metadata.name}} {{index .data "password" | base64decode}}{{"\n"}}{{end}}"#;
+    let secrets = site.kubectl(&["get", "secrets", "-n", TEAM, "-o", template]);
+    let delivered: BTreeMap<&str, &str> = secrets.lines().filter_map(|line| line.split_once(' ')).collect();
+    let mut seen = BTreeMap::<String, usize>::new();
+    for reset in resets["items"].as_array().unwrap() {
+        let (name, status) = (reset["metadata"]["name"].as_str().unwrap(), &reset["status"]);
         let outcome = status["outcome"].as_str().unwrap();
-        *evidence.entry(format!("{outcome} {}", status["evidence"])).or_default() += 1;
+        *seen.entry(format!("{outcome} {}", status["evidence"])).or_default() += 1;
+        let path = format!("users/{}/reset-password", ids[name]);
+        let count = events.iter().filter(|event| event["resourcePath"] == path).count();
+        assert_eq!(count, usize::from(outcome == "Applied"), "{name}: {status:#}");
         let (password, says) = match outcome {
-            "Applied" => (delivered(&site, &name(n)), "Account is not fully set up"),
-            "Unknown" => (format!("{}-old-1", name(n)), "signed in"),
-            _ => panic!("{}: {status:#}", name(n)),
+            "Applied" => (delivered[&*format!("{name}-password")].to_owned(), "Account is not fully set up"),
+            "Unknown" => (format!("{name}-old-1"), "signed in"),
+            _ => panic!("{name}: {status:#}"),
         };
-        assert_eq!(realm.sign_in(&name(n), &password), says, "{}: {status:#}", name(n));
-        assert_eq!(resets, usize::from(outcome == "Applied"), "{}: {status:#}", name(n));
+        assert_eq!(realm.sign_in(name, &password), says, "{name}: {status:#}");
     }
-    println!("{evidence:?}");
+    println!("{seen:?}");
+    assert_eq!(seen.values().sum::<usize>(), USERS);
 }
