@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     applied, delivered,
     env::{SYSTEM, Site, message, wait_for},
-    keycloak_server::{Keycloak, Realm},
+    keycloak_server::{Keycloak, Realm, realm_user},
     password,
     proxy::{Action, Armed, Proxy, Rule},
 };
@@ -32,8 +32,8 @@ struct Row<'a> {
     armed: Arc<Armed>,
 }
 
-/// The operator with its Directories: `acme`, which waits long for an answer, `hasty`, which does not, and `without`, which is
-/// hasty and names no client to sign in with.
+/// The operator with its Directories: `acme`, which waits long for an answer, `hasty`, which does not, and two that name no client
+/// to sign in with: `patient` and `without`, which is hasty.
 struct Suite {
     realm: Realm,
     other: Realm,
@@ -50,13 +50,18 @@ impl Suite {
         let spec = |timeout: &str, client: Value| json!({"provider": {"keycloak": {"signInClient": client}}, "limits": {"requestTimeout": timeout}});
         site.keycloak("acme", &realm, &proxy.url, spec("60s", json!("shop")));
         site.keycloak("hasty", &realm, &proxy.url, spec("8s", json!("shop")));
+        site.keycloak("patient", &other, &proxy.url, spec("60s", Value::Null));
         site.keycloak("without", &other, &proxy.url, spec("8s", Value::Null));
         Self { realm, other, site, proxy }
     }
 
     fn row(&self, directory: &'static str, name: &str, action: Action) -> Row<'_> {
-        let realm = if directory == "without" { &self.other } else { &self.realm };
-        let id = realm.add_user(name, json!({}));
+        self.row_of(directory, name, action, json!({}))
+    }
+
+    fn row_of(&self, directory: &'static str, name: &str, action: Action, user: Value) -> Row<'_> {
+        let realm = if ["patient", "without"].contains(&directory) { &self.other } else { &self.realm };
+        let id = realm.add_user(name, user);
         let rule = rule(Method::PUT, "reset-password", &id, 1, action);
         Row { realm, directory, name: name.to_owned(), id, armed: self.proxy.arm(rule) }
     }
@@ -118,6 +123,12 @@ fn lost_answers() {
     let mut taken: Vec<Row> =
         (0..20).map(|n| suite.row("acme", &format!("cut-{n:02}"), Action::CutAt(n * whole / 20))).collect();
     taken.push(suite.row("acme", "after", Action::DropReply));
+    // Nobody can sign in for these: there is no client to do it by, or a code would be needed.
+    taken.push(suite.row("patient", "unasked", Action::DropReply));
+    taken.push(suite.row("patient", "half", Action::CutAt(whole / 2)));
+    let coded = json!({"credentials": realm_user("bob")["credentials"]});
+    taken.push(suite.row_of("acme", "coded", Action::DropReply, coded));
+    let coincident = suite.row("hasty", "coincident", Action::HoldRequest);
     let before = suite.row("hasty", "before", Action::DropRequest);
     let newer = suite.row("hasty", "newer", Action::DropRequest);
     let late = suite.row("hasty", "late", Action::HoldRequest);
@@ -131,10 +142,10 @@ fn lost_answers() {
     let looks =
         overtaken.each_ref().map(|row| proxy.arm(rule(Method::GET, "credentials", &row.id, 2, Action::HoldRequest)));
     let _operator = site.operator();
-    for name in ["acme", "hasty", "without"] {
+    for name in ["acme", "hasty", "patient", "without"] {
         site.until_directory(name, "Connected");
     }
-    suite.apply(taken.iter().chain([&before, &newer, &late, &unproven]).chain(&overtaken), json!({}));
+    suite.apply(taken.iter().chain([&before, &newer, &late, &unproven, &coincident]).chain(&overtaken), json!({}));
     // Such a password can be signed in with.
     suite.apply([&later], json!({"password": {"forceChangeOnLogin": false}}));
 
@@ -144,10 +155,19 @@ fn lost_answers() {
         row.realm.reset_by_hand(&row.id, "By-a-colleague-1");
         look.release();
     }
-    for Row { name, id, armed, .. } in &taken {
-        assert_eq!(applied(site, name), "Marker", "{name}");
+    // And one while the call is under way, which never arrives.
+    wait_for("the call", || coincident.armed.is_hit().then_some(()));
+    coincident.realm.reset_by_hand(&coincident.id, "By-a-colleague-1");
+    coincident.armed.lose();
+    for Row { realm, directory, name, id, armed } in &taken {
+        let evidence = if *directory == "patient" || name == "coded" { "Marker" } else { "SignIn" };
+        assert_eq!(applied(site, name), evidence, "{name}");
         assert!(armed.is_hit(), "{name}");
         assert_eq!(realm.resets(id), 1, "{name}");
+        if name == "coded" {
+            assert_eq!(realm.sign_in_with_code(name, &delivered(site, name)), MUST_CHANGE, "{name}");
+            continue;
+        }
         assert_eq!(realm.sign_in(name, &delivered(site, name)), MUST_CHANGE, "{name}");
     }
     // Let through once nobody waits for it any more, but while its effect is still looked for.
@@ -171,6 +191,8 @@ fn lost_answers() {
         let said = unknown(site, &row.name);
         assert!(said.contains("by the call, arriving late, or by somebody else"), "{said}");
     }
+    unknown(site, "coincident");
+    assert_eq!((realm.resets(&coincident.id), realm.failures(&coincident.id)), (1, 1));
     // It may be in force, and is.
     assert_eq!(unproven.realm.sign_in("unproven", &kept(site, "unproven")), MUST_CHANGE);
     assert_eq!(overtaken.each_ref().map(|row| row.realm.resets(&row.id)), [2, 1, 2]);
