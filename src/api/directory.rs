@@ -72,7 +72,7 @@ impl DirectorySpec {
 pub enum Provider {
     /// Zoho Directory.
     Zoho(Zoho),
-    /// Keycloak.
+    /// A realm of Keycloak.
     Keycloak(Keycloak),
 }
 

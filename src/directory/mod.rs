@@ -30,7 +30,7 @@ pub type Credentials = BTreeMap<String, SecretString>;
 pub enum Provider {
     /// Zoho Directory.
     Zoho(zoho::Zoho),
-    /// Keycloak.
+    /// A realm of Keycloak.
     Keycloak(keycloak::Keycloak),
 }
 
