@@ -91,7 +91,7 @@ fn kept(scenario: &Arc<Scenario>, result: Result<Seen, Box<Broken>>, fine: bool)
 #[test]
 fn every_history_to_a_depth_keeps_the_promises() {
     let (depth, sample) = if long() { (16, 3000) } else { (12, 300) };
-    // Of the combinations every fourth has one mishap more: one for each mode, and one for each kind of directory.
+    // Of the combinations every fourth has one mishap more: one for each mode.
     let most = if long() { 3 } else { 2 };
     let (began, mut all) = (Instant::now(), Seen::default());
     for (i, scenario) in scenarios().iter().enumerate() {
