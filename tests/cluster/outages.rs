@@ -101,8 +101,9 @@ fn api_server_dies_in_every_step() {
     }
 }
 
-/// The API server is away for a minute, four times as long as the lease, with two calls under way: what came back is kept by
-/// the process that leads no more, and what came late is found by whoever leads then.
+/// The API server is away for a minute, four times as long as the lease, with two calls under way. What came back is kept by the
+/// process that leads no more; whoever leads then may find it by the time of the change before that process has written it down.
+/// What came late can be found by that alone.
 #[test]
 fn api_server_is_away_longer_than_the_lease() {
     let site = provable("20s");
@@ -126,7 +127,8 @@ fn api_server_is_away_longer_than_the_lease() {
     site.cluster("up");
     for n in [answered, late] {
         let reset = site.until(&format!("r{n}"), "Applied");
-        assert_eq!(reset["status"]["evidence"], if n == late { "Marker" } else { "Response" }, "r{n}");
+        let evidence = reset["status"]["evidence"].as_str().unwrap();
+        assert!(evidence == "Marker" || (n == answered && evidence == "Response"), "r{n}: {evidence}");
         assert!(opens(&site, n), "r{n}");
         assert_eq!((changes(&site, n), calls(&site, n).as_array().unwrap().len()), (1, 1), "r{n}");
     }
