@@ -2,6 +2,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use reqwest::{Client, Response, header, redirect};
+use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 /// Larger answers are refused without being held in memory.
@@ -78,6 +79,21 @@ pub fn join(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
     url
+}
+
+/// Whether an access token can be put into a header as it is.
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// An `Authorization` header of this scheme, which is not shown in logs.
+#[must_use]
+pub fn authorization(scheme: &'static str, token: &SecretString) -> header::HeaderValue {
+    let text = format!("{scheme} {}", token.expose_secret());
+    let mut value = header::HeaderValue::from_str(&text).unwrap_or_else(|_| header::HeaderValue::from_static(scheme));
+    value.set_sensitive(true);
+    value
 }
 
 /// Why there is no answer.

@@ -136,7 +136,8 @@ impl Provider {
     pub async fn check(&self, modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
         match self {
             Self::Zoho(zoho) => zoho.check(modes).await,
-            Self::Keycloak(keycloak) => keycloak.check(modes).await,
+            // Both modes need the same.
+            Self::Keycloak(keycloak) => keycloak.check().await,
         }
     }
 

@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use super::{Answer, Found, Keycloak, Unread, is_segment, look_up::text_of, token::NoToken, under};
+use super::{Answer, Found, Keycloak, Unread, is_segment, look_up::text_of, token::NoToken};
 use crate::{
     api::directory::Guarantees,
     core::{
         plan::CleanUp,
-        request::Mode,
         text,
         world::{Feature, Guarantee},
     },
@@ -36,11 +35,11 @@ const VIEW_CLIENTS: &str = "view-clients (or the role query-clients and the perm
 const VIEW_GROUPS: &str = "the permission view for all groups, since the Directory names groups";
 
 impl Keycloak {
-    /// Signs in, and asks for what each reset needs. Both modes need the same.
+    /// Signs in, and asks for what each reset needs.
     ///
     /// # Errors
     /// Why the directory cannot be used, with every right that is missing.
-    pub async fn check(&self, _modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
+    pub async fn check(&self) -> Result<Checked, NotReady> {
         let realm = self.shown(self.asked(Method::GET, &[], &[]).await?, "the realm")?.unwrap_or_default();
         let name = self.tokens.service_account();
         let users = self.asked(Method::GET, &["users"], &[("username", &name), ("exact", "true")]).await?;
@@ -70,8 +69,7 @@ impl Keycloak {
             return Err(NotReady::PermissionMissing(format!("the client's service account lacks {missing}.")));
         }
         let identity = format!("keycloak:{}#{manager}", self.realm);
-        *self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            Some(Found { manager: manager.to_owned(), own: own.to_owned() });
+        *self.found() = Some(Found { manager: manager.to_owned(), own: own.to_owned() });
         Ok(Checked {
             identity,
             guarantees: Guarantees { password: Guarantee::Provable, mfa: Guarantee::ExactlyOnce },
@@ -113,11 +111,7 @@ impl Keycloak {
     }
 
     async fn asked(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<Answer, NotReady> {
-        let mut url = under(&self.admin, segments);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.call(method, url, None).await.map_err(|error| match error {
+        self.call(method, self.url(segments, query), None).await.map_err(|error| match error {
             Unread::Token(NoToken::Refused(_)) => NotReady::CredentialsRefused(error.why().message),
             Unread::Token(NoToken::NoRealm | NoToken::NoServer) => NotReady::InvalidConfiguration(error.why().message),
             _ => NotReady::Unreachable(error.why().message),

@@ -30,7 +30,7 @@ impl Keycloak {
         };
         if unlock {
             let segments = ["attack-detection", "brute-force", "users", id];
-            let done = self.end(Method::DELETE, &segments, &[]).await;
+            let done = self.end(Method::DELETE, &segments).await;
             done.map_err(not("the lock-out of the user, if there is one, is not ended"))?;
         }
         if mobile_sessions_and_api_tokens {
@@ -48,7 +48,7 @@ impl Keycloak {
         let before = if Timestamp::now() <= over {
             over
         } else {
-            let answer = self.get(&["users", id, "credentials"], &[]).await.map_err(|error| error.why())?;
+            let answer = self.get(&["users", id, "credentials"], &[]).await?;
             if answer.is_no_user() {
                 return Ok(());
             }
@@ -65,7 +65,7 @@ impl Keycloak {
             }
             let session = text_of(&session, "id").filter(|id| is_segment(id));
             let session = session.ok_or_else(|| Why::new("the directory shows a session without an id."))?;
-            self.end(Method::DELETE, &["sessions", session], &[]).await?;
+            self.end(Method::DELETE, &["sessions", session]).await?;
         }
         Ok(())
     }
@@ -73,24 +73,21 @@ impl Keycloak {
     /// Online sessions, and what was granted to clients with the offline tokens that hang on it. Tokens that are older are stale
     /// from then on; since that counts whole seconds, those of the same second end with the grant.
     async fn end_everything(&self, id: &str) -> Result<(), Why> {
-        self.end(Method::POST, &["users", id, "logout"], &[]).await?;
+        self.end(Method::POST, &["users", id, "logout"]).await?;
         for consent in self.listed(&["users", id, "consents"], "the user's consents").await? {
             let client = text_of(&consent, "clientId").filter(|id| is_segment(id));
             let client = client.ok_or_else(|| Why::new("the directory shows a consent without a client."))?;
-            self.end(Method::DELETE, &["users", id, "consents", client], &[]).await?;
+            self.end(Method::DELETE, &["users", id, "consents", client]).await?;
         }
         Ok(())
     }
 
     /// A list about a user; empty where there is no such user any more.
     async fn listed(&self, segments: &[&str], what: &str) -> Result<Vec<Value>, Why> {
-        let answer = self.get(segments, &[]).await.map_err(|error| error.why())?;
+        let answer = self.get(segments, &[]).await?;
         if answer.is_no_user() {
             return Ok(Vec::new());
         }
-        match answer.into_read(&format!("the look-up of {what}"))? {
-            Value::Array(all) => Ok(all),
-            _ => Err(Why::new(format!("the directory answered the look-up of {what} without a list."))),
-        }
+        answer.into_list(&format!("the look-up of {what}"))
     }
 }

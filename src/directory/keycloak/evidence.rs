@@ -7,7 +7,6 @@ use serde_json::Value;
 use super::{
     Keycloak, factors, is_segment,
     look_up::{changed_at, credentials_of, own_passwords, text_of},
-    token,
 };
 use crate::core::{
     ledger::{Evidence, Record},
@@ -31,7 +30,7 @@ impl Keycloak {
         if !is_segment(id) {
             return Ok(Proof::Nothing("The directory has no user of such an id.".to_owned()));
         }
-        let answer = self.get(&["users", id, "credentials"], &[]).await.map_err(|error| error.why())?;
+        let answer = self.get(&["users", id, "credentials"], &[]).await?;
         if answer.is_no_user() {
             return Ok(Proof::Nothing("The directory no longer shows the user.".to_owned()));
         }
@@ -58,18 +57,17 @@ impl Keycloak {
         let Some(client) = &self.sign_in else { return false };
         let Ok(Some(user)) = self.representation(&record.user.id).await else { return false };
         let Some(name) = text_of(&user, "username") else { return false };
-        let url = crate::directory::http::join(&self.realm, "/protocol/openid-connect/token");
         let form = [
             ("grant_type", "password"),
             ("username", name),
             ("password", password.expose_secret()),
             ("scope", "openid"),
         ];
-        let Ok((status, reply)) = token::grant(&self.http, &url, client, &form).await else { return false };
+        let Ok((status, reply)) = self.tokens.grant(&self.http, client, &form).await else { return false };
         if status.is_success() {
             // It was opened to see whether that is possible.
             if let Some(session) = text_of(&reply, "session_state").filter(|id| is_segment(id)) {
-                let _ = self.end(Method::DELETE, &["sessions", session], &[]).await;
+                let _ = self.end(Method::DELETE, &["sessions", session]).await;
             }
             return text_of(&reply, "access_token").is_some();
         }

@@ -5,11 +5,8 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Answer, Keycloak, Unread, is_segment, look_up::Credential, look_up::credentials_of, under};
-use crate::core::{
-    ledger::Reply,
-    request::{Factor, Mode},
-};
+use super::{Answer, Keycloak, Unread, is_segment, look_up::Credential, look_up::credentials_of};
+use crate::core::{ledger::Reply, request::Factor};
 
 /// The required action with which a user enrols a new one of this kind.
 fn enrolment(kind: &str) -> Option<&'static str> {
@@ -58,8 +55,8 @@ impl Keycloak {
         let due: Vec<&Credential> = due(&all, factors, enrolled_before).collect();
         // Who has enrolled a new one meanwhile is not asked again.
         let newer = |kind: &str| all.iter().any(|c| c.kind == kind && !due.iter().any(|d| d.id == c.id));
-        let kinds: BTreeSet<&str> = due.iter().map(|c| c.kind.as_str()).filter(|kind| !newer(kind)).collect();
-        let wanted: BTreeSet<&str> = kinds.iter().filter_map(|kind| enrolment(kind)).collect();
+        let kinds = due.iter().map(|c| c.kind.as_str()).filter(|kind| !newer(kind));
+        let wanted: BTreeSet<&str> = kinds.filter_map(enrolment).collect();
         let before = match self.required_actions(id).await {
             Ok(actions) => actions,
             Err(reply) => return reply,
@@ -68,20 +65,20 @@ impl Keycloak {
             return Reply::NotSent;
         }
         let mut begun = false;
-        if wanted.iter().any(|action| !before.iter().any(|known| known == action)) {
-            let mut merged = before.clone();
-            merged.extend(wanted.iter().map(|action| (*action).to_owned()).filter(|action| !before.contains(action)));
-            if let Err(reply) = self.require(id, &merged, &before).await {
+        let known = |action: &&str| before.iter().any(|known| known == action);
+        let added: Vec<String> = wanted.into_iter().filter(|a| !known(a)).map(str::to_owned).collect();
+        if !added.is_empty() {
+            if let Err(reply) = self.require(id, &[before.clone(), added].concat(), &before).await {
                 return reply;
             }
             begun = true;
         }
         for factor in due {
-            let url = under(&self.admin, &["users", id, "credentials", &factor.id]);
+            let url = self.url(&["users", id, "credentials", &factor.id], &[]);
             let reply = match self.call(Method::DELETE, url, None).await {
                 // It is gone already.
                 Ok(answer) if answer.status == StatusCode::NOT_FOUND && !answer.is_no_user() => None,
-                Ok(answer) => self.refusal(&answer, Mode::MFA, None).await,
+                Ok(answer) => self.refusal(&answer, None).await,
                 Err(error) => Some(error.reply()),
             };
             match reply {
@@ -114,10 +111,10 @@ impl Keycloak {
     }
 
     async fn put_actions(&self, id: &str, actions: &[String]) -> Result<(), Reply> {
-        let url = under(&self.admin, &["users", id]);
+        let url = self.url(&["users", id], &[]);
         let body: Value = json!({ "requiredActions": actions });
         match self.call(Method::PUT, url, Some(&body)).await {
-            Ok(answer) => match self.refusal(&answer, Mode::MFA, None).await {
+            Ok(answer) => match self.refusal(&answer, None).await {
                 None => Ok(()),
                 Some(reply) => Err(reply),
             },
@@ -127,7 +124,7 @@ impl Keycloak {
 
     /// What it means for the call if a read before it has failed.
     async fn unread(&self, answer: &Answer) -> Option<Reply> {
-        match self.refusal(answer, Mode::MFA, None).await {
+        match self.refusal(answer, None).await {
             Some(Reply::Unsure) => Some(Reply::NotSent),
             other => other,
         }

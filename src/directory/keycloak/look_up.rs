@@ -2,7 +2,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Answer, Keycloak, Unread, is_segment};
+use super::{Answer, Keycloak, is_segment};
 use crate::core::{
     ledger::UserId,
     request::{Factor, Mode, UserRef},
@@ -55,17 +55,15 @@ impl Keycloak {
             UserRef::Username(name) => ("username", name),
             UserRef::Email(email) => ("email", email),
         };
-        let answer = self.get(&["users"], &[(field, typed), ("exact", "true")]).await.map_err(|e| e.why())?;
-        let Value::Array(mut users) = answer.into_read("the look-up of the user")? else {
-            return Err(Why::new("the directory answered the look-up of the user without a list."));
-        };
+        let answer = self.get(&["users"], &[(field, typed), ("exact", "true")]).await?;
+        let mut users = answer.into_list("the look-up of the user")?;
         users.retain(|user| text_of(user, field).is_some_and(|known| known.to_lowercase() == typed.to_lowercase()));
         Ok(users)
     }
 
     /// The user with this id. `None`: there is none.
     pub(super) async fn representation(&self, id: &str) -> Result<Option<Value>, Why> {
-        let answer = self.get(&["users", id], &[]).await.map_err(|e| e.why())?;
+        let answer = self.get(&["users", id], &[]).await?;
         if answer.is_no_user() {
             return Ok(None);
         }
@@ -74,7 +72,7 @@ impl Keycloak {
     }
 
     async fn user(&self, user: &Value, mode: Mode) -> Result<User, Why> {
-        let found = self.found().ok_or_else(|| Why::new("the directory has not been checked yet."))?;
+        let found = self.found().clone().ok_or_else(|| Why::new("the directory has not been checked yet."))?;
         let flag = |name: &str| user.get(name).and_then(Value::as_bool).ok_or_else(|| unreadable(name));
         let id = text_of(user, "id").filter(|id| is_segment(id)).ok_or_else(|| unreadable("id"))?;
         let name = text_of(user, "username").ok_or_else(|| unreadable("username"))?;
@@ -111,15 +109,15 @@ impl Keycloak {
     }
 
     /// The user's credentials; an error where there is no such user.
-    pub(super) async fn credentials(&self, id: &str) -> Result<Vec<Credential>, Why> {
-        let answer = self.get(&["users", id, "credentials"], &[]).await.map_err(|e| e.why())?;
+    async fn credentials(&self, id: &str) -> Result<Vec<Credential>, Why> {
+        let answer = self.get(&["users", id, "credentials"], &[]).await?;
         credentials_of(answer)
     }
 
     /// Roles of client `manager` that the user holds: directly, through a group, or through another role.
     async fn roles(&self, id: &str, manager: &str) -> Result<Vec<String>, Why> {
         let segments = ["users", id, "role-mappings", "clients", manager, "composite"];
-        let answer = self.get(&segments, &[("briefRepresentation", "true")]).await.map_err(|e| e.why())?;
+        let answer = self.get(&segments, &[("briefRepresentation", "true")]).await?;
         names(answer, "the look-up of the user's roles", "name")
     }
 
@@ -128,28 +126,19 @@ impl Keycloak {
         if self.groups.iter().all(Vec::is_empty) {
             return Ok(None);
         }
-        let answer =
-            self.get(&["users", id, "groups"], &[("briefRepresentation", "true")]).await.map_err(|e| e.why())?;
+        let answer = self.get(&["users", id, "groups"], &[("briefRepresentation", "true")]).await?;
         let paths = names(answer, "the look-up of the user's groups", "path")?;
         Ok(Some(paths.iter().flat_map(|path| with_those_above(path)).collect()))
     }
 
     async fn has_identity_provider(&self, id: &str) -> Result<bool, Why> {
-        let answer = self.get(&["users", id, "federated-identity"], &[]).await.map_err(|e| e.why())?;
+        let answer = self.get(&["users", id, "federated-identity"], &[]).await?;
         Ok(!names(answer, "the look-up of the user's identity providers", "identityProvider")?.is_empty())
     }
 }
 
-impl From<Unread> for Why {
-    fn from(unread: Unread) -> Self {
-        unread.why()
-    }
-}
-
 pub(super) fn credentials_of(answer: Answer) -> Result<Vec<Credential>, Why> {
-    let Value::Array(all) = answer.into_read("the look-up of the user's credentials")? else {
-        return Err(Why::new("the directory answered the look-up of the user's credentials without a list."));
-    };
+    let all = answer.into_list("the look-up of the user's credentials")?;
     let credential = |value: &Value| {
         Some(Credential {
             id: text_of(value, "id").filter(|id| is_segment(id))?.to_owned(),
@@ -190,9 +179,7 @@ pub(super) fn changed_at<'a>(passwords: impl Iterator<Item = &'a Credential>) ->
 
 /// `field` of each item of a list.
 fn names(answer: Answer, what: &str, field: &str) -> Result<Vec<String>, Why> {
-    let Value::Array(all) = answer.into_read(what)? else {
-        return Err(Why::new(format!("the directory answered {what} without a list.")));
-    };
+    let all = answer.into_list(what)?;
     // One that is not shown might be the one that protects the user.
     let name = |item: &Value| text_of(item, field).map(str::to_owned);
     all.iter().map(name).collect::<Option<_>>().ok_or_else(|| unreadable(field))

@@ -8,7 +8,7 @@ mod look_up;
 mod tests;
 mod token;
 
-use std::{collections::BTreeSet, sync::Mutex};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode, header};
@@ -22,12 +22,11 @@ use crate::{
     core::{
         ledger::Reply,
         plan::Once,
-        request::Mode,
         text,
         world::{User, Why},
     },
 };
-use token::{NoToken, OAuthClient, Token, Tokens};
+use token::{NoToken, OAuthClient, Tokens};
 
 /// A connection to one realm.
 #[derive(Debug)]
@@ -137,6 +136,20 @@ impl Answer {
             Err(error) => Err(Why::new(format!("the directory gave no answer that could be read to {what}: {error}."))),
         }
     }
+
+    /// The same, where it must be a list.
+    fn into_list(self, what: &str) -> Result<Vec<Value>, Why> {
+        match self.into_read(what)? {
+            Value::Array(all) => Ok(all),
+            _ => Err(Why::new(format!("the directory answered {what} without a list."))),
+        }
+    }
+}
+
+impl From<Unread> for Why {
+    fn from(unread: Unread) -> Self {
+        unread.why()
+    }
 }
 
 impl Keycloak {
@@ -186,7 +199,7 @@ impl Keycloak {
             .map_err(|e| format!("spec.limits.requestTimeout: {e}"))?;
         let timeout = std::time::Duration::try_from(timeout).unwrap_or_default();
         let users = under(&http::join(&base, "/realms"), &[realm]);
-        let connection = Self {
+        Ok(Self {
             http: http::client(ca_bundle.as_deref(), timeout, http::is_loopback(&base))
                 .map_err(|e| format!("spec.provider.keycloak: {e}"))?,
             tokens: Tokens::new(http::join(&users, "/protocol/openid-connect/token"), client),
@@ -200,12 +213,20 @@ impl Keycloak {
             ],
             unlock: spec.unlock,
             found: Mutex::default(),
-        };
-        Ok(connection)
+        })
     }
 
-    fn found(&self) -> Option<Found> {
-        self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    fn found(&self) -> MutexGuard<'_, Option<Found>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of the realm's administration.
+    fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = under(&self.admin, segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
     }
 
     /// One request. `None`: nothing may be sent any more.
@@ -215,12 +236,13 @@ impl Keycloak {
         url: Url,
         body: Option<&Value>,
         may: impl FnOnce() -> bool,
-    ) -> Result<Option<(Answer, Token)>, Unread> {
+    ) -> Result<Option<Answer>, Unread> {
         let token = self.tokens.get(&self.http).await.map_err(Unread::Token)?;
         if !may() {
             return Ok(None);
         }
-        let request = self.http.request(method, url).header(header::AUTHORIZATION, bearer(&token));
+        let request =
+            self.http.request(method, url).header(header::AUTHORIZATION, http::authorization("Bearer", &token.value));
         let request = match body {
             Some(body) => request.json(body),
             None => request,
@@ -230,7 +252,7 @@ impl Keycloak {
         if answer.status == StatusCode::UNAUTHORIZED {
             self.tokens.forget(&token).await;
         }
-        Ok(Some((answer, token)))
+        Ok(Some(answer))
     }
 
     /// A request that may be repeated: a token that is refused is renewed, once.
@@ -238,28 +260,20 @@ impl Keycloak {
         let mut renewed = false;
         loop {
             match self.once(method.clone(), url.clone(), body, || true).await? {
-                Some((answer, _)) if answer.status == StatusCode::UNAUTHORIZED && !renewed => renewed = true,
-                Some((answer, _)) => return Ok(answer),
+                Some(answer) if answer.status == StatusCode::UNAUTHORIZED && !renewed => renewed = true,
+                Some(answer) => return Ok(answer),
                 None => return Err(Unread::Failed(http::Failed::NotSent)),
             }
         }
     }
 
     async fn get(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Answer, Unread> {
-        let mut url = under(&self.admin, segments);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.call(Method::GET, url, None).await
+        self.call(Method::GET, self.url(segments, query), None).await
     }
 
     /// Something that is done if it is done already.
-    async fn end(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<(), Why> {
-        let mut url = under(&self.admin, segments);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let answer = self.call(method, url, None).await.map_err(|error| error.why())?;
+    async fn end(&self, method: Method, segments: &[&str]) -> Result<(), Why> {
+        let answer = self.call(method, self.url(segments, &[]), None).await?;
         if answer.status.is_success() || answer.status == StatusCode::NOT_FOUND {
             Ok(())
         } else {
@@ -271,7 +285,7 @@ impl Keycloak {
     pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
         let id = &user.id.id;
         if user.handle.get(look_up::MANAGED).is_some_and(|managed| managed == "false") {
-            return self.forbidden(if once.needs_password() { Mode::Password } else { Mode::MFA }).await;
+            return self.forbidden().await;
         }
         match (once, password) {
             (
@@ -310,29 +324,29 @@ impl Keycloak {
         if !is_segment(id) {
             return Reply::NotSent;
         }
-        let url = under(&self.admin, &["users", id, "reset-password"]);
+        let url = self.url(&["users", id, "reset-password"], &[]);
         let body = json!({"type": "password", "value": password.expose_secret(), "temporary": temporary});
         let answer = match self.once(Method::PUT, url, Some(&body), may).await {
-            Ok(Some((answer, _))) => answer,
+            Ok(Some(answer)) => answer,
             Ok(None) => return Reply::NotSent,
             Err(error) => return error.reply(),
         };
-        self.refusal(&answer, Mode::Password, Some(password)).await.unwrap_or(Reply::Done)
+        self.refusal(&answer, Some(password)).await.unwrap_or(Reply::Done)
     }
 
     /// For this user alone, if the account holds what it needs otherwise.
-    async fn forbidden(&self, mode: Mode) -> Reply {
-        match self.check(&BTreeSet::from([mode])).await {
+    async fn forbidden(&self) -> Reply {
+        match self.check().await {
             Ok(_) => Reply::Rejected { code: "HTTP_403".to_owned() },
             Err(_) => Reply::Denied,
         }
     }
 
     /// What an answer to a write amounts to (protocol, section 6), unless it is a success.
-    async fn refusal(&self, answer: &Answer, mode: Mode, secret: Option<&SecretString>) -> Option<Reply> {
+    async fn refusal(&self, answer: &Answer, secret: Option<&SecretString>) -> Option<Reply> {
         Some(match answer.status.as_u16() {
             200..=299 => return None,
-            403 => self.forbidden(mode).await,
+            403 => self.forbidden().await,
             404 if answer.is_no_user() => Reply::NoSuchUser,
             401 | 404 => Reply::Denied,
             429 => Reply::Throttled { after: answer.after },
@@ -355,11 +369,4 @@ fn under(base: &Url, segments: &[&str]) -> Url {
 /// Whether `text` can stand for one segment of a path.
 fn is_segment(text: &str) -> bool {
     (1..=text::NAME).contains(&text.len()) && text != "." && text != ".." && !text.chars().any(text::is_hidden)
-}
-
-fn bearer(token: &Token) -> header::HeaderValue {
-    let text = format!("Bearer {}", token.value.expose_secret());
-    let mut value = header::HeaderValue::from_str(&text).unwrap_or_else(|_| header::HeaderValue::from_static("Bearer"));
-    value.set_sensitive(true);
-    value
 }

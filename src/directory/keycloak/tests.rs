@@ -11,7 +11,7 @@ use crate::{
     core::{
         ledger::{Evidence, Record},
         plan::CleanUp,
-        request::{Factor, UserRef},
+        request::{Factor, Mode, UserRef},
         world::{Found as FoundUser, Proof, Seen},
     },
     directory::tests::{Answered, SET, Server, fenced, ok, record},
@@ -90,7 +90,7 @@ fn connect(spec: &DirectorySpec, credentials: &Credentials) -> Result<Keycloak, 
 
 async fn checked(spec: &DirectorySpec) -> Keycloak {
     let keycloak = connect(spec, &credentials()).unwrap();
-    keycloak.check(&BTreeSet::new()).await.unwrap();
+    keycloak.check().await.unwrap();
     keycloak
 }
 
@@ -195,7 +195,7 @@ async fn no_token() {
         let answer = refused(status, &body);
         let server = Server::start(move |_, _| answer.clone()).await;
         let keycloak = connect(&spec(&server.url, &json!({})), &credentials()).unwrap();
-        let error = keycloak.check(&BTreeSet::new()).await.unwrap_err();
+        let error = keycloak.check().await.unwrap_err();
         assert_eq!(error.reason(), reason, "{error}");
         assert!(error.to_string().contains(says), "{error}\nshould say: {says}");
     }
@@ -223,7 +223,7 @@ async fn every_missing_right_is_named() {
             .await;
         let mut spec = spec(&server.url, &json!({}));
         spec.protect.groups = vec!["/Staff/Desk".to_owned()];
-        let error = connect(&spec, &credentials()).unwrap().check(&BTreeSet::new()).await.unwrap_err();
+        let error = connect(&spec, &credentials()).unwrap().check().await.unwrap_err();
         assert_eq!(error.reason(), "PermissionMissing", "{what}: {error}");
         let text = error.to_string();
         assert!(says.iter().all(|s| text.contains(s)) && !not.iter().any(|s| text.contains(s)), "{what}: {text}");
@@ -235,7 +235,7 @@ async fn every_missing_right_is_named() {
     .await;
     let mut spec = spec(&server.url, &json!({}));
     spec.protect.groups = vec!["/Bord".to_owned()];
-    let error = connect(&spec, &credentials()).unwrap().check(&BTreeSet::new()).await.unwrap_err();
+    let error = connect(&spec, &credentials()).unwrap().check().await.unwrap_err();
     assert!(error.reason() == "InvalidConfiguration" && error.to_string().contains("/Bord"), "{error}");
 }
 

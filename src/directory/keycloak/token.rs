@@ -88,7 +88,8 @@ impl Tokens {
 
     async fn ask(&self, http: &Client) -> Result<Token, NoToken> {
         let asked = Instant::now();
-        let (status, reply) = grant(http, &self.url, &self.client, &[("grant_type", "client_credentials")])
+        let (status, reply) = self
+            .grant(http, &self.client, &[("grant_type", "client_credentials")])
             .await
             .map_err(|error| NoToken::Unreachable(error.to_string()))?;
         let unreachable = |what: &str| NoToken::Unreachable(format!("it answered {} {what}", status.as_u16()));
@@ -101,30 +102,30 @@ impl Tokens {
         if status == StatusCode::FORBIDDEN {
             return Err(NoToken::Refused("it answers 403: the realm is disabled, or asks for https"));
         }
-        let value = reply.get("access_token").and_then(Value::as_str).filter(|token| is_token(token));
+        let value = reply.get("access_token").and_then(Value::as_str).filter(|token| http::is_token(token));
         let (true, Some(value)) = (status.is_success(), value) else { return Err(unreachable("without a token")) };
         let life = Duration::from_secs(reply.get("expires_in").and_then(Value::as_u64).unwrap_or(60)).min(LIFE);
         Ok(Token { value: SecretString::from(value), until: asked + life.saturating_sub(SPARE).max(life / 2) })
     }
-}
 
-/// Asks the token endpoint at `url` for a grant to `client`.
-///
-/// # Errors
-/// If there was no answer. One that is no JSON is null here.
-pub(super) async fn grant(
-    http: &Client,
-    url: &Url,
-    client: &OAuthClient,
-    form: &[(&str, &str)],
-) -> Result<(StatusCode, Value), http::Failed> {
-    let mut all = vec![("client_id", client.id.as_str())];
-    all.extend(client.secret.as_ref().map(|secret| ("client_secret", secret.expose_secret())));
-    all.extend(form);
-    let response = http.post(url.clone()).form(&all).send().await?;
-    let status = response.status();
-    let body = http::body(response).await?;
-    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    /// Asks for a grant to `client`.
+    ///
+    /// # Errors
+    /// If there was no answer. One that is no JSON is null here.
+    pub(super) async fn grant(
+        &self,
+        http: &Client,
+        client: &OAuthClient,
+        form: &[(&str, &str)],
+    ) -> Result<(StatusCode, Value), http::Failed> {
+        let mut all = vec![("client_id", client.id.as_str())];
+        all.extend(client.secret.as_ref().map(|secret| ("client_secret", secret.expose_secret())));
+        all.extend(form);
+        let response = http.post(self.url.clone()).form(&all).send().await?;
+        let status = response.status();
+        let body = http::body(response).await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
 }
 
 /// What an error of the token endpoint means. The words are ours: an answer may quote what was sent.
@@ -141,9 +142,4 @@ fn meaning(reply: &Value) -> &'static str {
         }
         _ => "it gives a reason that is not known here: look at client-id and client-secret",
     }
-}
-
-/// It can be put into a header as it is.
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
 }

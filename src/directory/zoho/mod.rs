@@ -278,7 +278,8 @@ impl Zoho {
                 if path.starts_with("/api/") { self.mail.clone() } else { self.api_of(token.api_domain.as_deref()) };
             let mut url = http::join(&base, path);
             url.set_query(Some(query).filter(|query| !query.is_empty()));
-            let request = self.http.get(url).header(header::AUTHORIZATION, authorization(&token));
+            let request =
+                self.http.get(url).header(header::AUTHORIZATION, http::authorization("Zoho-oauthtoken", &token.value));
             let response = request.send().await.map_err(|error| Unread::Failed(error.into()))?;
             let answer = Answer::read(response).await;
             if answer.status() != 401 || answer.lacks_scope() {
@@ -334,7 +335,10 @@ impl Zoho {
         if !may() {
             return Reply::NotSent;
         }
-        let request = self.http.request(method, url).header(header::AUTHORIZATION, authorization(&token));
+        let request = self
+            .http
+            .request(method, url)
+            .header(header::AUTHORIZATION, http::authorization("Zoho-oauthtoken", &token.value));
         let sent = if body.is_null() { request } else { request.json(&body) }.send().await;
         drop(body);
         let answer = match sent.map_err(http::Failed::from) {
@@ -429,14 +433,6 @@ fn holds(granted: &[String], scope: &str) -> bool {
     let scope = scope.to_lowercase();
     let all = scope.rsplit_once('.').map(|(service, _)| format!("{service}.all"));
     granted.contains(&scope) || all.is_some_and(|all| granted.contains(&all))
-}
-
-fn authorization(token: &Token) -> header::HeaderValue {
-    let text = format!("Zoho-oauthtoken {}", token.value.expose_secret());
-    let mut value =
-        header::HeaderValue::from_str(&text).unwrap_or_else(|_| header::HeaderValue::from_static("Zoho-oauthtoken"));
-    value.set_sensitive(true);
-    value
 }
 
 fn is_digits(text: &str) -> bool {

@@ -181,7 +181,8 @@ impl Tokens {
         if !status.is_success() {
             return Err(unreachable(format!("it answered {}", status.as_u16())));
         }
-        let Some(value) = reply.get("access_token").and_then(Value::as_str).filter(|token| is_token(token)) else {
+        let Some(value) = reply.get("access_token").and_then(Value::as_str).filter(|token| http::is_token(token))
+        else {
             return Err(unreachable("its answer holds no access_token that could be used".to_owned()));
         };
         let life = Duration::from_secs(reply.get("expires_in").and_then(Value::as_u64).unwrap_or(3600)).min(LIFE);
@@ -203,11 +204,6 @@ enum Failure {
     /// Seconds to wait, if it said so.
     TooMany(Option<u32>),
     Other(NoToken),
-}
-
-/// It can be put into a header as it is.
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn throttled(opens: Instant) -> NoToken {
