@@ -117,6 +117,7 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
             });
             write(record.released(Reason::Throttled, None, later(now, wait)))
         }
+        Some(Reply::Outdated) => write(record.not_applied(Reason::ChangedSinceRequest, None, now)),
         Some(Reply::NoSuchUser) => write(record.not_applied(Reason::UserNotFound, None, now)),
         Some(Reply::Rejected { code }) => {
             let drawn = world

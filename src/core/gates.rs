@@ -8,7 +8,7 @@ use super::{
     plan::plan,
     report::{Reason, View},
     request::{Action, Request, Source, later},
-    world::{Delivery, Directory, Entered, Found, Rule, Seen, User, Why, World},
+    world::{CONDITION, Delivery, Directory, Entered, Found, Rule, Seen, User, Why, World},
 };
 
 /// How long a wait lasts that ends with no event that could be watched.
@@ -470,7 +470,9 @@ fn unchanged(world: &World, request: &Request, directory: &Directory, user: &Use
             .about(&user.id),
         )),
         // The condition of the call.
-        Seen::Unknown(why) if directory.conditional.contains(&request.mode()) => {
+        Seen::Unknown(why)
+            if directory.conditional.contains(&request.mode()) && !user.handle.contains_key(CONDITION) =>
+        {
             let what = format!("the last change of the {} of {}", request.mode(), user.id.name);
             Err(unreadable(world, request, Reason::DirectoryNotReady, &what, why))
         }

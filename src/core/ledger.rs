@@ -110,7 +110,8 @@ pub struct Attempt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253), regex(pattern = text::OBJECT_NAME))]
     pub secret: Option<String>,
-    /// The directory's change time before the call, `never`, or absent where the directory shows none.
+    /// What the call found, as it was before: the directory's change time, `never`, or the provider's own condition; absent where
+    /// the directory shows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
     /// The call is carried out only if the baseline still holds: it may be sent again, and takes effect once.
@@ -267,8 +268,10 @@ pub enum Reply {
         /// Its error code.
         code: String,
     },
-    /// The condition of a conditional call did not hold.
+    /// The condition of a conditional call did not hold: for somebody else's change, or for that of the same call, sent before.
     Conflict,
+    /// The condition of a conditional call did not hold, and no other call of the attempt can have been there before it.
+    Outdated,
     /// It may have taken effect, or may yet.
     Unsure,
 }

@@ -49,6 +49,7 @@ impl Once {
 /// What ends with a reset, where the directory has calls of their own for it. They may be repeated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a thing of its own")]
 pub struct CleanUp {
     /// Web sessions.
     pub web_sessions: bool,
@@ -56,6 +57,8 @@ pub struct CleanUp {
     pub mobile_sessions_and_api_tokens: bool,
     /// A lock-out by failed sign-ins.
     pub unlock: bool,
+    /// Signing in for good with the new password: another is to be chosen first, where the call itself could not ask for that.
+    pub must_change: bool,
 }
 
 impl CleanUp {
@@ -65,6 +68,7 @@ impl CleanUp {
             web_sessions: self.web_sessions && apart.web_sessions,
             mobile_sessions_and_api_tokens: self.mobile_sessions_and_api_tokens && apart.mobile_sessions_and_api_tokens,
             unlock: self.unlock && apart.unlock,
+            must_change: self.must_change && apart.must_change,
         };
         (both != Self::default()).then_some(both)
     }
@@ -145,6 +149,7 @@ pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Fin
                 web_sessions: true,
                 mobile_sessions_and_api_tokens: *clear_mobile_sessions_and_api_tokens,
                 unlock: true,
+                must_change: *force_change_on_login,
             };
             Ok(Finish { deliver_to: deliver_to.clone(), clean_up: clean_up.apart(directory.apart), mail_to })
         }

@@ -400,6 +400,9 @@ pub enum Found {
     Several(usize),
 }
 
+/// In [`User::handle`]: what a conditional call is bound to, where that is not the time of the last change as such.
+pub const CONDITION: &str = "condition";
+
 /// A user, as the directory shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -434,9 +437,12 @@ pub struct User {
 }
 
 impl User {
-    /// The change time as an attempt remembers it.
+    /// What an attempt remembers of the state before it: the provider's own condition, or the change time.
     #[must_use]
     pub fn baseline(&self) -> Option<String> {
+        if let Some(condition) = self.handle.get(CONDITION) {
+            return Some(condition.clone());
+        }
         match &self.changed_at {
             Seen::Known(at) => Some(at.to_string()),
             Seen::Absent => Some(NEVER.to_owned()),

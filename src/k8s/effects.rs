@@ -192,7 +192,7 @@ impl Run {
         tracing::info!(record = record.name, result = result_of(&reply), "repeated the conditional call");
         self.world.proof = match reply {
             Reply::Done => Seen::Known(Proof::Proven(Evidence::ConditionalWrite)),
-            Reply::Conflict => Seen::Known(Proof::Moved),
+            Reply::Conflict | Reply::Outdated => Seen::Known(Proof::Moved),
             Reply::Rejected { code } => {
                 Seen::Known(Proof::Nothing(format!("The same call, sent again, was refused: {code}.")))
             }
@@ -336,7 +336,7 @@ fn result_of(reply: &Reply) -> &'static str {
         Reply::Denied => "denied",
         Reply::NoSuchUser => "no-such-user",
         Reply::Rejected { .. } => "rejected",
-        Reply::Conflict => "conflict",
+        Reply::Conflict | Reply::Outdated => "conflict",
         Reply::Unsure => "unsure",
     }
 }

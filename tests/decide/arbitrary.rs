@@ -262,7 +262,15 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
 
 fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
-        select(vec![Reply::Done, Reply::NotSent, Reply::Denied, Reply::NoSuchUser, Reply::Conflict, Reply::Unsure]),
+        select(vec![
+            Reply::Done,
+            Reply::NotSent,
+            Reply::Denied,
+            Reply::NoSuchUser,
+            Reply::Conflict,
+            Reply::Outdated,
+            Reply::Unsure,
+        ]),
         option::of(any::<u32>()).prop_map(|after| Reply::Throttled { after }),
         Just(Reply::Rejected { code: "X".to_owned() }),
     ]

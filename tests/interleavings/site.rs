@@ -593,7 +593,7 @@ impl Site {
         if !first {
             run.world.proof = match reply {
                 Reply::Done => Seen::Known(Proof::Proven(Evidence::ConditionalWrite)),
-                Reply::Conflict => Seen::Known(Proof::Moved),
+                Reply::Conflict | Reply::Outdated => Seen::Known(Proof::Moved),
                 Reply::Rejected { code } => Seen::Known(Proof::Nothing(code)),
                 _ => Seen::Unknown(Why::new("no answer that tells.")),
             };

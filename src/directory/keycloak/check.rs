@@ -78,6 +78,7 @@ impl Keycloak {
                 web_sessions: true,
                 mobile_sessions_and_api_tokens: true,
                 unlock: self.unlock && realm.get("bruteForceProtected") != Some(&Value::Bool(false)),
+                ..CleanUp::default()
             },
         })
     }

@@ -19,7 +19,7 @@ impl Keycloak {
     /// # Errors
     /// What is not ended, and why.
     pub async fn clean_up(&self, record: &Record, what: CleanUp) -> Result<(), Why> {
-        let CleanUp { web_sessions, mobile_sessions_and_api_tokens, unlock } = what;
+        let CleanUp { web_sessions, mobile_sessions_and_api_tokens, unlock, must_change: _ } = what;
         let id = record.user.id.as_str();
         if !is_segment(id) {
             return Ok(());
