@@ -74,6 +74,9 @@ pub enum Provider {
     Zoho(Zoho),
     /// A realm of Keycloak.
     Keycloak(Keycloak),
+    /// OpenLDAP.
+    #[serde(rename = "openLDAP")]
+    OpenLdap(OpenLdap),
 }
 
 impl Provider {
@@ -83,6 +86,7 @@ impl Provider {
         match self {
             Self::Zoho(_) => "Zoho Directory",
             Self::Keycloak(_) => "Keycloak",
+            Self::OpenLdap(_) => "OpenLDAP",
         }
     }
 
@@ -92,6 +96,7 @@ impl Provider {
         match self {
             Self::Zoho(zoho) => &zoho.credentials,
             Self::Keycloak(keycloak) => &keycloak.credentials,
+            Self::OpenLdap(openldap) => &openldap.ldap.credentials,
         }
     }
 }
@@ -116,6 +121,66 @@ pub struct Keycloak {
     /// PEM certificates of the authority that signed the server's, if no public one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<String>,
+}
+
+/// How to reach a directory that speaks LDAP.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Ldap {
+    /// Addresses of its servers, each of one server: ldaps://host[:port], or ldap://host[:port] with startTLS (in clear to
+    /// loopback only). They are tried in this order.
+    #[schemars(length(min = 1, max = 16))]
+    pub urls: Vec<String>,
+    /// Turn connections to ldap:// into encrypted ones before anything else is said.
+    #[serde(default, rename = "startTLS", skip_serializing_if = "std::ops::Not::not")]
+    pub start_tls: bool,
+    /// Users are looked for under this entry.
+    #[serde(rename = "baseDN")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub base_dn: String,
+    /// bind-dn and bind-password of the operator's account.
+    pub credentials: SecretRef,
+    /// PEM certificates of the authority that signed the servers', if no public one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
+    /// Where nothing else tells whether a call took effect, the operator may sign in as the user with the new password, once. A
+    /// wrong password counts towards a lock-out.
+    #[serde(default = "yes")]
+    pub sign_in: bool,
+}
+
+/// OpenLDAP. The operator needs no overlay, but without ppolicy a user cannot be made to choose another password.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenLdap {
+    /// Servers and account.
+    #[serde(flatten)]
+    pub ldap: Ldap,
+    /// Entries that are no users do not fit. Left out: (objectClass=inetOrgPerson).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 1024))]
+    pub user_filter: Option<String>,
+    /// Groups are looked for under this entry. Left out: the whole directory.
+    #[serde(default, rename = "groupsBaseDN", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub groups_base_dn: Option<String>,
+    /// Who makes a hash of the password: the Server, which keeps one as it is sent unless overlay ppolicy has
+    /// ppolicy_hash_cleartext, or the operator with SSHA (RFC 2307). Left out: Server.
+    #[serde(default)]
+    pub hash: Hash,
+}
+
+/// Who makes a hash of a password.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(
+    missing_docs,
+    clippy::upper_case_acronyms,
+    reason = "a text on a variant would turn the schema's enum into oneOf"
+)]
+pub enum Hash {
+    #[default]
+    Server,
+    SSHA,
 }
 
 /// Zoho Directory. What Zoho documents is the default; other calls are wired with templates.
@@ -187,7 +252,7 @@ pub struct ZohoUrls {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct SecretRef {
     /// Its name. For Zoho it holds client-id, client-secret, refresh-token and optionally admin-password; for Keycloak client-id
-    /// and client-secret.
+    /// and client-secret; for LDAP bind-dn and bind-password.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub secret: String,
 }

@@ -1,7 +1,9 @@
 //! The port to a directory: look up, perform, verify, check. Providers are an enum, matched exhaustively.
 pub mod http;
 pub mod keycloak;
+pub mod ldap;
 pub mod mail;
+pub mod openldap;
 pub mod password;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,8 @@ pub enum Provider {
     Zoho(zoho::Zoho),
     /// A realm of Keycloak.
     Keycloak(keycloak::Keycloak),
+    /// `OpenLDAP`.
+    OpenLdap(openldap::OpenLdap),
 }
 
 /// The right to send one call. Only the creation of a record, or its take-over from `Released`, yields one; sending uses it up.
@@ -126,6 +130,9 @@ impl Provider {
             directory::Provider::Keycloak(keycloak) => {
                 Self::Keycloak(keycloak::Keycloak::connect(spec, keycloak, credentials)?)
             }
+            directory::Provider::OpenLdap(openldap) => {
+                Self::OpenLdap(openldap::OpenLdap::connect(spec, openldap, credentials)?)
+            }
         })
     }
 
@@ -138,6 +145,7 @@ impl Provider {
             Self::Zoho(zoho) => zoho.check(modes).await,
             // Both modes need the same.
             Self::Keycloak(keycloak) => keycloak.check().await,
+            Self::OpenLdap(openldap) => Box::pin(openldap.check(modes)).await,
         }
     }
 
@@ -149,6 +157,7 @@ impl Provider {
         match self {
             Self::Zoho(zoho) => zoho.look_up(user, mode).await,
             Self::Keycloak(keycloak) => keycloak.look_up(user, mode).await,
+            Self::OpenLdap(openldap) => Box::pin(openldap.look_up(user)).await,
         }
     }
 
@@ -157,6 +166,7 @@ impl Provider {
         match self {
             Self::Zoho(zoho) => zoho.perform(fenced, once, user, password).await,
             Self::Keycloak(keycloak) => keycloak.perform(fenced, once, user, password).await,
+            Self::OpenLdap(openldap) => Box::pin(openldap.perform(fenced, once, user, password)).await,
         }
     }
 
@@ -168,6 +178,9 @@ impl Provider {
         match self {
             Self::Zoho(zoho) => zoho.repeat(condition, once, user, password, in_time).await,
             Self::Keycloak(keycloak) => keycloak.repeat(once, user, in_time).await,
+            Self::OpenLdap(openldap) => {
+                Box::pin(openldap.repeat(record, condition, once, user, password, in_time)).await
+            }
         }
     }
 
@@ -177,7 +190,7 @@ impl Provider {
     /// What is not ended, and why.
     pub async fn clean_up(&self, record: &Record, what: CleanUp) -> Result<(), Why> {
         match self {
-            Self::Zoho(_) => Ok(()),
+            Self::Zoho(_) | Self::OpenLdap(_) => Ok(()),
             Self::Keycloak(keycloak) => keycloak.clean_up(record, what).await,
         }
     }
@@ -188,6 +201,7 @@ impl Provider {
         match self {
             Self::Zoho(_) => false,
             Self::Keycloak(keycloak) => keycloak.sign_in(record, password).await,
+            Self::OpenLdap(openldap) => Box::pin(openldap.sign_in(record, password)).await,
         }
     }
 
@@ -199,6 +213,7 @@ impl Provider {
         match self {
             Self::Zoho(zoho) => zoho.verify(record).await,
             Self::Keycloak(keycloak) => keycloak.verify(record).await,
+            Self::OpenLdap(openldap) => Box::pin(openldap.verify(record)).await,
         }
     }
 }

@@ -1,0 +1,452 @@
+//! `OpenLDAP`, with overlay ppolicy or without it. The exchanges below were seen on slapd 2.5.
+//!
+//! The call is one modify with an assertion (RFC 4528). With ppolicy that is `pwdChangedTime`, which moves with the password
+//! alone: failed sign-ins move `entryCSN`. Without it there is no such time, and `entryCSN` moves with any change of the entry.
+use std::collections::BTreeSet;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use jiff::{SignedDuration, Timestamp, civil::DateTime, fmt::strtime, tz::TimeZone};
+use ldap3::{
+    Mod, Scope, SearchEntry,
+    controls::{Assertion, MakeCritical, RawControl},
+};
+use rand::{TryRng, rngs::SysRng};
+use secrecy::{ExposeSecret, SecretString};
+use sha1::{Digest, Sha1};
+
+use super::{
+    Checked, Credentials, Fenced, NotReady,
+    ldap::{
+        Answer, Client, Connection, Failed, PASSWORD_POLICY, equals,
+        fence::{Fence, is_in_time, judge},
+        replace, same_dn, value, values, word,
+    },
+};
+use crate::{
+    api::directory::{self, DirectorySpec, Guarantees, Hash},
+    core::{
+        ledger::{NEVER, Record, Reply, UserId},
+        plan::{CleanUp, Once},
+        request::{Mode, UserRef},
+        text,
+        world::{CONDITION, Feature, Found, Guarantee, Proof, Seen, User, Why},
+    },
+};
+
+/// `pwdChangedTime` counts seconds: two changes within one look alike, and the condition would let both through.
+const SECOND: std::time::Duration = std::time::Duration::from_millis(1100);
+/// A change that is older than this was in another second, however wrong the clocks are.
+const LONG_AGO: SignedDuration = SignedDuration::from_mins(5);
+/// Groups in groups, so deep.
+const DEPTH: usize = 16;
+
+const ATTRIBUTES: [&str; 8] =
+    ["entryUUID", "uid", "mail", "entryCSN", "pwdChangedTime", "pwdAccountLockedTime", "pwdEndTime", "memberOf"];
+const WHERE: &str = "spec.provider.openLDAP";
+
+/// A connection to one directory.
+#[derive(Debug)]
+pub struct OpenLdap {
+    client: Client,
+    base: String,
+    groups_base: Option<String>,
+    user_filter: String,
+    hash: Hash,
+    sign_in: bool,
+    /// Groups that rules and protections are about, as they are written there.
+    groups: Vec<String>,
+}
+
+impl OpenLdap {
+    /// A connection as `spec` describes it. Sends nothing.
+    ///
+    /// # Errors
+    /// Which field of the Directory or key of its Secret is wrong.
+    pub fn connect(
+        spec: &DirectorySpec,
+        openldap: &directory::OpenLdap,
+        credentials: &Credentials,
+    ) -> Result<Self, NotReady> {
+        Self::new(spec, openldap, credentials).map_err(|wrong| NotReady::InvalidConfiguration(format!("{wrong}.")))
+    }
+
+    fn new(spec: &DirectorySpec, openldap: &directory::OpenLdap, credentials: &Credentials) -> Result<Self, String> {
+        let directory::OpenLdap { ldap, user_filter, groups_base_dn, hash } = openldap;
+        if spec.protect.administrators {
+            return Err("OpenLDAP does not show who administers it: list its administrators in spec.protect.users or \
+                 spec.protect.groups, and say spec.protect.administrators: false"
+                .to_owned());
+        }
+        if let Some(group) = spec.groups().find(|group| !group.contains('=')) {
+            return Err(format!(
+                "{:?} is no group of OpenLDAP's: spec.allow and spec.protect name them by their distinguished name, such as \
+                 cn=desk,ou=groups,dc=acme,dc=example",
+                text::shown(group, text::NAME)
+            ));
+        }
+        let user_filter = user_filter.clone().unwrap_or_else(|| "(objectClass=inetOrgPerson)".to_owned());
+        if ldap3::parse_filter(&user_filter).is_err() || !user_filter.starts_with('(') {
+            return Err(format!("{WHERE}.userFilter is no filter such as (objectClass=inetOrgPerson)"));
+        }
+        Ok(Self {
+            client: Client::new(WHERE, ldap, credentials, super::ldap::timeout(spec)?)?,
+            base: ldap.base_dn.clone(),
+            groups_base: groups_base_dn.clone(),
+            user_filter,
+            hash: *hash,
+            sign_in: ldap.sign_in,
+            groups: spec.groups().cloned().collect(),
+        })
+    }
+
+    /// Signs in, and looks at the entries that everything hangs on.
+    ///
+    /// # Errors
+    /// Why the directory cannot be used.
+    pub async fn check(&self, _modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
+        let connection = self.client.connection().await.map_err(|e| super::ldap::not_ready(&e))?;
+        if !connection.has_policy && self.hash == Hash::Server {
+            return Err(NotReady::InvalidConfiguration(format!(
+                "the server applies no password policy (overlay ppolicy), so it would keep passwords in clear: say {WHERE}.hash: \
+                 SSHA, or add the overlay with ppolicy_hash_cleartext."
+            )));
+        }
+        let found = self.client.search(&connection, &self.base, Scope::Base, "(objectClass=*)", &["entryUUID"]).await;
+        if found.map_err(|e| super::ldap::not_ready(&e))?.is_empty() {
+            return Err(NotReady::InvalidConfiguration(format!(
+                "{WHERE}.baseDN: there is no such entry, or the operator's account may not see it."
+            )));
+        }
+        // Not that of baseDN: a user found under two of them is one.
+        let suffix = self.suffix(&connection).ok_or_else(|| {
+            NotReady::InvalidConfiguration(format!("{WHERE}.baseDN is under none of the server's namingContexts."))
+        })?;
+        let found = self.client.search(&connection, suffix, Scope::Base, "(objectClass=*)", &["entryUUID"]).await;
+        let found = found.map_err(|e| super::ldap::not_ready(&e))?;
+        let id = found.first().and_then(|entry| value(entry, "entryUUID")).filter(|id| is_uuid(id)).ok_or_else(|| {
+            NotReady::PermissionMissing(format!(
+                "the operator's account may not read entryUUID of {}: it needs to read the entries from there down to the users.",
+                text::shown(suffix, text::NAME)
+            ))
+        })?;
+        let mut supports = BTreeSet::from([Feature::ResetPassword, Feature::KeepAfterLogin, Feature::ClearWebSessions]);
+        if connection.has_policy {
+            supports.insert(Feature::ForceChangeOnLogin);
+        }
+        Ok(Checked {
+            identity: format!("openldap:{}#{id}", suffix.to_lowercase()),
+            guarantees: Guarantees { password: Guarantee::ExactlyOnce, mfa: Guarantee::AtMostOnce },
+            supports,
+            // It keeps no sessions, and a reset ends a lock-out by itself.
+            apart: CleanUp::default(),
+        })
+    }
+
+    fn suffix<'a>(&self, connection: &'a Connection) -> Option<&'a str> {
+        let under = |context: &&str| {
+            let depth = context.split(',').count();
+            let mine: Vec<&str> = self.base.split(',').collect();
+            mine.len() >= depth && same_dn(&mine[mine.len() - depth..].join(","), context)
+        };
+        values(&connection.root, "namingContexts").filter(under).max_by_key(|context| context.len())
+    }
+
+    /// Finds a user. The server compares names and addresses without regard to case.
+    ///
+    /// # Errors
+    /// Why it could not be told.
+    pub async fn look_up(&self, user: &UserRef) -> Result<Option<Found>, Why> {
+        let connection = self.client.connection().await.map_err(|e| e.why())?;
+        let mut found = match user {
+            UserRef::Id(id) => self.by_id(&connection, id).await.map_err(|e| e.why())?.into_iter().collect(),
+            UserRef::Username(name) => self.find(&connection, "uid", name).await.map_err(|e| e.why())?,
+            UserRef::Email(email) => self.find(&connection, "mail", email).await.map_err(|e| e.why())?,
+        };
+        match (found.pop(), found.len()) {
+            (None, _) => Ok(None),
+            (Some(one), 0) => Ok(Some(Found::One(Box::new(self.user(&connection, &one).await?)))),
+            (Some(_), more) => Ok(Some(Found::Several(more + 1))),
+        }
+    }
+
+    async fn find(&self, connection: &Connection, attribute: &str, typed: &str) -> Result<Vec<SearchEntry>, Failed> {
+        let filter = format!("(&{}{})", self.user_filter, equals(attribute, typed));
+        let mut found = self.client.search(connection, &self.base, Scope::Subtree, &filter, &ATTRIBUTES).await?;
+        // Matching rules may be more generous.
+        let typed = typed.to_lowercase();
+        found.retain(|entry| values(entry, attribute).any(|known| known.to_lowercase() == typed));
+        Ok(found)
+    }
+
+    async fn by_id(&self, connection: &Connection, id: &str) -> Result<Option<SearchEntry>, Failed> {
+        if !is_uuid(id) {
+            return Ok(None);
+        }
+        Ok(self.find(connection, "entryUUID", id).await?.pop())
+    }
+
+    async fn user(&self, connection: &Connection, entry: &SearchEntry) -> Result<User, Why> {
+        let unreadable = |name: &str| Why::new(format!("the directory shows the user without a readable {name}."));
+        let id = value(entry, "entryUUID").filter(|id| is_uuid(id)).ok_or_else(|| unreadable("entryUUID"))?;
+        let mails: Vec<&str> = values(entry, "mail").collect();
+        let names: Vec<&str> = values(entry, "uid").collect();
+        let name = names.first().or(mails.first()).copied().unwrap_or(&entry.dn);
+        let condition = condition(connection, entry).ok_or_else(|| unreadable("entryCSN"))?;
+        let changed_at = match value(entry, "pwdChangedTime") {
+            Some(time) => Seen::Known(generalized_time(time).ok_or_else(|| unreadable("pwdChangedTime"))?),
+            // Imported, or never changed since the policy has been there.
+            None if connection.has_policy => Seen::Absent,
+            None => Seen::Unknown(Why::new("without a password policy the server keeps no time of the last change.")),
+        };
+        let now = Timestamp::now();
+        let ended = value(entry, "pwdEndTime").is_some_and(|end| generalized_time(end).is_none_or(|end| end <= now));
+        Ok(User {
+            id: UserId::new(id.to_lowercase(), name),
+            email: mails.first().and_then(|mail| word(mail)),
+            aliases: mails.iter().chain(&names).map(|name| (*name).to_owned()).chain([entry.dn.clone()]).collect(),
+            confirmed: true,
+            // The one value that failed sign-ins do not set: an administrator has locked the account for good.
+            active: value(entry, "pwdAccountLockedTime") != Some("000001010000Z") && !ended,
+            federated: false,
+            administrator: Seen::Unknown(Why::new("OpenLDAP does not show who administers it.")),
+            operator: Seen::Known(same_dn(&entry.dn, self.client.bind_dn())),
+            groups: if self.groups.is_empty() {
+                Seen::Unread
+            } else {
+                Seen::Known(self.groups_of(connection, entry).await.map_err(|e| e.why())?)
+            },
+            changed_at,
+            handle: [("dn".to_owned(), entry.dn.clone()), (CONDITION.to_owned(), condition)].into(),
+        })
+    }
+
+    /// By `memberOf` and by search, with those above; as rules and protections spell them where they do.
+    async fn groups_of(&self, connection: &Connection, entry: &SearchEntry) -> Result<Vec<String>, Failed> {
+        let base = match &self.groups_base {
+            Some(base) => base.clone(),
+            None => self.suffix(connection).unwrap_or(&self.base).to_owned(),
+        };
+        let mut all: Vec<String> = values(entry, "memberOf").map(str::to_owned).collect();
+        let mut below = vec![entry.dn.clone()];
+        below.extend(all.iter().cloned());
+        for _ in 0..DEPTH {
+            let mut filter = "(|".to_owned();
+            for dn in &below {
+                filter += &equals("member", dn);
+                filter += &equals("uniqueMember", dn);
+            }
+            for uid in values(entry, "uid") {
+                filter += &equals("memberUid", uid);
+            }
+            let found = self.client.search(connection, &base, Scope::Subtree, &(filter + ")"), &["1.1"]).await?;
+            below = found.into_iter().map(|group| group.dn).filter(|dn| !all.iter().any(|g| same_dn(g, dn))).collect();
+            if below.is_empty() {
+                break;
+            }
+            all.extend(below.iter().cloned());
+        }
+        let spelt = |dn: String| self.groups.iter().find(|named| same_dn(named, &dn)).cloned().unwrap_or(dn);
+        Ok(all.into_iter().map(spelt).collect())
+    }
+
+    /// Sends the call, once.
+    pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
+        let condition = fenced.condition().map(str::to_owned);
+        let Some(fence) = condition.as_deref().and_then(Fence::parse) else { return Reply::NotSent };
+        let answer = match self.send(&fence, once, user, password, || fenced.pass()).await {
+            Ok((answer, _)) => answer,
+            Err(reply) => return reply,
+        };
+        match answer.number() {
+            // The other is what the overlay answers where the history was changed at the same moment.
+            122 | 16 => Reply::Outdated,
+            _ => answer.reply(),
+        }
+    }
+
+    /// Sends it again.
+    pub async fn repeat(
+        &self,
+        record: &Record,
+        condition: &str,
+        once: &Once,
+        user: &User,
+        password: Option<&SecretString>,
+        may: impl FnOnce() -> bool,
+    ) -> Reply {
+        let Some(fence) = Fence::parse(condition) else { return Reply::NotSent };
+        let (answer, connection) = match self.send(&fence, once, user, password, may).await {
+            Ok(answered) => answered,
+            Err(Reply::NotSent) => return self.seen_elsewhere(record, &fence).await,
+            Err(reply) => return reply,
+        };
+        match answer.number() {
+            122 | 16 => Reply::Conflict,
+            // The overlay answers before the condition is looked at. What it says of a password that is too young, or too
+            // weak, says nothing of the first call; that it is in force, or was, does.
+            19 => match self.by_id(&connection, &record.user.id).await {
+                Err(_) => Reply::Unsure,
+                Ok(None) => Reply::NoSuchUser,
+                Ok(Some(entry)) if !moved(&fence, &connection, &entry) => answer.reply(),
+                Ok(Some(entry)) => {
+                    let at = value(&entry, "pwdChangedTime").and_then(generalized_time);
+                    let in_force = answer.text.contains("not being changed from existing value");
+                    let was = answer.text.contains("in history of old passwords")
+                        && at.is_some_and(|at| is_in_time(record, at));
+                    if in_force || was { Reply::Done } else { Reply::Conflict }
+                }
+            },
+            _ => answer.reply(),
+        }
+    }
+
+    /// The server of the condition is not to be reached: another may have heard of the change.
+    async fn seen_elsewhere(&self, record: &Record, fence: &Fence<'_>) -> Reply {
+        let Ok(connection) = self.client.connection().await else { return Reply::NotSent };
+        match self.by_id(&connection, &record.user.id).await {
+            Ok(Some(entry)) if moved(fence, &connection, &entry) => Reply::Conflict,
+            _ => Reply::NotSent,
+        }
+    }
+
+    /// One modify. `may` is asked right before.
+    async fn send(
+        &self,
+        fence: &Fence<'_>,
+        once: &Once,
+        user: &User,
+        password: Option<&SecretString>,
+        may: impl FnOnce() -> bool,
+    ) -> Result<(Answer, Connection), Reply> {
+        let Once::SetPassword {
+            force_change_on_login,
+            clear_mobile_sessions_and_api_tokens: false,
+            email_to_user: false,
+        } = once
+        else {
+            return Err(Reply::NotSent);
+        };
+        let (Some(password), Some(dn)) = (password, user.handle.get("dn")) else { return Err(Reply::NotSent) };
+        // The server takes it for a hash (RFC 2307, section 5.3), and nobody could sign in with what was delivered.
+        if password.expose_secret().starts_with('{') {
+            return Err(Reply::Rejected { code: "passwordLooksHashed".to_owned() });
+        }
+        let connection = self.client.connection_to(fence.server).await.map_err(|e| e.before_the_call())?;
+        // The gates may have seen another server. A flag is never dropped, nor is a password kept in clear.
+        let policy = connection.has_policy;
+        if !policy && (*force_change_on_login || self.hash == Hash::Server) {
+            return Err(Reply::NotSent);
+        }
+        let value = match self.hash {
+            Hash::Server => password.expose_secret().as_bytes().to_vec(),
+            Hash::SSHA => ssha(password).ok_or(Reply::NotSent)?,
+        };
+        let mut changes: Vec<Mod<Vec<u8>>> = vec![replace("userPassword", [value])];
+        if policy {
+            changes.push(replace("pwdReset", force_change_on_login.then(|| b"TRUE".to_vec())));
+        }
+        let assertion: RawControl =
+            Assertion { filter: assertion(fence.value).ok_or(Reply::NotSent)? }.critical().into();
+        let control = RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: None };
+        if is_of_this_second(fence.value) {
+            tokio::time::sleep(SECOND).await;
+        }
+        if !may() {
+            return Err(Reply::NotSent);
+        }
+        let controls = vec![assertion, control];
+        match self.client.modify(&connection, dn, changes, controls).await {
+            Ok(answer) => Ok((answer, connection)),
+            Err(Failed::NoConnection) => Err(Reply::NotSent),
+            Err(_) => Err(Reply::Unsure),
+        }
+    }
+
+    /// Looks whether the call of `record` took effect.
+    ///
+    /// # Errors
+    /// Why it could not be asked.
+    pub async fn verify(&self, record: &Record) -> Result<Proof, Why> {
+        let connection = self.client.connection().await.map_err(|e| e.why())?;
+        let Some(entry) = self.by_id(&connection, &record.user.id).await.map_err(|e| e.why())? else {
+            return Ok(Proof::Nothing("The directory no longer shows the user.".to_owned()));
+        };
+        let Some(fence) = record.attempt.baseline.as_deref().and_then(Fence::parse) else {
+            return Ok(Proof::Nothing("It is not known how the user was before the call.".to_owned()));
+        };
+        let at = value(&entry, "pwdChangedTime").and_then(generalized_time);
+        Ok(judge(record, moved(&fence, &connection, &entry), at, self.sign_in, Timestamp::now()))
+    }
+
+    /// Whether `password` opens the account of `record`'s user. One who must change it is let in that far.
+    pub async fn sign_in(&self, record: &Record, password: &SecretString) -> bool {
+        if !self.sign_in {
+            return false;
+        }
+        let Ok(connection) = self.client.connection().await else { return false };
+        let Ok(Some(entry)) = self.by_id(&connection, &record.user.id).await else { return false };
+        self.client.sign_in(&entry.dn, password).await.is_ok_and(|answer| answer.number() == 0)
+    }
+}
+
+/// What a call is conditional on. `None`: the account may not see it.
+fn condition(connection: &Connection, entry: &SearchEntry) -> Option<String> {
+    Some(Fence::text(fence_value(connection, entry)?, &connection.server))
+}
+
+fn fence_value<'a>(connection: &Connection, entry: &'a SearchEntry) -> Option<&'a str> {
+    match value(entry, "pwdChangedTime") {
+        Some(time) => Some(time),
+        None if connection.has_policy => Some(NEVER),
+        None => value(entry, "entryCSN"),
+    }
+}
+
+/// The condition does not hold any more. What cannot be seen has not moved.
+fn moved(fence: &Fence<'_>, connection: &Connection, entry: &SearchEntry) -> bool {
+    let now = if fence.value.contains('#') { value(entry, "entryCSN") } else { fence_value(connection, entry) };
+    now.is_some_and(|now| now != fence.value)
+}
+
+/// The filter that says that nothing has moved.
+fn assertion(value: &str) -> Option<String> {
+    if value == NEVER {
+        Some("(!(pwdChangedTime=*))".to_owned())
+    } else if value.contains('#') {
+        Some(equals("entryCSN", value))
+    } else {
+        generalized_time(value).map(|_| equals("pwdChangedTime", value))
+    }
+}
+
+/// It may be that the server's clock still shows the second of that change.
+fn is_of_this_second(value: &str) -> bool {
+    generalized_time(value).is_some_and(|at| Timestamp::now().duration_since(at) < LONG_AGO)
+}
+
+/// Generalized time (RFC 4517, section 3.3.13), as far as servers write it: `20261124185646Z`, with a fraction or without.
+fn generalized_time(text: &str) -> Option<Timestamp> {
+    let digits = text.strip_suffix('Z')?;
+    let whole = digits.split(['.', ',']).next()?;
+    let time: DateTime = strtime::parse("%Y%m%d%H%M%S", whole).ok()?.to_datetime().ok()?;
+    time.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, b)| if matches!(at, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
+}
+
+/// `{SSHA}`, which every `OpenLDAP` knows. `None`: the operating system gave no random numbers.
+fn ssha(password: &SecretString) -> Option<Vec<u8>> {
+    let mut salt = [0; 8];
+    SysRng.try_fill_bytes(&mut salt).ok()?;
+    let mut hash = Sha1::new();
+    hash.update(password.expose_secret());
+    hash.update(salt);
+    let salted = [hash.finalize().as_slice(), salt.as_slice()].concat();
+    Some(format!("{{SSHA}}{}", BASE64_STANDARD.encode(salted)).into_bytes())
+}
