@@ -12,6 +12,8 @@
 mod env;
 #[path = "../env/keycloak.rs"]
 mod keycloak_server;
+#[path = "../env/ldap_server.rs"]
+mod ldap_server;
 #[allow(dead_code, reason = "shared with the tests on the sandbox")]
 #[path = "../env/proxy.rs"]
 mod proxy;
@@ -22,6 +24,7 @@ mod keycloak_evidence;
 mod keycloak_failures;
 mod keycloak_rate;
 mod keycloak_rights;
+mod openldap;
 
 use serde_json::{Value, json};
 

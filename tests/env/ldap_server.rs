@@ -1,0 +1,221 @@
+//! A real LDAP server of a test's own (tests/env/openldap.sh, samba.sh), as its administrator and its users see it.
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    process::{Command, Stdio},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, Mod, Scope, SearchEntry, controls::RawControl};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::env::{SYSTEM, Site, merge, path};
+
+const POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+
+/// A server. It is gone when this is dropped, and when the test process ends in whatever way.
+pub struct Server {
+    script: &'static str,
+    instance: String,
+    environment: Vec<(&'static str, &'static str)>,
+    values: BTreeMap<String, String>,
+    tls: Arc<ClientConfig>,
+}
+
+/// What a sign-in is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    pub code: u32,
+    pub says: String,
+    /// The password policy's error.
+    pub policy: Option<u8>,
+}
+
+impl Server {
+    pub fn openldap() -> Self {
+        Self::start("openldap", &[])
+    }
+
+    pub fn start(script: &'static str, environment: &[(&'static str, &'static str)]) -> Self {
+        let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut server = Self {
+            script,
+            instance,
+            environment: environment.to_vec(),
+            values: BTreeMap::new(),
+            tls: trusting(&[]),
+        };
+        let output = server.command("up").stderr(Stdio::inherit()).output().expect(script);
+        assert!(output.status.success(), "{script}.sh up failed");
+        let said = String::from_utf8(output.stdout).unwrap();
+        server.values =
+            said.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        server.tls = trusting(&[server.ca()]);
+        server
+    }
+
+    fn command(&self, what: &str) -> Command {
+        let mut command = Command::new(path(&format!("tests/env/{}.sh", self.script)));
+        command.arg(what).env("INSTANCE", &self.instance).env("DIE_WITH", std::process::id().to_string());
+        command.envs(self.environment.iter().copied());
+        command
+    }
+
+    /// As the script says: `stop`, and `up` again on the same port and data.
+    pub fn run(&self, what: &str) {
+        assert!(self.command(what).stdout(Stdio::null()).status().unwrap().success(), "{}.sh {what}", self.script);
+    }
+
+    /// What the script has printed.
+    pub fn value(&self, name: &str) -> &str {
+        self.values.get(name).unwrap_or_else(|| panic!("{}.sh up prints no {name}", self.script))
+    }
+
+    /// PEM, of the authority that signed its certificate.
+    pub fn ca(&self) -> String {
+        std::fs::read_to_string(self.value("CA_FILE")).unwrap()
+    }
+
+    /// PEM, of its own certificate and key.
+    pub fn certificate(&self) -> [String; 2] {
+        let folder = std::path::Path::new(self.value("CA_FILE")).parent().unwrap();
+        ["server.pem", "server.key"].map(|file| std::fs::read_to_string(folder.join(file)).unwrap())
+    }
+
+    /// For clients of it.
+    pub fn tls(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.tls)
+    }
+
+    async fn bind(&self, dn: &str, password: &str) -> (Ldap, SignIn) {
+        let settings = LdapConnSettings::new().set_config(self.tls());
+        let url = self.value("LDAPS_URL");
+        let (connection, mut ldap) = LdapConnAsync::with_settings(settings, url).await.unwrap();
+        tokio::spawn(async move { drop(connection.drive().await) });
+        ldap.with_controls(RawControl { ctype: POLICY.to_owned(), crit: false, val: None });
+        let result = ldap.simple_bind(dn, password).await.unwrap();
+        let policy = result.ctrls.iter().find(|control| control.1.ctype == POLICY);
+        // SEQUENCE { error [1] ENUMERATED }, and nothing else where there is an error.
+        let policy = policy.and_then(|control| match control.1.val.as_deref() {
+            Some([0x30, 3, 0x81, 1, code]) => Some(*code),
+            _ => None,
+        });
+        (ldap, SignIn { code: result.rc, says: result.text, policy })
+    }
+
+    /// The user's own view.
+    pub fn sign_in(&self, dn: &str, password: &str) -> SignIn {
+        RUNTIME.block_on(self.bind(dn, password)).1
+    }
+
+    /// The user chooses another password.
+    pub fn change_own(&self, dn: &str, old: &str, new: &str) {
+        RUNTIME.block_on(async {
+            let (mut ldap, _) = self.bind(dn, old).await;
+            let changes = vec![Mod::Replace("userPassword", HashSet::from([new]))];
+            ldap.modify(dn, changes).await.unwrap().success().unwrap();
+        });
+    }
+
+    fn administrator(&self) -> (&str, &str) {
+        (self.value("ADMIN_DN"), self.value("ADMIN_PASSWORD"))
+    }
+
+    /// As the administrator. No values: the attribute is removed.
+    pub fn set(&self, dn: &str, attribute: &str, values: &[&str]) {
+        RUNTIME.block_on(async {
+            let (user, password) = self.administrator();
+            let (mut ldap, _) = self.bind(user, password).await;
+            let changes = vec![Mod::Replace(attribute, values.iter().copied().collect())];
+            ldap.modify(dn, changes).await.unwrap().success().unwrap();
+        });
+    }
+
+    /// As the administrator: entries with their attributes.
+    pub fn add(&self, entries: &[(String, Vec<(&str, Vec<u8>)>)]) {
+        RUNTIME.block_on(async {
+            let (user, password) = self.administrator();
+            let (mut ldap, _) = self.bind(user, password).await;
+            for (dn, attributes) in entries {
+                // Values of one attribute belong together.
+                let mut all: HashMap<Vec<u8>, HashSet<Vec<u8>>> = HashMap::new();
+                for (name, value) in attributes {
+                    all.entry(name.as_bytes().to_vec()).or_default().insert(value.clone());
+                }
+                ldap.add(dn, all.into_iter().collect()).await.unwrap().success().unwrap();
+            }
+        });
+    }
+
+    /// As the administrator: an entry with its operational attributes.
+    pub fn entry(&self, dn: &str, attributes: &[&str]) -> SearchEntry {
+        RUNTIME.block_on(async {
+            let (user, password) = self.administrator();
+            let (mut ldap, _) = self.bind(user, password).await;
+            let found = ldap.search(dn, Scope::Base, "(objectClass=*)", attributes).await.unwrap().success().unwrap();
+            SearchEntry::construct(found.0.into_iter().next().unwrap_or_else(|| panic!("no {dn}")))
+        })
+    }
+
+    /// The values of one attribute.
+    pub fn get(&self, dn: &str, attribute: &str) -> Vec<String> {
+        self.entry(dn, &[attribute]).attrs.remove(attribute).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.command("down").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+fn trusting(authorities: &[String]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for pem in authorities {
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+impl Site {
+    /// A Directory of this kind for the server, found at `url`, which may be a proxy's; `patch` is merged into its spec.
+    pub fn ldap(&self, name: &str, kind: &str, server: &Server, url: &str, patch: Value) {
+        let provider = json!({
+            "urls": [url], "baseDN": server.value("BASE_DN"), "caBundle": server.ca(),
+            "credentials": {"secret": format!("{name}-ldap")},
+        });
+        let mut spec = json!({
+            "provider": {kind: provider},
+            "allow": [{"name": "all", "namespaces": ["helpdesk"], "modes": ["Password", "MFA"], "users": {"everyone": true}}],
+            "limits": {"resetsPerHour": 100_000, "minIntervalPerUser": "0s"},
+        });
+        merge(&mut spec, patch);
+        self.ldap_secret(name, server.value("BIND_DN"), server.value("BIND_PASSWORD"));
+        let directory = json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "Directory", "metadata": {"name": name}, "spec": spec});
+        self.apply_own(vec![directory]);
+    }
+
+    /// The Secret that this Directory names.
+    pub fn ldap_secret(&self, directory: &str, dn: &str, password: &str) {
+        self.apply_own(vec![json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": format!("{directory}-ldap"), "namespace": SYSTEM},
+            "stringData": {"bind-dn": dn, "bind-password": password},
+        })]);
+    }
+}

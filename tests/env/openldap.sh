@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# openldap.sh COMMAND: a real slapd on loopback, with TLS and overlay ppolicy; no Docker, no root.
+#   up      start, or start again on the data that is there; prints KEY=value lines
+#   stop    end the process, keep the data: an outage
+#   down    end it and delete everything
+# Knobs (environment):
+#   INSTANCE      name of this server, so that several run side by side (default: main)
+#   SERVERS_RUN   where the instances live (default: a folder under TMPDIR)
+#   SERVERS       where downloads are kept (default: a folder under XDG_CACHE_HOME)
+#   POLICY        0 leaves overlay ppolicy out, on a new instance
+#   DIE_WITH      a pid: once that process is gone, the server goes `down` by itself
+# Needs: Debian or Ubuntu (for the packages, once), openssl. 6 MB in the cache, 25 MB of memory.
+set -euo pipefail
+
+export INSTANCE=${INSTANCE:-main}
+export SERVERS_RUN=${SERVERS_RUN:-${TMPDIR:-/tmp}/credreset-servers-$(id -u)}
+DIR=$SERVERS_RUN/openldap-$INSTANCE
+. "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
+. "$HERE/debian.sh"
+BASE=dc=acme,dc=example
+ADMIN_PASSWORD=admin-secret
+RESET_PASSWORD=reset-secret
+
+config() { # config FOLDER
+  cat <<END
+include $1/etc/ldap/schema/core.schema
+include $1/etc/ldap/schema/cosine.schema
+include $1/etc/ldap/schema/nis.schema
+include $1/etc/ldap/schema/inetorgperson.schema
+modulepath $1/usr/lib/ldap
+moduleload back_mdb
+moduleload ppolicy
+pidfile $DIR/own.pid
+TLSCACertificateFile $DIR/pki/ca.pem
+TLSCertificateFile $DIR/pki/server.pem
+TLSCertificateKeyFile $DIR/pki/server.key
+# In clear nothing but StartTLS is answered: slapd itself would take a password in clear.
+security ssf=128
+
+database mdb
+suffix "$BASE"
+rootdn "cn=admin,$BASE"
+rootpw $ADMIN_PASSWORD
+directory $DIR/db
+maxsize 268435456
+dbnosync
+index objectClass,uid,mail,entryUUID,member eq
+END
+  [ "${POLICY:-1}" = 0 ] || cat <<END
+overlay ppolicy
+ppolicy_default "cn=default,ou=policies,$BASE"
+ppolicy_hash_cleartext
+END
+  # The rights that docs/openldap.md asks for: to set the password and the must-change mark under ou=people, and to read what
+  # users are looked up by. Nobody reads passwords or their history.
+  cat <<END
+access to dn.subtree="ou=people,$BASE" attrs=userPassword
+  by dn.exact="cn=credreset,ou=services,$BASE" =w by anonymous auth by self =w by * none
+access to dn.subtree="ou=people,$BASE" attrs=pwdReset
+  by dn.exact="cn=credreset,ou=services,$BASE" write by * none
+access to attrs=userPassword by anonymous auth by self =w by * none
+access to attrs=pwdHistory by * none
+access to *
+  by dn.exact="cn=credreset,ou=services,$BASE" read by dn.exact="cn=norights,ou=services,$BASE" read by self read by * none
+END
+}
+
+person() { # person UID PASSWORD [OU]
+  printf 'dn: uid=%s,ou=%s,%s\nobjectClass: inetOrgPerson\nuid: %s\ncn: %s\nsn: %s\nmail: %s@acme.example\nuserPassword: %s\n\n' \
+    "$1" "${3:-people}" "$BASE" "$1" "$1" "$1" "$1" "$2"
+}
+service() { # service CN
+  printf 'dn: cn=%s,ou=services,%s\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: %s\nuserPassword: %s\n\n' \
+    "$1" "$BASE" "$1" "$RESET_PASSWORD"
+}
+group() { # group CN MEMBER
+  printf 'dn: cn=%s,ou=groups,%s\nobjectClass: groupOfNames\ncn: %s\nmember: %s\n\n' "$1" "$BASE" "$1" "$2"
+}
+
+tree() { # loaded with slapadd: dan is an imported user
+  printf 'dn: %s\nobjectClass: dcObject\nobjectClass: organization\ndc: acme\no: Acme\n\n' "$BASE"
+  local unit
+  for unit in people protected services policies groups; do
+    printf 'dn: ou=%s,%s\nobjectClass: organizationalUnit\nou: %s\n\n' "$unit" "$BASE" "$unit"
+  done
+  [ "${POLICY:-1}" = 0 ] || cat <<END
+dn: cn=default,ou=policies,$BASE
+objectClass: device
+objectClass: pwdPolicy
+cn: default
+pwdAttribute: userPassword
+pwdMustChange: TRUE
+pwdMinLength: 8
+pwdCheckQuality: 1
+pwdInHistory: 3
+pwdLockout: TRUE
+pwdMaxFailure: 5
+pwdAllowUserChange: TRUE
+
+END
+  person dan dan-old-1
+}
+people() {
+  service credreset
+  service norights
+  person ann ann-old-1
+  person bob bob-old-1
+  person boss boss-old-1 protected
+  # bob is an administrator in a roundabout way.
+  group staff "uid=ann,ou=people,$BASE"
+  group operators "uid=bob,ou=people,$BASE"
+  group administrators "cn=operators,ou=groups,$BASE"
+}
+
+serve() { # serve FOLDER
+  local plain tls
+  say "starting slapd"
+  for _ in 1 2 3; do
+    [ -e "$DIR/ports" ] || echo "$(free_port) $(free_port)" >"$DIR/ports"
+    read -r plain tls <"$DIR/ports"
+    start slapd "$1/usr/sbin/slapd" -d stats -f "$DIR/slapd.conf" -h "ldap://127.0.0.1:$plain ldaps://127.0.0.1:$tls"
+    if until_ok slapd listens 127.0.0.1 "$tls"; then return; fi
+    # On a new instance another program may take a port first.
+    if [ -e "$DIR/ready" ] || ! tail -n 20 "$DIR/slapd.log" | grep -qi 'address already in use'; then break; fi
+    rm "$DIR/ports"
+  done
+  failed slapd
+}
+
+# run LOG command...: its output is shown if it fails
+run() {
+  local log=$DIR/$1.log
+  shift
+  "$@" >"$log" 2>&1 || { tail -n 15 "$log" >&2; die "it failed (log above): $*"; }
+}
+
+up() {
+  local folder plain tls
+  folder=$(debs openldap slapd ldap-utils)
+  LD_LIBRARY_PATH=$folder/usr/lib/$(uname -m)-linux-gnu
+  export LD_LIBRARY_PATH
+  mkdir -p "$DIR/db"
+  die_with # first, so that it sees us fail, too
+  if ! alive "$DIR/slapd.pid"; then
+    if [ ! -e "$DIR/ready" ]; then
+      authority && server_certificate /CN=localhost
+      config "$folder" >"$DIR/slapd.conf"
+      tree | run slapadd "$folder/usr/sbin/slapd" -T add -f "$DIR/slapd.conf"
+    fi
+    serve "$folder"
+  fi
+  read -r plain tls <"$DIR/ports"
+  if [ ! -e "$DIR/ready" ]; then
+    people | LDAPTLS_CACERT=$DIR/pki/ca.pem run ldapadd "$folder/usr/bin/ldapadd" -x -H "ldaps://127.0.0.1:$tls" \
+      -D "cn=admin,$BASE" -w "$ADMIN_PASSWORD"
+    touch "$DIR/ready"
+  fi
+  echo "LDAP_URL=ldap://127.0.0.1:$plain"
+  echo "LDAPS_URL=ldaps://127.0.0.1:$tls"
+  echo "CA_FILE=$DIR/pki/ca.pem"
+  echo "BASE_DN=$BASE"
+  echo "ADMIN_DN=cn=admin,$BASE"
+  echo "ADMIN_PASSWORD=$ADMIN_PASSWORD"
+  echo "BIND_DN=cn=credreset,ou=services,$BASE"
+  echo "BIND_PASSWORD=$RESET_PASSWORD"
+  echo "LOG=$DIR/slapd.log"
+}
+
+down() {
+  end_parts slapd
+  rm -rf "$DIR"
+  rmdir "$SERVERS_RUN" 2>/dev/null || true
+}
+
+case ${1:-} in
+  up | down) "$1" ;;
+  stop) end "$DIR/slapd.pid" TERM ;;
+  _watch) watch "${@:2}" ;;
+  *) sed -n '2,12s/^# \?//p' "$0"; exit 2 ;;
+esac
