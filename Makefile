@@ -8,7 +8,7 @@ THREADS ?= 2
 FAST := $(filter-out cluster directories interleavings,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 
 # Real directory servers that the operator is tested on, and those that are to be tested now.
-DIRECTORIES := keycloak openldap
+DIRECTORIES := keycloak openldap samba
 ONLY ?= $(DIRECTORIES)
 comma := ,
 
@@ -19,7 +19,7 @@ help:
 	@echo 'make test-fast     the tests that need no server'
 	@echo 'make test-search   every interleaving to a depth (CREDRESET_SEARCH=long goes further)'
 	@echo 'make test-cluster  the tests on a real API server (KUBECONFIG=... for one of your own)'
-	@echo 'make test-directories  the tests on real directory servers (ONLY=keycloak,openldap)'
+	@echo 'make test-directories  the tests on real directory servers (ONLY=keycloak,openldap,samba)'
 	@echo 'make bench         rates against bare clients, in target/benchmarks.json; leave the machine alone meanwhile'
 	@echo 'make guarantees    run the proofs and write their figures into docs/guarantees.md'
 	@echo 'make lint          format, clippy, licences'

@@ -77,6 +77,8 @@ pub enum Provider {
     /// OpenLDAP.
     #[serde(rename = "openLDAP")]
     OpenLdap(OpenLdap),
+    /// Active Directory, or Samba as its domain controller.
+    ActiveDirectory(ActiveDirectory),
 }
 
 impl Provider {
@@ -87,6 +89,7 @@ impl Provider {
             Self::Zoho(_) => "Zoho Directory",
             Self::Keycloak(_) => "Keycloak",
             Self::OpenLdap(_) => "OpenLDAP",
+            Self::ActiveDirectory(_) => "Active Directory",
         }
     }
 
@@ -97,6 +100,7 @@ impl Provider {
             Self::Zoho(zoho) => &zoho.credentials,
             Self::Keycloak(keycloak) => &keycloak.credentials,
             Self::OpenLdap(openldap) => &openldap.ldap.credentials,
+            Self::ActiveDirectory(active_directory) => &active_directory.ldap.credentials,
         }
     }
 }
@@ -181,6 +185,14 @@ pub enum Hash {
     #[default]
     Server,
     SSHA,
+}
+
+/// Active Directory, or Samba as its domain controller.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
+pub struct ActiveDirectory {
+    /// Servers and account.
+    #[serde(flatten)]
+    pub ldap: Ldap,
 }
 
 /// Zoho Directory. What Zoho documents is the default; other calls are wired with templates.

@@ -1,4 +1,5 @@
 //! The port to a directory: look up, perform, verify, check. Providers are an enum, matched exhaustively.
+pub mod active_directory;
 pub mod http;
 pub mod keycloak;
 pub mod ldap;
@@ -36,6 +37,8 @@ pub enum Provider {
     Keycloak(keycloak::Keycloak),
     /// `OpenLDAP`.
     OpenLdap(openldap::OpenLdap),
+    /// Active Directory, and Samba as its domain controller.
+    ActiveDirectory(active_directory::ActiveDirectory),
 }
 
 /// The right to send one call. Only the creation of a record, or its take-over from `Released`, yields one; sending uses it up.
@@ -133,6 +136,9 @@ impl Provider {
             directory::Provider::OpenLdap(openldap) => {
                 Self::OpenLdap(openldap::OpenLdap::connect(spec, openldap, credentials)?)
             }
+            directory::Provider::ActiveDirectory(domain) => {
+                Self::ActiveDirectory(active_directory::ActiveDirectory::connect(spec, domain, credentials)?)
+            }
         })
     }
 
@@ -146,6 +152,7 @@ impl Provider {
             // Both modes need the same.
             Self::Keycloak(keycloak) => keycloak.check().await,
             Self::OpenLdap(openldap) => Box::pin(openldap.check(modes)).await,
+            Self::ActiveDirectory(domain) => Box::pin(domain.check(modes)).await,
         }
     }
 
@@ -158,6 +165,7 @@ impl Provider {
             Self::Zoho(zoho) => zoho.look_up(user, mode).await,
             Self::Keycloak(keycloak) => keycloak.look_up(user, mode).await,
             Self::OpenLdap(openldap) => Box::pin(openldap.look_up(user)).await,
+            Self::ActiveDirectory(domain) => Box::pin(domain.look_up(user)).await,
         }
     }
 
@@ -167,6 +175,7 @@ impl Provider {
             Self::Zoho(zoho) => zoho.perform(fenced, once, user, password).await,
             Self::Keycloak(keycloak) => keycloak.perform(fenced, once, user, password).await,
             Self::OpenLdap(openldap) => Box::pin(openldap.perform(fenced, once, user, password)).await,
+            Self::ActiveDirectory(domain) => Box::pin(domain.perform(fenced, once, user, password)).await,
         }
     }
 
@@ -181,6 +190,9 @@ impl Provider {
             Self::OpenLdap(openldap) => {
                 Box::pin(openldap.repeat(record, condition, once, user, password, in_time)).await
             }
+            Self::ActiveDirectory(domain) => {
+                Box::pin(domain.repeat(record, condition, once, user, password, in_time)).await
+            }
         }
     }
 
@@ -192,6 +204,7 @@ impl Provider {
         match self {
             Self::Zoho(_) | Self::OpenLdap(_) => Ok(()),
             Self::Keycloak(keycloak) => keycloak.clean_up(record, what).await,
+            Self::ActiveDirectory(domain) => Box::pin(domain.clean_up(record, what)).await,
         }
     }
 
@@ -202,6 +215,7 @@ impl Provider {
             Self::Zoho(_) => false,
             Self::Keycloak(keycloak) => keycloak.sign_in(record, password).await,
             Self::OpenLdap(openldap) => Box::pin(openldap.sign_in(record, password)).await,
+            Self::ActiveDirectory(domain) => Box::pin(domain.sign_in(record, password)).await,
         }
     }
 
@@ -214,6 +228,7 @@ impl Provider {
             Self::Zoho(zoho) => zoho.verify(record).await,
             Self::Keycloak(keycloak) => keycloak.verify(record).await,
             Self::OpenLdap(openldap) => Box::pin(openldap.verify(record)).await,
+            Self::ActiveDirectory(domain) => Box::pin(domain.verify(record)).await,
         }
     }
 }

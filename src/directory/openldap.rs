@@ -17,7 +17,7 @@ use sha1::{Digest, Sha1};
 use super::{
     Checked, Credentials, Fenced, NotReady,
     ldap::{
-        Answer, Client, Connection, Failed, PASSWORD_POLICY, equals,
+        Answer, Client, Connection, Failed, PASSWORD_POLICY, end_of_second, equals,
         fence::{Fence, is_in_time, judge},
         replace, same_dn, value, values, word,
     },
@@ -193,7 +193,7 @@ impl OpenLdap {
         let name = names.first().or(mails.first()).copied().unwrap_or(&entry.dn);
         let condition = condition(connection, entry).ok_or_else(|| unreadable("entryCSN"))?;
         let changed_at = match value(entry, "pwdChangedTime") {
-            Some(time) => Seen::Known(generalized_time(time).ok_or_else(|| unreadable("pwdChangedTime"))?),
+            Some(_) => Seen::Known(changed_at(entry).ok_or_else(|| unreadable("pwdChangedTime"))?),
             // Imported, or never changed since the policy has been there.
             None if connection.has_policy => Seen::Absent,
             None => Seen::Unknown(Why::new("without a password policy the server keeps no time of the last change.")),
@@ -289,7 +289,7 @@ impl OpenLdap {
                 Ok(None) => Reply::NoSuchUser,
                 Ok(Some(entry)) if !moved(&fence, &connection, &entry) => answer.reply(),
                 Ok(Some(entry)) => {
-                    let at = value(&entry, "pwdChangedTime").and_then(generalized_time);
+                    let at = changed_at(&entry);
                     let in_force = answer.text.contains("not being changed from existing value");
                     let was = answer.text.contains("in history of old passwords")
                         && at.is_some_and(|at| is_in_time(record, at));
@@ -374,7 +374,7 @@ impl OpenLdap {
         let Some(fence) = record.attempt.baseline.as_deref().and_then(Fence::parse) else {
             return Ok(Proof::Nothing("It is not known how the user was before the call.".to_owned()));
         };
-        let at = value(&entry, "pwdChangedTime").and_then(generalized_time);
+        let at = changed_at(&entry);
         Ok(judge(record, moved(&fence, &connection, &entry), at, self.sign_in, Timestamp::now()))
     }
 
@@ -424,7 +424,13 @@ fn is_of_this_second(value: &str) -> bool {
     generalized_time(value).is_some_and(|at| Timestamp::now().duration_since(at) < LONG_AGO)
 }
 
-/// Generalized time (RFC 4517, section 3.3.13), as far as servers write it: `20261124185646Z`, with a fraction or without.
+/// When the entry says that its password was changed, at the latest.
+fn changed_at(entry: &SearchEntry) -> Option<Timestamp> {
+    value(entry, "pwdChangedTime").and_then(generalized_time).map(end_of_second)
+}
+
+/// The whole second of a generalized time (RFC 4517, section 3.3.13), as servers write it: `20261124185646Z`, with a fraction or
+/// without.
 fn generalized_time(text: &str) -> Option<Timestamp> {
     let digits = text.strip_suffix('Z')?;
     let whole = digits.split(['.', ',']).next()?;
@@ -449,4 +455,41 @@ fn ssha(password: &SecretString) -> Option<Vec<u8>> {
     hash.update(salt);
     let salted = [hash.finalize().as_slice(), salt.as_slice()].concat();
     Some(format!("{{SSHA}}{}", BASE64_STANDARD.encode(salted)).into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_condition_is_what_was_read() {
+        assert_eq!(assertion("20261124185646Z").unwrap(), "(pwdChangedTime=20261124185646Z)");
+        assert_eq!(assertion(NEVER).unwrap(), "(!(pwdChangedTime=*))");
+        let csn = "20261124185646.123456Z#000000#000#000000";
+        assert_eq!(assertion(csn).unwrap(), format!("(entryCSN={csn})"));
+        assert_eq!(assertion("anything)(uid=*"), None);
+    }
+
+    #[test]
+    fn times_as_servers_write_them() {
+        let at: Timestamp = "2026-11-24T18:56:46Z".parse().unwrap();
+        for text in ["20261124185646Z", "20261124185646.25Z", "20261124185646,25Z"] {
+            assert_eq!(generalized_time(text), Some(at), "{text}");
+        }
+        for text in ["", "Z", "2026112418Z", "20261324185646Z", "20261124185646+0100", "20261124185646"] {
+            assert_eq!(generalized_time(text), None, "{text}");
+        }
+        assert!(!is_of_this_second("20200101000000Z"));
+        assert!(!is_of_this_second(NEVER));
+        assert!(is_of_this_second("20991231235959Z"), "a clock that is ahead");
+    }
+
+    #[test]
+    fn a_hash_holds_password_and_salt() {
+        let hash = String::from_utf8(ssha(&SecretString::from("secret")).unwrap()).unwrap();
+        let raw = BASE64_STANDARD.decode(hash.strip_prefix("{SSHA}").unwrap()).unwrap();
+        let (digest, salt) = raw.split_at(20);
+        assert_eq!(digest, Sha1::digest([b"secret", salt].concat()).as_slice());
+        assert_eq!(salt.len(), 8);
+    }
 }

@@ -12,6 +12,8 @@
 mod env;
 #[path = "../env/keycloak.rs"]
 mod keycloak_server;
+#[path = "../env/ldap_proxy.rs"]
+mod ldap_proxy;
 #[path = "../env/ldap_server.rs"]
 mod ldap_server;
 #[allow(dead_code, reason = "shared with the tests on the sandbox")]
@@ -25,6 +27,7 @@ mod keycloak_failures;
 mod keycloak_rate;
 mod keycloak_rights;
 mod openldap;
+mod samba;
 
 use serde_json::{Value, json};
 

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, Mod, Scope, SearchEntry, controls::RawControl};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -16,7 +17,7 @@ use rustls::{
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::env::{SYSTEM, Site, merge, path};
+use crate::env::{SYSTEM, Site, TEAM, condition, merge, path, wait_for};
 
 const POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 
@@ -42,6 +43,9 @@ pub struct SignIn {
     pub policy: Option<u8>,
 }
 
+/// A name and the attributes of a new entry.
+pub type Entry<'a> = (String, Vec<(&'a str, Vec<u8>)>);
+
 impl Server {
     pub fn openldap() -> Self {
         Self::start("openldap", &[])
@@ -49,13 +53,8 @@ impl Server {
 
     pub fn start(script: &'static str, environment: &[(&'static str, &'static str)]) -> Self {
         let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut server = Self {
-            script,
-            instance,
-            environment: environment.to_vec(),
-            values: BTreeMap::new(),
-            tls: trusting(&[]),
-        };
+        let mut server =
+            Self { script, instance, environment: environment.to_vec(), values: BTreeMap::new(), tls: trusting(&[]) };
         let output = server.command("up").stderr(Stdio::inherit()).output().expect(script);
         assert!(output.status.success(), "{script}.sh up failed");
         let said = String::from_utf8(output.stdout).unwrap();
@@ -143,7 +142,7 @@ impl Server {
     }
 
     /// As the administrator: entries with their attributes.
-    pub fn add(&self, entries: &[(String, Vec<(&str, Vec<u8>)>)]) {
+    pub fn add(&self, entries: &[Entry<'_>]) {
         RUNTIME.block_on(async {
             let (user, password) = self.administrator();
             let (mut ldap, _) = self.bind(user, password).await;
@@ -208,6 +207,31 @@ impl Site {
         self.ldap_secret(name, server.value("BIND_DN"), server.value("BIND_PASSWORD"));
         let directory = json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "Directory", "metadata": {"name": name}, "spec": spec});
         self.apply_own(vec![directory]);
+    }
+
+    /// Waits until every request is settled; returns for each its reason, and the evidence if it was applied.
+    pub fn ends(&self) -> BTreeMap<String, (String, String)> {
+        wait_for("the end of all requests", || {
+            let all = self.get(&["creset", "-n", TEAM]);
+            let end = |reset: &Value| {
+                let name = reset["metadata"]["name"].as_str()?.to_owned();
+                let outcome = reset["status"]["outcome"].as_str()?;
+                let evidence = reset["status"]["evidence"].as_str().unwrap_or_default().to_owned();
+                ["Applied", "NotApplied"].contains(&outcome).then_some((name, (condition(reset, "Ready")?.1, evidence)))
+            };
+            all["items"].as_array()?.iter().map(end).collect()
+        })
+    }
+
+    /// The passwords that were delivered, by the name of the request.
+    pub fn passwords(&self) -> HashMap<String, String> {
+        let all = self.get(&["secrets", "-n", TEAM]);
+        let password = |secret: &Value| {
+            let name = secret["metadata"]["name"].as_str()?.strip_suffix("-password")?.to_owned();
+            let password = BASE64_STANDARD.decode(secret["data"]["password"].as_str()?).unwrap();
+            Some((name, String::from_utf8(password).unwrap()))
+        };
+        all["items"].as_array().unwrap().iter().filter_map(password).collect()
     }
 
     /// The Secret that this Directory names.

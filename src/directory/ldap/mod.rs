@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use ldap3::{
     Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, Scope, SearchEntry, SearchOptions,
     controls::RawControl,
@@ -543,6 +544,13 @@ pub fn equals_bytes(attribute: &str, value: &[u8]) -> String {
         let _ = write!(filter, "\\{byte:02x}");
     }
     filter + ")"
+}
+
+/// The end of the second that begins with `at`. A change is shown with its second alone, and must not be taken for one from before
+/// a request that was made within it: another cluster may have carried that request out.
+#[must_use]
+pub fn end_of_second(at: Timestamp) -> Timestamp {
+    at.saturating_add(SignedDuration::from_nanos(999_999_999)).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether two distinguished names are the same, as far as that can be told without the schema: case and blanks around

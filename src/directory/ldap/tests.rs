@@ -1,1 +1,161 @@
+use ldap3::{LdapResult, controls::RawControl};
+use proptest::prelude::*;
+use secrecy::SecretString;
+use serde_json::json;
 
+use super::*;
+
+fn settings(urls: &[&str], start_tls: bool) -> Settings {
+    let text = json!({"urls": urls, "startTLS": start_tls, "baseDN": "dc=acme", "credentials": {"secret": "s"}});
+    serde_json::from_value(text).unwrap()
+}
+
+fn client(urls: &[&str], start_tls: bool) -> Result<Client, String> {
+    let credentials = [("bind-dn", "cn=op"), ("bind-password", "secret")];
+    let credentials = credentials.map(|(key, value)| (key.to_owned(), SecretString::from(value))).into();
+    Client::new("spec.provider.x", &settings(urls, start_tls), &credentials, Duration::from_secs(1))
+}
+
+#[test]
+fn passwords_go_over_encrypted_connections_alone() {
+    for (url, start_tls) in [
+        ("ldaps://dc1.acme.example", false),
+        ("ldap://dc1:1389", true),
+        ("ldap://127.0.0.1:389", false),
+        ("ldaps://[::1]/", false),
+    ] {
+        client(&[url], start_tls).unwrap();
+    }
+    for (url, start_tls, says) in [
+        ("ldap://dc1.acme.example", false, "startTLS"),
+        ("ldap://localhost.example", false, "startTLS"),
+        ("ldaps://dc1", true, "ldap://"),
+        ("https://dc1", false, "ldaps://host"),
+        ("ldapi://%2frun", false, "ldaps://host"),
+        ("ldaps://dc1/dc=acme??sub", false, "ldaps://host"),
+        ("ldaps://user@dc1", false, "ldaps://host"),
+        ("ldaps://", false, "ldaps://host"),
+        ("dc1", false, "ldaps://host"),
+    ] {
+        let said = client(&[url], start_tls).unwrap_err();
+        assert!(said.contains(says), "{url}: {said}");
+    }
+    assert!(client(&[], false).is_err());
+}
+
+#[test]
+fn an_empty_credential_is_none() {
+    for (dn, password) in [("", "x"), ("cn=op", ""), (" \n", "x")] {
+        let credentials = [("bind-dn", dn), ("bind-password", password)];
+        let credentials = credentials.map(|(key, value)| (key.to_owned(), SecretString::from(value))).into();
+        let made = Client::new("f", &settings(&["ldaps://a"], false), &credentials, Duration::from_secs(1));
+        assert!(made.is_err(), "{dn:?} {password:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_password_nobody_signs_in() {
+    let client = client(&["ldap://127.0.0.1:1"], false).unwrap();
+    let answer = client.sign_in("cn=op", &SecretString::from("")).await;
+    assert_eq!(answer.unwrap_err(), Failed::NoConnection);
+    assert_eq!(client.connection().await.err(), Some(Failed::NoConnection));
+}
+
+fn result(rc: u32, text: &str, control: Option<&[u8]>) -> LdapResult {
+    let raw = |value: &[u8]| RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: Some(value.to_vec()) };
+    let controls = control.map(|value| ldap3::controls::Control(None, raw(value)));
+    LdapResult {
+        rc,
+        matched: String::new(),
+        text: text.to_owned(),
+        refs: Vec::new(),
+        ctrls: controls.into_iter().collect(),
+    }
+}
+
+#[test]
+fn codes_are_numbers_and_fixed_words() {
+    for (result, says) in [
+        (result(19, "secret-password is bad", None), "19 constraintViolation"),
+        (result(19, "", Some(&[0x30, 3, 0x81, 1, 7])), "19 constraintViolation, passwordTooYoung"),
+        // With a warning before it.
+        (
+            result(19, "", Some(&[0x30, 8, 0xa0, 3, 0x80, 1, 5, 0x81, 1, 8])),
+            "19 constraintViolation, passwordInHistory",
+        ),
+        (result(19, "", Some(&[0x30, 200, 0x81, 1, 8])), "19 constraintViolation"),
+        (result(19, "", Some(&[0x30, 3, 0x81, 9, 8])), "19 constraintViolation"),
+        (
+            result(19, "0000052D: Constraint violation - check_password_restrictions", None),
+            "19 constraintViolation, 0000052D",
+        ),
+        (
+            result(49, "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data 52e, v1db1", None),
+            "49 invalidCredentials, data 52e",
+        ),
+        (result(49, "x, data <script>, y", None), "49 invalidCredentials"),
+        (result(4711, "", None), "4711"),
+    ] {
+        assert_eq!(Code::of(&result).to_string(), says);
+    }
+}
+
+/// An error says that nothing was changed, unless the server itself is in trouble.
+#[test]
+fn what_an_answer_means() {
+    let reply = |number| Answer::from(result(number, "", None)).reply();
+    assert_eq!(reply(0), Reply::Done);
+    for trouble in [1, 3, 52, 80] {
+        assert_eq!(reply(trouble), Reply::Unsure, "{trouble}");
+    }
+    for ours in [8, 13, 49] {
+        assert_eq!(reply(ours), Reply::Denied, "{ours}");
+    }
+    assert_eq!(reply(32), Reply::NoSuchUser);
+    assert_eq!(reply(51), Reply::Throttled { after: None });
+    for refused in [10, 19, 50, 53] {
+        assert!(matches!(reply(refused), Reply::Rejected { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn names_are_compared_without_case_and_blanks() {
+    assert!(same_dn("CN=Ann Lee, OU=People,DC=acme", "cn=ann lee,ou=people,dc=ACME"));
+    assert!(!same_dn("cn=ann,dc=acme", "cn=ann,ou=x,dc=acme"));
+    assert!(!same_dn("cn=ann", "cn=annb"));
+}
+
+/// The value within a filter `(attribute=value)`, as it goes over the wire.
+fn value_of(filter: &str) -> Vec<u8> {
+    let mut wire = bytes_of(filter);
+    wire.split_off(wire.windows(3).position(|w| w == b"uid").unwrap() + 3)
+}
+
+fn bytes_of(filter: &str) -> Vec<u8> {
+    RawControl::from(ldap3::controls::Assertion { filter }).val.unwrap()
+}
+
+proptest! {
+    /// Whatever was typed is one value of one comparison.
+    #[test]
+    fn what_is_typed_stays_a_value(typed in "\\PC{1,60}|[()*\\\\\u{0}&|!=<>~ a]{1,60}") {
+        let wire = value_of(&equals("uid", &typed));
+        prop_assert!(wire.ends_with(typed.as_bytes()));
+        // An equality match, not a search for parts: [3] over the whole.
+        prop_assert_eq!(bytes_of(&equals("uid", &typed))[0], 0xa3);
+        prop_assert_eq!(&bytes_of(&equals_bytes("uid", typed.as_bytes())), &bytes_of(&equals("uid", &typed)));
+    }
+
+    /// No control and no words of a server make it stumble, and nothing of the words is shown.
+    #[test]
+    fn answers_of_any_kind(number in any::<u32>(), text in "\\PC{0,80}", control in proptest::collection::vec(any::<u8>(), 0..12)) {
+        let shown = Code::of(&result(number, &text, Some(&control))).to_string();
+        prop_assert!(shown.len() < 80 && shown.is_ascii());
+    }
+
+    #[test]
+    fn conditions_are_remembered(value in "[!-~]{1,40}", server in "[a-z0-9.:]{1,40}") {
+        let text = fence::Fence::text(&value, &server);
+        prop_assert_eq!(fence::Fence::parse(&text), Some(fence::Fence { value: &value, server: &server }));
+    }
+}
