@@ -286,6 +286,7 @@ fn openldap_failures() {
     site.apply(&password("acme", "dan", json!({})));
     site.until("dan", "DirectoryNotReady");
     server.run("up");
+    site.look_again("acme");
     assert_eq!(applied(&site, "dan"), "Response");
     opens(&server, &site, "dan", MUST_CHANGE);
 }

@@ -13,7 +13,6 @@ const KIND: &str = "activeDirectory";
 /// What a sign-in is answered.
 const MAY_ENTER: &str = "0";
 const MUST_CHANGE: &str = "773";
-const DISABLED: &str = "533";
 const WRONG: &str = "52e";
 const LOCKED_OUT: &str = "775";
 
@@ -292,7 +291,7 @@ fn samba_failures() {
     site.apply(&password("acme", "ann", json!({})));
     site.until("ann", "DirectoryNotReady");
     server.run("up");
+    site.look_again("acme");
     assert_eq!(applied(&site, "ann"), "Response");
     opens(&server, &site, "ann", MUST_CHANGE);
-    let _ = DISABLED;
 }

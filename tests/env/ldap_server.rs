@@ -234,6 +234,12 @@ impl Site {
         all["items"].as_array().unwrap().iter().filter_map(password).collect()
     }
 
+    /// Has the Directory checked now: after an outage that may take minutes.
+    pub fn look_again(&self, directory: &str) {
+        let secret = format!("secret/{directory}-ldap");
+        self.kubectl(&["annotate", "-n", SYSTEM, &secret, "looked-at=again", "--overwrite"]);
+    }
+
     /// The Secret that this Directory names.
     pub fn ldap_secret(&self, directory: &str, dn: &str, password: &str) {
         self.apply_own(vec![json!({

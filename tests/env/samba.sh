@@ -85,7 +85,7 @@ seed() {
   delegate "$( (over "$FOLDER" ldbsearch -H "$SAM" '(sAMAccountName=credreset)' objectSid) | sed -n 's/^objectSid: //p')"
 }
 
-# The first address without an LDAP server; held until the server listens there.
+# The first address without an LDAP server.
 address() {
   local n
   for n in $(seq 1 254); do
@@ -109,19 +109,18 @@ provision() {
   seed
 }
 
-serve() { # in a shell of its own, so that the lock ends with it: two instances must not take the same address
+serve() {
+  say "starting samba"
+  start samba "$SELF" _serve "$FOLDER"
+  until_ok samba listens "$(cat "$DIR/address")" 636 || failed samba
+}
+
+up_anew() { # in a shell of its own, so that the lock ends with it: two instances must not take the same address
   exec 8>"$SERVERS_RUN/.samba.lock"
   flock 8
-  if [ ! -e "$DIR/ready" ]; then
-    local address
-    address=$(address)
-    provision "$address"
-    echo "$address" >"$DIR/address"
-  fi
-  say "starting samba"
-  # Its own children close what is open, but not at once.
-  start samba "$SELF" _serve "$FOLDER" 8>&-
-  until_ok samba listens "$(cat "$DIR/address")" 636 || failed samba
+  address >"$DIR/address"
+  provision "$(cat "$DIR/address")"
+  serve 8>&- # what it starts does not hold the lock
   touch "$DIR/ready"
 }
 
@@ -130,7 +129,11 @@ up() {
   FOLDER=$(debs samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules winbind ldb-tools)
   mkdir -p "$DIR"
   die_with # first, so that it sees us fail, too
-  alive "$DIR/samba.pid" || (serve)
+  if [ ! -e "$DIR/ready" ]; then
+    (up_anew)
+  elif ! alive "$DIR/samba.pid"; then
+    serve
+  fi
   local address
   address=$(cat "$DIR/address")
   echo "LDAP_URL=ldap://$address"
