@@ -85,11 +85,15 @@ seed() {
   delegate "$( (over "$FOLDER" ldbsearch -H "$SAM" '(sAMAccountName=credreset)' objectSid) | sed -n 's/^objectSid: //p')"
 }
 
-# The first address without an LDAP server.
+# An address without an LDAP server, and of no instance that is stopped for a while.
 address() {
-  local n
-  for n in $(seq 1 254); do
-    listens "127.0.77.$n" 636 || { echo "127.0.77.$n"; return; }
+  local address
+  for _ in $(seq 1 500); do
+    address=127.0.77.$((1 + RANDOM % 254))
+    if ! grep -qsx "$address" "$SERVERS_RUN"/samba-*/address && ! listens "$address" 636; then
+      echo "$address"
+      return
+    fi
   done
   die "no loopback address is free"
 }
@@ -118,7 +122,9 @@ serve() {
 up_anew() { # in a shell of its own, so that the lock ends with it: two instances must not take the same address
   exec 8>"$SERVERS_RUN/.samba.lock"
   flock 8
-  address >"$DIR/address"
+  rm -f "$DIR/address"
+  address >"$DIR/address.new"
+  mv "$DIR/address.new" "$DIR/address"
   provision "$(cat "$DIR/address")"
   serve 8>&- # what it starts does not hold the lock
   touch "$DIR/ready"

@@ -22,8 +22,17 @@ const EPOCH: i64 = 11_644_473_600;
 const HEAD: usize = 16;
 const ENTRY: usize = 48;
 
-/// When the password was set last. Unknown: the account may not see it.
-pub(super) fn changed_at(entry: &SearchEntry) -> Seen<Timestamp> {
+/// A change of the password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// How often it has been changed.
+    pub version: u32,
+    /// When, at the latest.
+    pub at: Timestamp,
+}
+
+/// The last change of the password. Unknown: the account may not see it.
+pub(super) fn last_change(entry: &SearchEntry) -> Seen<Change> {
     let hidden = || {
         Seen::Unknown(Why::new(
             "the directory does not show replPropertyMetaData, so it cannot be told when a password was set that must be changed.",
@@ -36,14 +45,17 @@ pub(super) fn changed_at(entry: &SearchEntry) -> Seen<Timestamp> {
     if shown.peek().is_none() {
         return hidden();
     }
-    let time = |xml: &str| between(xml, "ftimeLastOriginatingChange")?.parse().ok();
+    let change = |xml: &str| {
+        let at = end_of_second(between(xml, "ftimeLastOriginatingChange")?.parse().ok()?);
+        Some(Change { version: between(xml, "dwVersion")?.parse().ok()?, at })
+    };
     match shown.find(|xml| between(xml, "pszAttributeName") == Some("unicodePwd")) {
-        Some(xml) => time(xml).map_or_else(hidden, |at| Seen::Known(end_of_second(at))),
+        Some(xml) => change(xml).map_or_else(hidden, Seen::Known),
         None => Seen::Absent,
     }
 }
 
-fn kept_at(kept: &[u8]) -> Option<Seen<Timestamp>> {
+fn kept_at(kept: &[u8]) -> Option<Seen<Change>> {
     let number = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     if number(kept, 0)? != 1 {
         return None;
@@ -58,7 +70,7 @@ fn kept_at(kept: &[u8]) -> Option<Seen<Timestamp>> {
         if number(entry, 0)? == UNICODE_PWD {
             let seconds = i64::from_le_bytes(entry.get(8..16)?.try_into().ok()?);
             let at = Timestamp::from_second(seconds.checked_sub(EPOCH)?).ok()?;
-            return Some(Seen::Known(end_of_second(at)));
+            return Some(Seen::Known(Change { version: number(entry, 4)?, at: end_of_second(at) }));
         }
     }
     Some(Seen::Absent)

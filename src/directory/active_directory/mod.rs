@@ -108,7 +108,7 @@ impl ActiveDirectory {
             )
         })?;
         // Of its own entry it may read the least.
-        if let Seen::Unknown(why) = metadata::changed_at(&own) {
+        if let Seen::Unknown(why) = metadata::last_change(&own) {
             return Err(NotReady::PermissionMissing(why.message));
         }
         Ok(Checked {
@@ -203,10 +203,19 @@ impl ActiveDirectory {
         if *force_change_on_login && control & NEVER_EXPIRES != 0 {
             return Err(Reply::Rejected { code: "passwordNeverExpires".to_owned() });
         }
-        let must_change = *force_change_on_login && fence.value != MUST_CHANGE;
+        let had_to_change = had_to_change(fence);
         let connection = self.client.connection_to(fence.server).await.map_err(|e| e.before_the_call())?;
+        let old = if had_to_change { MUST_CHANGE } else { fence.value };
+        let new = if *force_change_on_login && !had_to_change { MUST_CHANGE } else { "-1" };
         let mut changes = vec![replace("unicodePwd", [quoted(password)])];
-        changes.extend(replace_value("pwdLastSet", fence.value, if must_change { MUST_CHANGE } else { "-1" }));
+        changes.extend(replace_value("pwdLastSet", old, new));
+        if had_to_change {
+            // The 0 may be another by now, after a reset that has been here and gone.
+            let entry = self.by_id(&connection, &user.id.id).await.map_err(|e| e.before_the_call())?;
+            if entry.is_none_or(|entry| condition_of(&entry).is_none_or(|now| now != fence.value)) {
+                return Err(Reply::Outdated);
+            }
+        }
         if self.unlock {
             changes.push(replace("lockoutTime", [b"0".to_vec()]));
         }
@@ -225,10 +234,14 @@ impl ActiveDirectory {
     /// What is not done, and why.
     pub async fn clean_up(&self, record: &Record, what: CleanUp) -> Result<(), Why> {
         let Some(fence) = record.attempt.baseline.as_deref().and_then(Fence::parse) else { return Ok(()) };
-        if !what.must_change || fence.value != MUST_CHANGE {
+        if !what.must_change || !had_to_change(&fence) {
             return Ok(());
         }
         let not = |why: &str| Why::new(format!("the user need not choose another password yet: {why}."));
+        // A call on its way that was bound to the 0 from before must not find it again.
+        if Timestamp::now() < record.over() {
+            return Err(not(&format!("the mark is set at {:.0}, when no other call can be on its way", record.over())));
+        }
         // Where the call was made: elsewhere it may not be known yet.
         let connection = self.client.connection_to(fence.server).await.map_err(|e| not(&e.to_string()))?;
         let found = self.by_id(&connection, &record.user.id).await.map_err(|e| not(&e.to_string()))?;
@@ -255,12 +268,11 @@ impl ActiveDirectory {
         let connection = self.client.connection().await?;
         let Some(entry) = self.by_id(&connection, &record.user.id).await? else { return Ok(None) };
         let now = value(&entry, "pwdLastSet");
-        let at = now.and_then(file_time).or_else(|| match metadata::changed_at(&entry) {
-            Seen::Known(at) => Some(at),
+        let at = now.and_then(file_time).or_else(|| match metadata::last_change(&entry) {
+            Seen::Known(change) => Some(change.at),
             Seen::Absent | Seen::Unread | Seen::Unknown(_) => None,
         });
-        let again = fence.value == MUST_CHANGE && at.is_some_and(|at| is_in_time(record, at));
-        let moved = again || now.is_some_and(|now| now != fence.value);
+        let moved = condition_of(&entry).is_some_and(|now| now != fence.value);
         Ok(Some((entry, moved, at)))
     }
 
@@ -288,6 +300,28 @@ impl ActiveDirectory {
         let Ok(answer) = self.client.sign_in(&entry.dn, password).await else { return false };
         let detail = answer.code.detail.as_deref().unwrap_or_default();
         answer.number() == 0 || (answer.number() == 49 && RIGHT_BUT.contains(&detail))
+    }
+}
+
+/// The condition of a user who must change the password already: there have been so many of them.
+fn must_change_since(version: u32) -> String {
+    format!("{MUST_CHANGE}/{version}")
+}
+
+fn had_to_change(fence: &Fence<'_>) -> bool {
+    fence.value.starts_with("0/")
+}
+
+/// What a call that finds this entry is bound to. `None`: the account may not see it.
+fn condition_of(entry: &SearchEntry) -> Option<String> {
+    let set = value(entry, "pwdLastSet")?;
+    if set != MUST_CHANGE {
+        return Some(set.to_owned());
+    }
+    match metadata::last_change(entry) {
+        Seen::Known(change) => Some(must_change_since(change.version)),
+        Seen::Absent => Some(must_change_since(0)),
+        Seen::Unread | Seen::Unknown(_) => None,
     }
 }
 

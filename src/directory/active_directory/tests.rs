@@ -20,10 +20,13 @@ fn kept(version: u32, count: u32, attributes: &[(u32, i64)]) -> Vec<u8> {
 #[test]
 fn when_a_password_was_set() {
     let at = 13_440_000_000;
-    let of = |kept: Vec<u8>| metadata::changed_at(&entry("replPropertyMetaData", vec![kept]));
+    let of = |kept: Vec<u8>| metadata::last_change(&entry("replPropertyMetaData", vec![kept]));
     let end: Timestamp = "2026-11-24T21:19:59.999999999Z".parse().unwrap();
     let seconds = end.as_second() + 11_644_473_600;
-    assert_eq!(of(kept(1, 2, &[(3, at), (0x0009_005A, seconds)])), Seen::Known(end));
+    assert_eq!(
+        of(kept(1, 2, &[(3, at), (0x0009_005A, seconds)])),
+        Seen::Known(metadata::Change { version: 1, at: end })
+    );
     assert_eq!(of(kept(1, 1, &[(3, at)])), Seen::Absent);
     // Of another kind, or cut short: that there was no change is not said.
     for odd in [kept(2, 1, &[(3, at)]), kept(1, 2, &[(3, at)]), Vec::new(), kept(1, 1, &[(0x0009_005A, i64::MAX)])] {
@@ -36,9 +39,9 @@ fn when_a_password_was_set() {
         attrs: [("msDS-ReplAttributeMetaData".to_owned(), vec![xml.to_owned()])].into(),
         bin_attrs: HashMap::new(),
     };
-    assert_eq!(metadata::changed_at(&shown(xml)), Seen::Known(end));
-    assert_eq!(metadata::changed_at(&shown(&xml.replace("unicodePwd", "cn"))), Seen::Absent);
-    assert!(matches!(metadata::changed_at(&entry("cn", Vec::new())), Seen::Unknown(_)));
+    assert_eq!(metadata::last_change(&shown(xml)), Seen::Known(metadata::Change { version: 3, at: end }));
+    assert_eq!(metadata::last_change(&shown(&xml.replace("unicodePwd", "cn"))), Seen::Absent);
+    assert!(matches!(metadata::last_change(&entry("cn", Vec::new())), Seen::Unknown(_)));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use ldap3::{Scope, SearchEntry};
 
-use super::{ActiveDirectory, file_time, metadata};
+use super::{ActiveDirectory, file_time, metadata, must_change_since};
 use crate::{
     core::{
         ledger::UserId,
@@ -85,12 +85,13 @@ impl ActiveDirectory {
         let set = value(entry, "pwdLastSet").ok_or_else(|| unreadable("pwdLastSet"))?;
         let control = value(entry, "userAccountControl").and_then(|flags| flags.parse().ok());
         let control: u32 = control.ok_or_else(|| unreadable("userAccountControl"))?;
-        let changed_at = match file_time(set) {
-            Some(at) => Seen::Known(at),
+        let (changed_at, condition) = match file_time(set) {
+            Some(at) => (Seen::Known(at), set.to_owned()),
             // The user must change it: `pwdLastSet` does not say since when.
-            None => match metadata::changed_at(entry) {
+            None => match metadata::last_change(entry) {
+                Seen::Known(change) => (Seen::Known(change.at), must_change_since(change.version)),
                 Seen::Unknown(why) => return Err(why),
-                seen => seen,
+                Seen::Absent | Seen::Unread => (Seen::Absent, must_change_since(0)),
             },
         };
         let expired = value(entry, "accountExpires").and_then(file_time).is_some_and(|end| end <= Timestamp::now());
@@ -123,7 +124,7 @@ impl ActiveDirectory {
             handle: [
                 ("dn".to_owned(), entry.dn.clone()),
                 ("userAccountControl".to_owned(), control.to_string()),
-                (CONDITION.to_owned(), Fence::text(set, &connection.server)),
+                (CONDITION.to_owned(), Fence::text(&condition, &connection.server)),
             ]
             .into(),
             id: UserId::new(id, name),
