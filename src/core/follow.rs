@@ -308,7 +308,8 @@ fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -
     // A delivered password is the proof that a successor would need.
     let traceable = match effect {
         Effect::Deliver { .. } => true,
-        Effect::CleanUp(_) => world.progress.deliver == StepState::Done,
+        // With the mark the condition may hold once more: by then nobody sends the call again.
+        Effect::CleanUp(what) => !what.must_change && world.progress.deliver == StepState::Done,
         _ => false,
     };
     if record.state == State::Changed || (fresh && traceable) {

@@ -101,14 +101,15 @@ pub type NotSupported = String;
 /// What cannot be honoured is refused before anything is sent, never dropped.
 pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Finish, NotSupported> {
     let need = |feature: Feature, flag: &str| {
-        if directory.supports.contains(&feature) {
-            Ok(())
-        } else {
-            Err(format!(
-                "{flag} cannot be honoured: Directory {} ({}) does not support {feature:?}.",
-                directory.name, directory.kind
-            ))
-        }
+        let whom = match (directory.supports.contains(&feature), user.lacks.contains(&feature)) {
+            (true, false) => return Ok(()),
+            (true, true) => format!(" for {}, as the account is set up", user.id.name),
+            (false, _) => String::new(),
+        };
+        Err(format!(
+            "{flag} cannot be honoured: Directory {} ({}) does not support {feature:?}{whom}.",
+            directory.name, directory.kind
+        ))
     };
     match &request.action {
         Action::Password {

@@ -431,6 +431,9 @@ pub struct User {
     pub groups: Seen<Vec<String>>,
     /// When what the request's mode is about was last changed; absent: never; unknown: the directory does not show it.
     pub changed_at: Seen<Timestamp>,
+    /// What the directory can do, but not for this user.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lacks: BTreeSet<Feature>,
     /// What the provider itself needs to know of the user for its call, such as a second id.
     #[serde(default)]
     pub handle: BTreeMap<String, String>,

@@ -216,6 +216,7 @@ impl OpenLdap {
                 Seen::Known(self.groups_of(connection, entry).await.map_err(|e| e.why())?)
             },
             changed_at,
+            lacks: BTreeSet::new(),
             handle: [("dn".to_owned(), entry.dn.clone()), (CONDITION.to_owned(), condition)].into(),
         })
     }

@@ -190,6 +190,7 @@ fn user() -> impl Strategy<Value = User> {
                 operator,
                 groups,
                 changed_at,
+                lacks: std::collections::BTreeSet::new(),
                 handle: std::collections::BTreeMap::new(),
             }
         })

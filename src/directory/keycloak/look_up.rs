@@ -104,6 +104,7 @@ impl Keycloak {
             operator: Seen::Known(id == found.own),
             groups: groups.map_or(Seen::Unread, Seen::Known),
             changed_at,
+            lacks: std::collections::BTreeSet::new(),
             handle: [(MANAGED.to_owned(), managed(user).to_string())].into(),
         })
     }

@@ -117,6 +117,7 @@ impl Zoho {
             },
             administrator,
             changed_at: self.changed(value, mode)?,
+            lacks: std::collections::BTreeSet::new(),
             handle: [("zuid".to_owned(), zuid)].into(),
             email,
             id: known_as,
