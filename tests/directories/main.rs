@@ -28,6 +28,8 @@ mod keycloak_rate;
 mod keycloak_rights;
 mod openldap;
 mod samba;
+mod samba_failures;
+mod samba_lost;
 
 use serde_json::{Value, json};
 

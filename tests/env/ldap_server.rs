@@ -51,6 +51,10 @@ impl Server {
         Self::start("openldap", &[])
     }
 
+    pub fn samba() -> Self {
+        Self::start("samba", &[])
+    }
+
     pub fn start(script: &'static str, environment: &[(&'static str, &'static str)]) -> Self {
         let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut server =

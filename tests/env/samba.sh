@@ -21,6 +21,7 @@ DIR=$SERVERS_RUN/samba-$INSTANCE
 BASE=DC=acme,DC=example
 ADMIN_PASSWORD=Admin-pw-2026
 RESET_PASSWORD=Reset-pw-2026
+ADDRESSES=$SERVERS/samba-addresses
 export LDB_MODULES_PATH=/usr/lib/$(uname -m)-linux-gnu/samba/ldb
 
 # over FOLDER command...: with the packages laid over /usr; only this command and its children see them
@@ -85,18 +86,23 @@ seed() {
   delegate "$( (over "$FOLDER" ldbsearch -H "$SAM" '(sAMAccountName=credreset)' objectSid) | sed -n 's/^objectSid: //p')"
 }
 
-# An address without an LDAP server, and of no instance that is stopped for a while.
-address() {
-  local address
-  for _ in $(seq 1 500); do
-    address=127.0.77.$((1 + RANDOM % 254))
-    if ! grep -qsx "$address" "$SERVERS_RUN"/samba-*/address && ! listens "$address" 636; then
-      echo "$address"
-      return
+# A loopback address of the instance's own, for as long as its folder exists. Taken under a lock that all instances share,
+# wherever they live.
+address() ( # in a shell of its own, so that the lock ends with it
+  mkdir -p "$ADDRESSES"
+  exec 8>"$ADDRESSES/.lock"
+  flock 8
+  for n in $(seq 1 254); do
+    address=127.0.77.$n
+    # The link of a folder that is gone leads nowhere.
+    if [ ! -e "$ADDRESSES/$address" ] && ! listens "$address" 636; then
+      ln -sfn "$DIR" "$ADDRESSES/$address"
+      echo "$address" >"$DIR/address"
+      exit
     fi
   done
   die "no loopback address is free"
-}
+)
 
 provision() {
   local address=$1
@@ -113,20 +119,19 @@ provision() {
   seed
 }
 
-serve() {
-  say "starting samba"
-  start samba "$SELF" _serve "$FOLDER"
-  until_ok samba listens "$(cat "$DIR/address")" 636 || failed samba
+# It is this instance that answers.
+answers() {
+  openssl s_client -connect "$(cat "$DIR/address"):636" -CAfile "$DIR/pki/ca.pem" -verify_return_error </dev/null
 }
 
-up_anew() { # in a shell of its own, so that the lock ends with it: two instances must not take the same address
-  exec 8>"$SERVERS_RUN/.samba.lock"
-  flock 8
-  rm -f "$DIR/address"
-  address >"$DIR/address.new"
-  mv "$DIR/address.new" "$DIR/address"
-  provision "$(cat "$DIR/address")"
-  serve 8>&- # what it starts does not hold the lock
+serve() {
+  if [ ! -e "$DIR/ready" ]; then
+    address
+    provision "$(cat "$DIR/address")"
+  fi
+  say "starting samba"
+  start samba "$SELF" _serve "$FOLDER"
+  until_ok samba answers || failed samba
   touch "$DIR/ready"
 }
 
@@ -135,11 +140,7 @@ up() {
   FOLDER=$(debs samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules winbind ldb-tools)
   mkdir -p "$DIR"
   die_with # first, so that it sees us fail, too
-  if [ ! -e "$DIR/ready" ]; then
-    (up_anew)
-  elif ! alive "$DIR/samba.pid"; then
-    serve
-  fi
+  alive "$DIR/samba.pid" || serve
   local address
   address=$(cat "$DIR/address")
   echo "LDAP_URL=ldap://$address"
@@ -155,6 +156,7 @@ up() {
 
 down() {
   end_parts samba
+  [ ! -e "$DIR/address" ] || rm -f "$ADDRESSES/$(cat "$DIR/address")"
   rm -rf "$DIR"
   rmdir "$SERVERS_RUN" 2>/dev/null || true
 }

@@ -2,7 +2,8 @@
 //! those of \[MS-ADTS\].
 //!
 //! The call is one modify: `unicodePwd` is replaced, the value of `pwdLastSet` that was read is deleted, and 0 (must change)
-//! or -1 (now) is added. Where another value is in place by then, nothing is written.
+//! or -1 (now) is added. Where another value is in place by then, nothing is written. A user who must change already has 0, and
+//! from 0 to 0 is no condition: then the call adds -1, and 0 comes back with a step of its own.
 mod metadata;
 #[cfg(test)]
 mod tests;
@@ -13,19 +14,20 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use ldap3::{Mod, Scope, SearchEntry};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OnceCell;
 
 use super::{
     Checked, Credentials, Fenced, NotReady,
     ldap::{
         Answer, Client, Connection, Failed, equals,
-        fence::{Fence, is_in_time, judge},
-        replace, value,
+        fence::{Fence, judge},
+        replace, same_dn, value, values,
     },
 };
 use crate::{
     api::directory::{self, DirectorySpec, Guarantees},
     core::{
-        ledger::{Record, Reply},
+        ledger::{Evidence, Record, Reply},
         plan::{CleanUp, Once},
         request::Mode,
         text,
@@ -34,10 +36,13 @@ use crate::{
 };
 
 const WHERE: &str = "spec.provider.activeDirectory";
-/// `userAccountControl`: the password never expires, so that it need never be changed.
-const NEVER_EXPIRES: u32 = 0x1_0000;
-/// What the right password is answered where something else keeps its owner out: it must be changed, the account is disabled.
-const RIGHT_BUT: [&str; 2] = ["data 773", "data 533"];
+/// What a server says of itself in `supportedCapabilities` (\[MS-ADTS\] 3.1.1.3.4.3): it serves an Active Directory; it keeps a
+/// copy that cannot be written to.
+const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
+const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
+/// What the right password is answered where something else keeps its owner out: it must be changed, the account is
+/// disabled, or has expired.
+const RIGHT_BUT: [&str; 3] = ["data 773", "data 533", "data 701"];
 /// `pwdLastSet` of a user who must choose another password at the next sign-in.
 const MUST_CHANGE: &str = "0";
 
@@ -50,6 +55,9 @@ pub struct ActiveDirectory {
     unlock: bool,
     /// Groups that rules and protections are about, as they are written there.
     groups: Vec<String>,
+    protected: Vec<String>,
+    /// The id of the operator's account.
+    own: OnceCell<String>,
 }
 
 impl ActiveDirectory {
@@ -71,6 +79,8 @@ impl ActiveDirectory {
             sign_in: ldap.sign_in,
             unlock: spec.unlock,
             groups: spec.groups().cloned().collect(),
+            protected: spec.protect.groups.clone(),
+            own: OnceCell::new(),
         })
     }
 
@@ -80,37 +90,48 @@ impl ActiveDirectory {
     /// Why the directory cannot be used.
     pub async fn check(&self, _modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
         let connection = self.client.connection().await.map_err(|e| super::ldap::not_ready(&e))?;
-        let found = self.client.search(&connection, &self.base, Scope::Base, "(objectClass=*)", &["objectGUID"]).await;
-        if found.map_err(|e| super::ldap::not_ready(&e))?.is_empty() {
-            return Err(NotReady::InvalidConfiguration(format!(
-                "{WHERE}.baseDN: there is no such entry, or the operator's account may not see it."
-            )));
-        }
-        let Some(domain) = value(&connection.root, "defaultNamingContext") else {
-            return Err(NotReady::InvalidConfiguration(
-                "the server does not say which domain it serves: it is no Active Directory.".to_owned(),
-            ));
+        let is = async |dn: &str, attribute: &'static str| {
+            let found = self.client.search(&connection, dn, Scope::Base, "(objectClass=*)", &[attribute]).await;
+            found.map_err(|e| super::ldap::not_ready(&e)).map(|found| found.into_iter().next())
         };
+        let wrong = |what: &str| NotReady::InvalidConfiguration(format!("{WHERE}.{what}"));
+        let server = is("", "supportedCapabilities").await?;
+        let can = |oid: &str| server.iter().any(|root| values(root, "supportedCapabilities").any(|one| one == oid));
+        if !can(ACTIVE_DIRECTORY) {
+            return Err(wrong("urls: the server does not say that it is a domain controller of an Active Directory."));
+        }
+        if can(READ_ONLY) {
+            return Err(wrong("urls: the server is a read-only domain controller: name those that can be written to."));
+        }
+        let domain = value(&connection.root, "defaultNamingContext").unwrap_or_default();
+        if !is_under(&self.base, domain) {
+            return Err(wrong(&format!("baseDN is not in the server's domain, {}.", text::shown(domain, text::NAME))));
+        }
+        if is(&self.base, "objectGUID").await?.is_none() {
+            return Err(wrong("baseDN: there is no such entry, or the operator's account may not see it."));
+        }
+        for group in &self.protected {
+            let filter = self.named(std::slice::from_ref(group));
+            let found = self.client.search(&connection, domain, Scope::Subtree, &filter, &["objectSid"]).await;
+            if found.map_err(|e| super::ldap::not_ready(&e))?.is_empty() {
+                return Err(NotReady::InvalidConfiguration(format!(
+                    "spec.protect.groups names {}, and the operator's account sees no such group: it would protect nobody.",
+                    text::shown(group, text::NAME)
+                )));
+            }
+        }
         // Not that of baseDN: a user found under two of them is one.
-        let found = self.client.search(&connection, domain, Scope::Base, "(objectClass=*)", &["objectGUID"]).await;
-        let found = found.map_err(|e| super::ldap::not_ready(&e))?;
-        let id = found.first().and_then(user::id_of).ok_or_else(|| {
-            NotReady::PermissionMissing(format!(
-                "the operator's account may not read objectGUID of {}.",
-                text::shown(domain, text::NAME)
-            ))
+        let id = is(domain, "objectGUID").await?.as_ref().and_then(user::id_of).ok_or_else(|| {
+            let domain = text::shown(domain, text::NAME);
+            NotReady::PermissionMissing(format!("the operator's account may not read objectGUID of {domain}."))
         })?;
-        let own = self.own(&connection).await.map_err(|e| super::ldap::not_ready(&e))?.ok_or_else(|| {
+        self.own(&connection).await.map_err(|e| super::ldap::not_ready(&e))?.ok_or_else(|| {
             NotReady::InvalidConfiguration(
-                "the operator's account is not found in the domain under the name that bind-dn gives it: write its distinguished \
-                 name or its userPrincipalName."
+                "the operator's account is not found in the domain under the name that bind-dn gives it: write its \
+                 distinguished name or its userPrincipalName."
                     .to_owned(),
             )
         })?;
-        // Of its own entry it may read the least.
-        if let Seen::Unknown(why) = metadata::last_change(&own) {
-            return Err(NotReady::PermissionMissing(why.message));
-        }
         Ok(Checked {
             identity: format!("activedirectory:{}#{id}", domain.to_lowercase()),
             guarantees: Guarantees { password: Guarantee::ExactlyOnce, mfa: Guarantee::AtMostOnce },
@@ -120,30 +141,29 @@ impl ActiveDirectory {
                 Feature::KeepAfterLogin,
                 Feature::ClearWebSessions,
             ]),
-            // It keeps no sessions, and a lock-out ends with the call. From 0 to 0 is no condition: then the mark is set later.
+            // It keeps no sessions, and a lock-out ends with the call.
             apart: CleanUp { must_change: true, ..CleanUp::default() },
         })
     }
 
-    /// The operator's own account.
-    async fn own(&self, connection: &Connection) -> Result<Option<SearchEntry>, Failed> {
-        let (name, domain) =
-            (self.client.bind_dn(), value(&connection.root, "defaultNamingContext").unwrap_or_default());
-        let attributes = [&["objectGUID"][..], &metadata::ATTRIBUTES].concat();
-        let found = match name.split_once('\\') {
-            _ if name.contains('=') => {
-                self.client.search(connection, name, Scope::Base, "(objectClass=*)", &attributes).await?
-            }
-            Some((_, account)) => {
-                let filter = equals("sAMAccountName", account);
-                self.client.search(connection, domain, Scope::Subtree, &filter, &attributes).await?
-            }
-            None => {
-                let filter = equals("userPrincipalName", name);
-                self.client.search(connection, domain, Scope::Subtree, &filter, &attributes).await?
-            }
+    /// The id of the operator's own account. `None`: it is not found.
+    async fn own(&self, connection: &Connection) -> Result<Option<&String>, Failed> {
+        if self.own.initialized() {
+            return Ok(self.own.get());
+        }
+        let name = self.client.bind_dn();
+        let domain = value(&connection.root, "defaultNamingContext").unwrap_or_default();
+        let (base, scope, filter) = match name.split_once('\\') {
+            _ if name.contains('=') => (name, Scope::Base, "(objectClass=*)".to_owned()),
+            Some((_, account)) => (domain, Scope::Subtree, equals("sAMAccountName", account)),
+            None => (domain, Scope::Subtree, equals("userPrincipalName", name)),
         };
-        Ok(found.into_iter().next())
+        let found = self.client.search(connection, base, scope, &filter, &["objectGUID"]).await?;
+        let id = found.first().and_then(user::id_of);
+        Ok(match id {
+            Some(id) => Some(self.own.get_or_init(async || id).await),
+            None => None,
+        })
     }
 
     /// Sends the call, once.
@@ -171,9 +191,10 @@ impl ActiveDirectory {
         match self.send(&fence, once, user, password, may).await {
             Ok(answer) if answer.number() == 16 => Reply::Conflict,
             Ok(answer) => answer.reply(),
+            Err(Reply::Outdated) => Reply::Conflict,
             // The server of the condition is not to be reached: another may have heard of the change.
-            Err(Reply::NotSent) => match self.seen(record, &fence).await {
-                Ok(Some((_, true, _))) => Reply::Conflict,
+            Err(Reply::NotSent) => match self.seen(&record.user.id).await {
+                Ok(Some((now, _))) if !now.is(&fence) => Reply::Conflict,
                 _ => Reply::NotSent,
             },
             Err(reply) => reply,
@@ -197,83 +218,80 @@ impl ActiveDirectory {
         else {
             return Err(Reply::NotSent);
         };
-        let (Some(password), Some(dn)) = (password, user.handle.get("dn")) else { return Err(Reply::NotSent) };
-        let control = user.handle.get("userAccountControl").and_then(|flags| flags.parse::<u32>().ok()).unwrap_or(0);
-        // The mark would be written, and mean nothing.
-        if *force_change_on_login && control & NEVER_EXPIRES != 0 {
-            return Err(Reply::Rejected { code: "passwordNeverExpires".to_owned() });
-        }
-        let had_to_change = had_to_change(fence);
+        let (Some(password), Some(before)) = (password, State::parse(fence.value)) else { return Err(Reply::NotSent) };
         let connection = self.client.connection_to(fence.server).await.map_err(|e| e.before_the_call())?;
-        let old = if had_to_change { MUST_CHANGE } else { fence.value };
-        let new = if *force_change_on_login && !had_to_change { MUST_CHANGE } else { "-1" };
-        let mut changes = vec![replace("unicodePwd", [quoted(password)])];
-        changes.extend(replace_value("pwdLastSet", old, new));
-        if had_to_change {
-            // The 0 may be another by now, after a reset that has been here and gone.
-            let entry = self.by_id(&connection, &user.id.id).await.map_err(|e| e.before_the_call())?;
-            if entry.is_none_or(|entry| condition_of(&entry).is_none_or(|now| now != fence.value)) {
-                return Err(Reply::Outdated);
+        if before.must_change() {
+            // The mark is set again after a reset, so that its absence is no sign of one. Since the look-up somebody else may
+            // have been through both.
+            match self.by_id(&connection, &user.id.id).await {
+                Ok(Some(entry)) if State::of(&entry).is_some_and(|now| now.is(fence)) => {}
+                Ok(Some(_)) => return Err(Reply::Outdated),
+                Ok(None) => return Err(Reply::NoSuchUser),
+                Err(error) => return Err(error.before_the_call()),
             }
         }
+        let must_change = *force_change_on_login && !before.must_change();
+        let mut changes = vec![replace("unicodePwd", [quoted(password)])];
+        changes.extend(exchange(&before.set, if must_change { MUST_CHANGE } else { "-1" }));
         if self.unlock {
             changes.push(replace("lockoutTime", [b"0".to_vec()]));
         }
         if !may() {
             return Err(Reply::NotSent);
         }
-        self.client.modify(&connection, dn, changes, Vec::new()).await.map_err(|error| match error {
+        self.modify(&connection, &user.id.id, changes).await.map_err(|error| match error {
             Failed::NoConnection => Reply::NotSent,
             _ => Reply::Unsure,
         })
     }
 
-    /// Sets the must-change mark where the call could not: the user had it before, and from 0 to 0 is no condition.
+    /// By its id: whoever has its name by now is somebody else.
+    async fn modify(&self, connection: &Connection, id: &str, changes: Vec<Mod<Vec<u8>>>) -> Result<Answer, Failed> {
+        self.client.modify(connection, &format!("<GUID={id}>"), changes, Vec::new()).await
+    }
+
+    /// Sets the must-change mark where the call could not.
     ///
     /// # Errors
     /// What is not done, and why.
     pub async fn clean_up(&self, record: &Record, what: CleanUp) -> Result<(), Why> {
         let Some(fence) = record.attempt.baseline.as_deref().and_then(Fence::parse) else { return Ok(()) };
-        if !what.must_change || !had_to_change(&fence) {
+        let Some(before) = State::parse(fence.value).filter(State::must_change) else { return Ok(()) };
+        if !what.must_change {
             return Ok(());
         }
         let not = |why: &str| Why::new(format!("the user need not choose another password yet: {why}."));
-        // A call on its way that was bound to the 0 from before must not find it again.
-        if Timestamp::now() < record.over() {
-            return Err(not(&format!("the mark is set at {:.0}, when no other call can be on its way", record.over())));
+        // One of the calls may still be on its way, and would find the condition as it was.
+        let answered = matches!(record.evidence, None | Some(Evidence::Response)) && record.adopted_by.is_none();
+        if !answered && Timestamp::now() < record.over() {
+            return Err(not("the call whose answer was lost must not find the mark should it arrive again"));
         }
         // Where the call was made: elsewhere it may not be known yet.
         let connection = self.client.connection_to(fence.server).await.map_err(|e| not(&e.to_string()))?;
         let found = self.by_id(&connection, &record.user.id).await.map_err(|e| not(&e.to_string()))?;
         let Some(entry) = found else { return Ok(()) };
-        let Some(now) = value(&entry, "pwdLastSet") else { return Err(not("the directory does not show pwdLastSet")) };
-        // Somebody has changed it since, most likely its owner.
-        if now == MUST_CHANGE || !file_time(now).is_some_and(|at| is_in_time(record, at)) {
+        let Some(now) = State::of(&entry) else { return Err(not("the directory does not show pwdLastSet")) };
+        // Somebody has changed the password since, most likely its owner.
+        let once = before.changes.map(|number| number.wrapping_add(1));
+        if now.must_change() || now.changes.is_some() && now.changes != once {
             return Ok(());
         }
-        let changes = replace_value("pwdLastSet", now, MUST_CHANGE).into();
-        match self.client.modify(&connection, &entry.dn, changes, Vec::new()).await {
+        match self.modify(&connection, &record.user.id, exchange(&now.set, MUST_CHANGE).into()).await {
             Ok(answer) if answer.number() == 0 => Ok(()),
             Ok(answer) => Err(not(&format!("the directory answered {}", answer.code))),
             Err(error) => Err(not(&error.to_string())),
         }
     }
 
-    /// The user of `record` as an entry, whether the condition does not hold any more, and when the password was set last.
-    async fn seen(
-        &self,
-        record: &Record,
-        fence: &Fence<'_>,
-    ) -> Result<Option<(SearchEntry, bool, Option<Timestamp>)>, Failed> {
+    /// How the user is now, and when the password was set last.
+    async fn seen(&self, id: &str) -> Result<Option<(State, Option<Timestamp>)>, Failed> {
         let connection = self.client.connection().await?;
-        let Some(entry) = self.by_id(&connection, &record.user.id).await? else { return Ok(None) };
-        let now = value(&entry, "pwdLastSet");
-        let at = now.and_then(file_time).or_else(|| match metadata::last_change(&entry) {
-            Seen::Known(change) => Some(change.at),
+        let Some(entry) = self.by_id(&connection, id).await? else { return Ok(None) };
+        let at = match user::changed_at(&entry) {
+            Seen::Known(at) => Some(at),
             Seen::Absent | Seen::Unread | Seen::Unknown(_) => None,
-        });
-        let moved = condition_of(&entry).is_some_and(|now| now != fence.value);
-        Ok(Some((entry, moved, at)))
+        };
+        Ok(State::of(&entry).map(|state| (state, at)))
     }
 
     /// Looks whether the call of `record` took effect.
@@ -284,9 +302,9 @@ impl ActiveDirectory {
         let Some(fence) = record.attempt.baseline.as_deref().and_then(Fence::parse) else {
             return Ok(Proof::Nothing("It is not known how the user was before the call.".to_owned()));
         };
-        Ok(match self.seen(record, &fence).await.map_err(|e| e.why())? {
+        Ok(match self.seen(&record.user.id).await.map_err(|e| e.why())? {
             None => Proof::Nothing("The directory no longer shows the user.".to_owned()),
-            Some((_, moved, at)) => judge(record, moved, at, self.sign_in, Timestamp::now()),
+            Some((now, at)) => judge(record, !now.is(&fence), at, self.sign_in, Timestamp::now()),
         })
     }
 
@@ -303,31 +321,49 @@ impl ActiveDirectory {
     }
 }
 
-/// The condition of a user who must change the password already: there have been so many of them.
-fn must_change_since(version: u32) -> String {
-    format!("{MUST_CHANGE}/{version}")
+/// What the call is conditional on, and what tells it from what looks alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    /// `pwdLastSet`.
+    set: String,
+    /// How often the password was changed. `None`: the account may not see it.
+    changes: Option<u32>,
 }
 
-fn had_to_change(fence: &Fence<'_>) -> bool {
-    fence.value.starts_with("0/")
-}
-
-/// What a call that finds this entry is bound to. `None`: the account may not see it.
-fn condition_of(entry: &SearchEntry) -> Option<String> {
-    let set = value(entry, "pwdLastSet")?;
-    if set != MUST_CHANGE {
-        return Some(set.to_owned());
+impl State {
+    fn of(entry: &SearchEntry) -> Option<Self> {
+        let set = value(entry, "pwdLastSet")?.to_owned();
+        Some(Self { set, changes: metadata::changes(entry).map(|changes| changes.number) })
     }
-    match metadata::last_change(entry) {
-        Seen::Known(change) => Some(must_change_since(change.version)),
-        Seen::Absent => Some(must_change_since(0)),
-        Seen::Unread | Seen::Unknown(_) => None,
+
+    /// As a [`Fence`] remembers it.
+    fn text(&self) -> String {
+        self.changes.map_or_else(|| self.set.clone(), |number| format!("{}#{number}", self.set))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (set, changes) = match text.split_once('#') {
+            Some((set, number)) => (set, Some(number.parse().ok()?)),
+            None => (text, None),
+        };
+        set.parse::<i64>().ok().map(|_| Self { set: set.to_owned(), changes })
+    }
+
+    fn must_change(&self) -> bool {
+        self.set == MUST_CHANGE
+    }
+
+    /// Nothing has moved.
+    fn is(&self, fence: &Fence<'_>) -> bool {
+        Self::parse(fence.value).is_some_and(|before| {
+            before.set == self.set && (before.changes.is_none() || before.changes == self.changes)
+        })
     }
 }
 
-/// The value that was read goes, another comes: both or neither.
-fn replace_value(attribute: &str, old: &str, new: &str) -> [Mod<Vec<u8>>; 2] {
-    let name = attribute.as_bytes().to_vec();
+/// The `pwdLastSet` that was read goes, another comes: both or neither.
+fn exchange(old: &str, new: &str) -> [Mod<Vec<u8>>; 2] {
+    let name = b"pwdLastSet".to_vec();
     let one = |value: &str| [value.as_bytes().to_vec()].into();
     [Mod::Delete(name.clone(), one(old)), Mod::Add(name, one(new))]
 }
@@ -342,4 +378,12 @@ fn file_time(text: &str) -> Option<Timestamp> {
     const EPOCH: i128 = 116_444_736_000_000_000;
     let steps: i128 = text.parse::<i64>().ok().filter(|steps| *steps > 0 && *steps < i64::MAX)?.into();
     Timestamp::from_nanosecond((steps - EPOCH) * 100).ok()
+}
+
+/// The entry is this one or below it.
+fn is_under(dn: &str, above: &str) -> bool {
+    let depth = above.split(',').count();
+    let parts: Vec<&str> = dn.split(',').collect();
+    let end = parts.len().checked_sub(depth).and_then(|from| parts.get(from..));
+    !above.is_empty() && end.is_some_and(|end| same_dn(&end.join(","), above))
 }

@@ -2,46 +2,77 @@ use std::collections::HashMap;
 
 use super::*;
 
-fn entry(name: &str, values: Vec<Vec<u8>>) -> SearchEntry {
-    SearchEntry { dn: "CN=ann".to_owned(), attrs: HashMap::new(), bin_attrs: [(name.to_owned(), values)].into() }
-}
-
+/// Of a password that was set for the third time.
 fn kept(version: u32, count: u32, attributes: &[(u32, i64)]) -> Vec<u8> {
     let mut all = [version, 0, count, 0].map(u32::to_le_bytes).concat();
     for (id, seconds) in attributes {
         all.extend(id.to_le_bytes());
-        all.extend(1u32.to_le_bytes());
+        all.extend(3u32.to_le_bytes());
         all.extend(seconds.to_le_bytes());
         all.extend([0; 32]);
     }
     all
 }
 
+fn entry(set: &str, kept: Option<Vec<u8>>) -> SearchEntry {
+    let kept = kept.map(|kept| ("replPropertyMetaData".to_owned(), vec![kept]));
+    SearchEntry {
+        dn: "CN=ann".to_owned(),
+        attrs: [("pwdLastSet".to_owned(), vec![set.to_owned()])].into(),
+        bin_attrs: kept.into_iter().collect::<HashMap<_, _>>(),
+    }
+}
+
+/// `pwdLastSet` of a time.
+fn set(at: &str) -> String {
+    let at: Timestamp = at.parse().unwrap();
+    (at.as_nanosecond() / 100 + 116_444_736_000_000_000).to_string()
+}
+
 #[test]
 fn when_a_password_was_set() {
-    let at = 13_440_000_000;
-    let of = |kept: Vec<u8>| metadata::last_change(&entry("replPropertyMetaData", vec![kept]));
-    let end: Timestamp = "2026-11-24T21:19:59.999999999Z".parse().unwrap();
-    let seconds = end.as_second() + 11_644_473_600;
-    assert_eq!(
-        of(kept(1, 2, &[(3, at), (0x0009_005A, seconds)])),
-        Seen::Known(metadata::Change { version: 1, at: end })
-    );
-    assert_eq!(of(kept(1, 1, &[(3, at)])), Seen::Absent);
-    // Of another kind, or cut short: that there was no change is not said.
-    for odd in [kept(2, 1, &[(3, at)]), kept(1, 2, &[(3, at)]), Vec::new(), kept(1, 1, &[(0x0009_005A, i64::MAX)])] {
-        assert!(matches!(of(odd), Seen::Unknown(_)));
+    const PASSWORD: u32 = 0x0009_005A;
+    let at: Timestamp = "2026-11-24T21:19:59Z".parse().unwrap();
+    let seconds = at.as_second() + 11_644_473_600;
+    let ours = || Some(kept(1, 2, &[(3, 13_440_000_000), (PASSWORD, seconds)]));
+    for (set, kept, expected) in [
+        // No more is known than the second: a request that was made within it may have been carried out.
+        ("0".to_owned(), ours(), "2026-11-24T21:19:59.999999999Z"),
+        (set("2026-11-24T21:19:59.25Z"), ours(), "2026-11-24T21:19:59.25Z"),
+        // The mark was taken away by hand since.
+        (set("2026-11-25T00:00:00Z"), ours(), "2026-11-24T21:19:59.999999999Z"),
+        (set("2026-11-25T00:00:00Z"), None, "2026-11-25T00:00:00Z"),
+    ] {
+        let expected = Seen::Known(expected.parse().unwrap());
+        assert_eq!(user::changed_at(&entry(&set, kept)), expected, "{set}");
     }
-    let xml = "<DS_REPL_ATTR_META_DATA>\n<pszAttributeName>unicodePwd</pszAttributeName>\n<dwVersion>3</dwVersion>\
-               <ftimeLastOriginatingChange>2026-11-24T21:19:59Z</ftimeLastOriginatingChange></DS_REPL_ATTR_META_DATA>";
-    let shown = |xml: &str| SearchEntry {
-        dn: String::new(),
-        attrs: [("msDS-ReplAttributeMetaData".to_owned(), vec![xml.to_owned()])].into(),
-        bin_attrs: HashMap::new(),
+    assert_eq!(user::changed_at(&entry("0", Some(kept(1, 1, &[(3, seconds)])))), Seen::Absent);
+    // Hidden, of another kind, or cut short: that there was no change is not said.
+    let odd =
+        [kept(2, 1, &[(3, seconds)]), kept(1, 2, &[(3, seconds)]), Vec::new(), kept(1, 1, &[(PASSWORD, i64::MAX)])];
+    for odd in odd.into_iter().map(Some).chain([None]) {
+        assert!(matches!(user::changed_at(&entry("0", odd)), Seen::Unknown(_)));
+    }
+}
+
+/// From 0 to 0, with a reset in between, is not the same.
+#[test]
+fn what_has_moved() {
+    let with = |number: u32| {
+        let mut kept = kept(1, 1, &[(0x0009_005A, 13_440_000_000)]);
+        kept[20..24].copy_from_slice(&number.to_le_bytes());
+        State::of(&entry("0", Some(kept))).unwrap()
     };
-    assert_eq!(metadata::last_change(&shown(xml)), Seen::Known(metadata::Change { version: 3, at: end }));
-    assert_eq!(metadata::last_change(&shown(&xml.replace("unicodePwd", "cn"))), Seen::Absent);
-    assert!(matches!(metadata::last_change(&entry("cn", Vec::new())), Seen::Unknown(_)));
+    let text = Fence::text(&with(4).text(), "dc1.acme.example");
+    assert_eq!(text, "0#4 at dc1.acme.example");
+    let fence = Fence::parse(&text).unwrap();
+    assert!(with(4).is(&fence) && with(4).must_change() && !with(5).is(&fence));
+    let hidden = State::of(&entry("134400227023831620", None)).unwrap();
+    assert_eq!(State::parse(&hidden.text()), Some(hidden.clone()));
+    assert!(!hidden.must_change() && !hidden.is(&fence));
+    for odd in ["", "x", "0#", "0#-1", "0#x", "#4"] {
+        assert_eq!(State::parse(odd), None, "{odd}");
+    }
 }
 
 #[test]

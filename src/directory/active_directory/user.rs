@@ -1,20 +1,25 @@
 //! Who is meant, and what the guards ask about.
-use std::fmt::Write as _;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use jiff::Timestamp;
 use ldap3::{Scope, SearchEntry};
 
-use super::{ActiveDirectory, file_time, metadata, must_change_since};
+use super::{ActiveDirectory, State, file_time, metadata};
 use crate::{
     core::{
         ledger::UserId,
         request::UserRef,
-        world::{CONDITION, Found, Seen, User, Why},
+        world::{CONDITION, Feature, Found, Seen, User, Why},
     },
-    directory::ldap::{Connection, Failed, bytes, equals, equals_bytes, fence::Fence, same_dn, value, values, word},
+    directory::ldap::{
+        Connection, Failed, bytes, end_of_second, equals, equals_bytes, fence::Fence, same_dn, value, values, word,
+    },
 };
 
-pub(super) const ATTRIBUTES: [&str; 8] = [
+const ATTRIBUTES: [&str; 9] = [
     "objectGUID",
     "sAMAccountName",
     "userPrincipalName",
@@ -23,16 +28,21 @@ pub(super) const ATTRIBUTES: [&str; 8] = [
     "userAccountControl",
     "accountExpires",
     "adminCount",
+    metadata::ATTRIBUTE,
 ];
 
 /// `userAccountControl`: disabled.
 const DISABLED: u32 = 0x2;
+/// The password never expires: then the must-change mark means nothing.
+const NEVER_EXPIRES: u32 = 0x1_0000;
 /// Groups whose members administer a domain, by the last number of their ids (\[MS-DTYP\] 2.4.2.4): read-only domain
 /// controllers of the enterprise; Domain Admins, domain controllers, certificate publishers, schema, enterprise and policy
 /// administrators, read-only controllers, clonable controllers, the two of key administrators.
 const IN_DOMAIN: [u32; 11] = [498, 512, 516, 517, 518, 519, 520, 521, 522, 526, 527];
 /// The same within every domain, `S-1-5-32`: Administrators, operators of accounts, servers, printers, backups, Replicator.
 const BUILT_IN: [u32; 6] = [544, 548, 549, 550, 551, 552];
+/// `LDAP_MATCHING_RULE_BIT_AND`.
+const ALL_BITS: &str = "1.2.840.113556.1.4.803";
 /// `LDAP_MATCHING_RULE_IN_CHAIN`: groups in groups.
 const IN_CHAIN: &str = "member:1.2.840.113556.1.4.1941:";
 
@@ -64,11 +74,11 @@ impl ActiveDirectory {
         Ok(found)
     }
 
-    /// People, not machines.
+    /// People, not machines, nor the accounts of trusted domains: `userAccountControl` has 0x200.
     async fn users(&self, connection: &Connection, filter: &str) -> Result<Vec<SearchEntry>, Failed> {
-        let filter = format!("(&(objectCategory=person)(objectClass=user){filter})");
-        let attributes = [&ATTRIBUTES[..], &metadata::ATTRIBUTES].concat();
-        self.client.search(connection, &self.base, Scope::Subtree, &filter, &attributes).await
+        let filter =
+            format!("(&(objectCategory=person)(objectClass=user)(userAccountControl:{ALL_BITS}:=512){filter})");
+        self.client.search(connection, &self.base, Scope::Subtree, &filter, &ATTRIBUTES).await
     }
 
     pub(super) async fn by_id(&self, connection: &Connection, id: &str) -> Result<Option<SearchEntry>, Failed> {
@@ -82,22 +92,19 @@ impl ActiveDirectory {
         let account = value(entry, "sAMAccountName").ok_or_else(|| unreadable("sAMAccountName"))?;
         let name = value(entry, "userPrincipalName").unwrap_or(account);
         let mails: Vec<&str> = values(entry, "mail").collect();
-        let set = value(entry, "pwdLastSet").ok_or_else(|| unreadable("pwdLastSet"))?;
+        let state = State::of(entry).ok_or_else(|| unreadable("pwdLastSet"))?;
         let control = value(entry, "userAccountControl").and_then(|flags| flags.parse().ok());
         let control: u32 = control.ok_or_else(|| unreadable("userAccountControl"))?;
-        let (changed_at, condition) = match file_time(set) {
-            Some(at) => (Seen::Known(at), set.to_owned()),
-            // The user must change it: `pwdLastSet` does not say since when.
-            None => match metadata::last_change(entry) {
-                Seen::Known(change) => (Seen::Known(change.at), must_change_since(change.version)),
-                Seen::Unknown(why) => return Err(why),
-                Seen::Absent | Seen::Unread => (Seen::Absent, must_change_since(0)),
-            },
-        };
+        let changed_at = changed_at(entry);
+        let mut handle = BTreeMap::new();
+        // Not without the number of changes where there is no time: from 0 to 0 and to 0 again looks like nothing.
+        if !state.must_change() || state.changes.is_some() {
+            handle.insert(CONDITION.to_owned(), Fence::text(&state.text(), &connection.server));
+        }
         let expired = value(entry, "accountExpires").and_then(file_time).is_some_and(|end| end <= Timestamp::now());
         let sids = self.token(connection, &entry.dn).await.map_err(|e| e.why())?;
         let marked = value(entry, "adminCount").is_some_and(|count| count != "0");
-        let own = self.own(connection).await.map_err(|e| e.why())?.and_then(|own| id_of(&own));
+        let own = self.own(connection).await.map_err(|e| e.why())?;
         let aliases = mails.iter().copied().chain([account, name, &entry.dn]).map(str::to_owned).collect();
         Ok(User {
             email: mails.first().and_then(|mail| word(mail)),
@@ -112,7 +119,7 @@ impl ActiveDirectory {
             },
             operator: match own {
                 None => Seen::Unknown(Why::new("the operator's own account is not found.")),
-                Some(own) => Seen::Known(own == id),
+                Some(own) => Seen::Known(*own == id),
             },
             groups: if self.groups.is_empty() {
                 Seen::Unread
@@ -121,12 +128,8 @@ impl ActiveDirectory {
                 Seen::Known(self.groups_of(connection, &entry.dn, &sids).await.map_err(|e| e.why())?)
             },
             changed_at,
-            handle: [
-                ("dn".to_owned(), entry.dn.clone()),
-                ("userAccountControl".to_owned(), control.to_string()),
-                (CONDITION.to_owned(), Fence::text(&condition, &connection.server)),
-            ]
-            .into(),
+            lacks: if control & NEVER_EXPIRES == 0 { BTreeSet::new() } else { [Feature::ForceChangeOnLogin].into() },
+            handle,
             id: UserId::new(id, name),
         })
     }
@@ -142,21 +145,46 @@ impl ActiveDirectory {
         Ok((!sids.is_empty()).then_some(sids))
     }
 
-    /// By `sAMAccountName` and by distinguished name; as rules and protections spell them where they do.
+    /// A filter for groups with one of these names: `sAMAccountName` or distinguished name.
+    pub(super) fn named(&self, groups: &[String]) -> String {
+        let all = groups
+            .iter()
+            .map(|group| equals(if group.contains('=') { "distinguishedName" } else { "sAMAccountName" }, group));
+        format!("(&(objectClass=group)(|{}))", all.collect::<String>())
+    }
+
+    /// Of the groups that rules and protections are about, spelt as there.
     async fn groups_of(&self, connection: &Connection, dn: &str, sids: &[Vec<u8>]) -> Result<Vec<String>, Failed> {
         let domain = value(&connection.root, "defaultNamingContext").unwrap_or(&self.base);
         let ids: String = sids.iter().map(|sid| equals_bytes("objectSid", sid)).collect();
         // Those that only mail is sent to have no part in the token.
-        let filter = format!("(&(objectClass=group)(|{}{ids}))", equals(IN_CHAIN, dn));
+        let mine = format!("(|{}{ids})", equals(IN_CHAIN, dn));
+        let filter = format!("(&{mine}{})", self.named(&self.groups));
         let found = self.client.search(connection, domain, Scope::Subtree, &filter, &["sAMAccountName"]).await?;
         let mut all = Vec::new();
         for group in &found {
             let account = value(group, "sAMAccountName").map(str::to_lowercase);
             let is = |named: &&String| same_dn(named, &group.dn) || account == Some(named.to_lowercase());
             all.extend(self.groups.iter().filter(is).cloned());
-            all.push(group.dn.clone());
         }
         Ok(all)
+    }
+}
+
+/// When the password was set, to the end of the second where no more is known. Unknown: the account may not see it.
+pub(super) fn changed_at(entry: &SearchEntry) -> Seen<Timestamp> {
+    let set = value(entry, "pwdLastSet").and_then(file_time);
+    match (metadata::changes(entry).map(|changes| changes.last), set) {
+        (Some(Some(second)), _) => {
+            let end = end_of_second(second);
+            Seen::Known(set.filter(|set| (second..=end).contains(set)).unwrap_or(end))
+        }
+        (Some(None), _) => Seen::Absent,
+        (None, Some(set)) => Seen::Known(set),
+        (None, None) => Seen::Unknown(Why::new(
+            "the user must change the password, and the operator's account may not read replPropertyMetaData, which tells when it \
+             was set.",
+        )),
     }
 }
 
@@ -200,51 +228,4 @@ fn administers(sid: &[u8]) -> bool {
     // S-1-5-32-...: two parts, of which the first is 32.
     let built_in = sid.len() == 16 && sid.get(8..12) == Some(&32u32.to_le_bytes());
     if built_in { BUILT_IN.contains(&last) } else { IN_DOMAIN.contains(&last) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A security id: authority 5, and these parts.
-    fn sid(parts: &[u32]) -> Vec<u8> {
-        let head = [1, u8::try_from(parts.len()).unwrap(), 0, 0, 0, 0, 0, 5];
-        head.into_iter().chain(parts.iter().flat_map(|part| part.to_le_bytes())).collect()
-    }
-
-    #[test]
-    fn ids_as_people_write_them() {
-        let raw: Vec<u8> = (0..16).collect();
-        let entry = SearchEntry {
-            dn: String::new(),
-            attrs: std::collections::HashMap::new(),
-            bin_attrs: [("objectGUID".to_owned(), vec![raw.clone()])].into(),
-        };
-        let text = id_of(&entry).unwrap();
-        assert_eq!(text, "03020100-0504-0706-0809-0a0b0c0d0e0f");
-        assert_eq!(guid(&text), Some(raw));
-        for none in [
-            "",
-            "03020100-0504-0706-0809-0a0b0c0d0e0",
-            "03020100-0504-0706-0809-0a0b0c0d0eé",
-            "*",
-            "0302010005040706080-0a0b0c0d0e0f",
-        ] {
-            assert_eq!(guid(none), None, "{none}");
-        }
-    }
-
-    #[test]
-    fn who_administers() {
-        let domain = [21, 1, 2, 3];
-        for administrators in [512, 519, 527] {
-            assert!(administers(&sid(&[&domain[..], &[administrators]].concat())));
-        }
-        assert!(administers(&sid(&[32, 544])));
-        for others in
-            [sid(&[&domain[..], &[513]].concat()), sid(&[&domain[..], &[544]].concat()), sid(&[32, 545]), Vec::new()]
-        {
-            assert!(!administers(&others));
-        }
-    }
 }

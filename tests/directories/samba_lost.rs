@@ -1,0 +1,127 @@
+//! Calls and answers that are lost on their way to a domain controller, and operators that know nothing of each other: the
+//! server's own count says that a password is set once.
+use serde_json::{Value, json};
+
+use crate::{
+    applied, asked,
+    env::{Site, message, password_reset, time, wait_for},
+    ldap_proxy::{Cut, LdapProxy},
+    ldap_server::Server,
+    password,
+    samba::{KIND, MAY_ENTER, MUST_CHANGE, add, changes, dn, id, opens, sign_in},
+};
+
+fn impatient() -> Value {
+    json!({"limits": {"requestTimeout": "3s"}})
+}
+
+/// Users of whom one in four must change the password already.
+fn users(server: &Server, kind: &str, n: usize) -> Vec<String> {
+    let all: Vec<String> = (0..n).map(|i| format!("{kind}{i}x")).collect();
+    add(server, &all);
+    for name in all.iter().step_by(4) {
+        server.set(&dn(name), "pwdLastSet", &["0"]);
+    }
+    all
+}
+
+/// Cut at places all over the request and at every byte of the answer.
+#[test]
+fn samba_lost_answers() {
+    let server = Server::samba();
+    let site = Site::start();
+    let proxy = LdapProxy::before(&server);
+    site.ldap("acme", KIND, &server, &proxy.url, impatient());
+    let _operator = site.operator();
+    site.until_directory("acme", "Connected");
+    site.apply(&password("acme", "ann", json!({})));
+    applied(&site, "ann");
+    let (request, answer) = proxy.longest();
+    assert!(request > 150 && answer > 10, "{request} {answer}");
+
+    let cuts: Vec<Cut> = (0..request).step_by(3).map(Cut::Request).chain((0..answer).map(Cut::Answer)).collect();
+    let all = users(&server, "cut", cuts.len());
+    for (name, cut) in all.iter().zip(&cuts) {
+        proxy.cut(&id(&server, name), *cut);
+    }
+    let manifests: Vec<String> = all.iter().map(|name| password("acme", name, json!({}))).collect();
+    site.apply(&manifests.join("\n---\n"));
+    let ends = site.ends();
+    let passwords = site.passwords();
+    for (name, cut) in all.iter().zip(&cuts) {
+        // Where it had taken effect the repeat is turned away, and a sign-in tells by which change.
+        let evidence = if matches!(cut, Cut::Request(_)) { "ConditionalWrite" } else { "SignIn" };
+        assert_eq!(ends[name], ("Applied".to_owned(), evidence.to_owned()), "{name} {cut:?}");
+        assert_eq!(sign_in(&server, name, &passwords[name]), MUST_CHANGE, "{name} {cut:?}");
+        assert_eq!(changes(&server, name), 2, "{name} {cut:?}");
+    }
+    assert_eq!(proxy.left(), 0);
+    println!("lost at {} places in {request} bytes of request and {answer} of answer", cuts.len());
+}
+
+/// A call that arrives long after everybody has given it up changes nothing, also where the user must change the password: then
+/// the mark is set when no call can arrive any more.
+#[test]
+fn samba_late_arrival() {
+    let server = Server::samba();
+    let site = Site::start();
+    let proxy = LdapProxy::before(&server);
+    site.ldap("acme", KIND, &server, &proxy.url, impatient());
+    let [due, not] = <[String; 2]>::try_from(users(&server, "late", 2)).unwrap();
+    let _operator = site.operator();
+    site.until_directory("acme", "Connected");
+    for name in [&due, &not] {
+        proxy.cut(&id(&server, name), Cut::Held);
+    }
+    site.apply(&[password("acme", &due, json!({})), password("acme", &not, json!({}))].join("\n---\n"));
+    assert_eq!(applied(&site, &not), "ConditionalWrite");
+    let said = message(&site.until(&due, "Finishing"));
+    assert!(said.contains("the user need not choose another password yet"), "{said}");
+    assert_eq!(sign_in(&server, &due, &crate::delivered(&site, &due)), MAY_ENTER);
+    proxy.release();
+    wait_for("the late calls", || (proxy.held() == 0).then_some(()));
+    assert_eq!(applied(&site, &due), "ConditionalWrite");
+    for name in [&due, &not] {
+        opens(&server, &site, name, MUST_CHANGE);
+    }
+}
+
+/// Two clusters that know nothing of each other, with the same requests: the server lets one through.
+#[test]
+fn samba_races() {
+    const RACES: usize = 500;
+    let server = Server::samba();
+    let sites = [Site::start(), Site::start()];
+    let all = users(&server, "race", RACES);
+    for site in &sites {
+        site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), json!({}));
+    }
+    let _operators = sites.each_ref().map(Site::operator);
+    for site in &sites {
+        site.until_directory("acme", "Connected");
+    }
+    let at = time(0);
+    let manifests: Vec<String> = all
+        .iter()
+        .map(|name| asked(&password_reset(name, "", json!({})), "acme", name, json!({"requestedAt": at})))
+        .collect();
+    let manifests = manifests.join("\n---\n");
+    std::thread::scope(|scope| {
+        for site in &sites {
+            scope.spawn(|| site.apply(&manifests));
+        }
+    });
+    let ends = sites.each_ref().map(Site::ends);
+    let passwords = sites.each_ref().map(Site::passwords);
+    for name in &all {
+        let reasons = ends.each_ref().map(|ends| ends[name].0.as_str());
+        let winner =
+            reasons.iter().position(|reason| *reason == "Applied").unwrap_or_else(|| panic!("{name}: {reasons:?}"));
+        assert_eq!(reasons[1 - winner], "ChangedSinceRequest", "{name}");
+        assert_eq!(sign_in(&server, name, &passwords[winner][name]), MUST_CHANGE, "{name}");
+        assert_eq!(changes(&server, name), 2, "{name}");
+    }
+    let met = sites.each_ref().map(|site| site.records().len()).iter().sum::<usize>() - RACES;
+    println!("{RACES} races, {met} of them decided by the server");
+    assert!(met > 0, "the operators never met");
+}
