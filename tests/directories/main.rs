@@ -30,6 +30,7 @@ mod openldap;
 mod samba;
 mod samba_failures;
 mod samba_lost;
+mod samba_rights;
 
 use serde_json::{Value, json};
 

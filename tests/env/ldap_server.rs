@@ -80,6 +80,12 @@ impl Server {
         assert!(self.command(what).stdout(Stdio::null()).status().unwrap().success(), "{}.sh {what}", self.script);
     }
 
+    /// Runs a shell's commands with the server's own tools.
+    pub fn sh(&self, commands: &str) {
+        let output = self.command("sh").arg(commands).output().unwrap();
+        assert!(output.status.success(), "{commands}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// What the script has printed.
     pub fn value(&self, name: &str) -> &str {
         self.values.get(name).unwrap_or_else(|| panic!("{}.sh up prints no {name}", self.script))
@@ -143,6 +149,15 @@ impl Server {
             let changes = vec![Mod::Replace(attribute, values.iter().copied().collect())];
             ldap.modify(dn, changes).await.unwrap().success().unwrap();
         });
+    }
+
+    /// As somebody else: what a change of one attribute is answered.
+    pub fn try_set(&self, user: &str, password: &str, dn: &str, attribute: &str, value: &str) -> u32 {
+        RUNTIME.block_on(async {
+            let (mut ldap, answer) = self.bind(user, password).await;
+            assert_eq!(answer.code, 0, "{user}");
+            ldap.modify(dn, vec![Mod::Replace(attribute, HashSet::from([value]))]).await.unwrap().rc
+        })
     }
 
     /// As the administrator: entries with their attributes.

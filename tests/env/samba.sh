@@ -4,6 +4,7 @@
 #   up      start, or start again on the data that is there; prints KEY=value lines
 #   stop    end the process, keep the data: an outage
 #   down    end it and delete everything
+#   sh TEXT run a shell's commands with Samba's tools, as on the domain controller itself
 # Knobs (environment):
 #   INSTANCE      name of this server, so that several run side by side (default: main)
 #   SERVERS_RUN   where the instances live (default: a folder under TMPDIR)
@@ -135,9 +136,11 @@ serve() {
   touch "$DIR/ready"
 }
 
+folder() { debs samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules winbind ldb-tools; }
+
 up() {
   [ "$(id -u)" = 0 ] || die "needs root: ports 389 and 636, and a mount namespace"
-  FOLDER=$(debs samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules winbind ldb-tools)
+  FOLDER=$(folder)
   mkdir -p "$DIR"
   die_with # first, so that it sees us fail, too
   alive "$DIR/samba.pid" || serve
@@ -164,7 +167,11 @@ down() {
 case ${1:-} in
   up | down) "$1" ;;
   stop) end "$DIR/samba.pid" TERM ;;
+  sh)
+    export SMB_CONF_PATH=$DIR/etc/smb.conf
+    over "$(folder)" bash -euo pipefail -c "$2"
+    ;;
   _watch) watch "${@:2}" ;;
   _serve) over "$2" samba -F -M single -d 1 -s "$DIR/etc/smb.conf" --debug-stdout ;;
-  *) sed -n '2,14s/^# \?//p' "$0"; exit 2 ;;
+  *) sed -n '2,15s/^# \?//p' "$0"; exit 2 ;;
 esac
