@@ -14,6 +14,7 @@ use crate::{
 fn samba_failures() {
     let server = Server::samba();
     let site = Site::start();
+    add(&server, &["tls", "two", "off"].map(str::to_owned));
     let [account, right] = ["BIND_DN", "BIND_PASSWORD"].map(|name| server.value(name).to_owned());
     let provider = |patch: Value| json!({"provider": {KIND: patch}});
     site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), json!({}));
@@ -30,7 +31,6 @@ fn samba_failures() {
     let said = site.until_directory("plain", "InvalidConfiguration");
     assert!(said.contains("8 strongerAuthRequired"), "{said}");
     site.until_directory("untrusted", "Unreachable");
-    add(&server, &["tls", "two", "off"].map(str::to_owned));
     for (directory, name) in [("started", "tls"), ("second", "two")] {
         site.until_directory(directory, "Connected");
         site.apply(&password(directory, name, json!({})));

@@ -228,18 +228,28 @@ impl Site {
         self.apply_own(vec![directory]);
     }
 
-    /// Waits until every request is settled; returns for each its reason, and the evidence if it was applied.
+    /// Waits until every request is settled, as long as one after the other is; returns for each its reason, and the evidence
+    /// if it was applied.
     pub fn ends(&self) -> BTreeMap<String, (String, String)> {
-        wait_for("the end of all requests", || {
-            let all = self.get(&["creset", "-n", TEAM]);
-            let end = |reset: &Value| {
-                let name = reset["metadata"]["name"].as_str()?.to_owned();
-                let outcome = reset["status"]["outcome"].as_str()?;
-                let evidence = reset["status"]["evidence"].as_str().unwrap_or_default().to_owned();
-                ["Applied", "NotApplied"].contains(&outcome).then_some((name, (condition(reset, "Ready")?.1, evidence)))
-            };
-            all["items"].as_array()?.iter().map(end).collect()
-        })
+        let end = |reset: &Value| {
+            let name = reset["metadata"]["name"].as_str()?.to_owned();
+            let outcome = reset["status"]["outcome"].as_str()?;
+            let evidence = reset["status"]["evidence"].as_str().unwrap_or_default().to_owned();
+            ["Applied", "NotApplied"].contains(&outcome).then_some((name, (condition(reset, "Ready")?.1, evidence)))
+        };
+        let mut settled = 0;
+        loop {
+            let (ends, all) = wait_for("the end of another request", || {
+                let all = self.get(&["creset", "-n", TEAM]);
+                let all = all["items"].as_array()?;
+                let ends: BTreeMap<_, _> = all.iter().filter_map(end).collect();
+                (ends.len() > settled).then_some((ends, all.len()))
+            });
+            settled = ends.len();
+            if settled == all {
+                return ends;
+            }
+        }
     }
 
     /// The passwords that were delivered, by the name of the request.

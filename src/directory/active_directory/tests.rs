@@ -39,6 +39,7 @@ fn when_a_password_was_set() {
         // No more is known than the second: a request that was made within it may have been carried out.
         ("0".to_owned(), ours(), "2026-11-24T21:19:59.999999999Z"),
         (set("2026-11-24T21:19:59.25Z"), ours(), "2026-11-24T21:19:59.25Z"),
+        (set("2026-11-24T21:19:58.99Z"), ours(), "2026-11-24T21:19:58.99Z"),
         // The mark was taken away by hand since.
         (set("2026-11-25T00:00:00Z"), ours(), "2026-11-24T21:19:59.999999999Z"),
         (set("2026-11-25T00:00:00Z"), None, "2026-11-25T00:00:00Z"),

@@ -177,7 +177,8 @@ pub(super) fn changed_at(entry: &SearchEntry) -> Seen<Timestamp> {
     match (metadata::changes(entry).map(|changes| changes.last), set) {
         (Some(Some(second)), _) => {
             let end = end_of_second(second);
-            Seen::Known(set.filter(|set| (second..=end).contains(set)).unwrap_or(end))
+            // It is taken right before. A later one says when the mark was taken away.
+            Seen::Known(set.filter(|set| *set <= end).unwrap_or(end))
         }
         (Some(None), _) => Seen::Absent,
         (None, Some(set)) => Seen::Known(set),
