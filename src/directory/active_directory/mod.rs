@@ -308,13 +308,23 @@ impl ActiveDirectory {
         })
     }
 
+    /// Where the user is. There is one sign-in for each attempt, and it is not to be lost with a connection that others use, too.
+    async fn entry_for_sign_in(&self, id: &str) -> Option<SearchEntry> {
+        for _ in 0..3 {
+            let Ok(connection) = self.client.connection().await else { continue };
+            if let Ok(found) = self.by_id(&connection, id).await {
+                return found;
+            }
+        }
+        None
+    }
+
     /// Whether `password` opens the account of `record`'s user, or would if nothing else kept its owner out.
     pub async fn sign_in(&self, record: &Record, password: &SecretString) -> bool {
         if !self.sign_in {
             return false;
         }
-        let Ok(connection) = self.client.connection().await else { return false };
-        let Ok(Some(entry)) = self.by_id(&connection, &record.user.id).await else { return false };
+        let Some(entry) = self.entry_for_sign_in(&record.user.id).await else { return false };
         let Ok(answer) = self.client.sign_in(&entry.dn, password).await else { return false };
         let detail = answer.code.detail.as_deref().unwrap_or_default();
         answer.number() == 0 || (answer.number() == 49 && RIGHT_BUT.contains(&detail))
