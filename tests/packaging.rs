@@ -115,11 +115,11 @@ fn commands_in_the_readme_exist() {
 
 #[test]
 fn links_lead_somewhere() {
-    for page in
-        ["README.md", "CONTRIBUTING.md", "docs/guarantees.md", "docs/keycloak.md", "docs/reasons.md", "docs/zoho.md"]
-    {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
-        let text = text(page);
+    let docs = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap().flatten();
+    let docs = docs.map(|entry| format!("docs/{}", entry.file_name().display()));
+    for page in ["README.md", "CONTRIBUTING.md"].map(str::to_owned).into_iter().chain(docs) {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(&page);
+        let text = text(&page);
         for (_, link) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
             let target = link.split([')', '#']).next().unwrap();
             assert!(target.contains("://") || here.with_file_name(target).exists(), "{page} links to {target}");
@@ -130,10 +130,10 @@ fn links_lead_somewhere() {
 /// They say what the kinds mean, and the requests go to a Directory that stands beside them and lets them through.
 #[test]
 fn examples_are_understood() {
-    for folder in ["examples/keycloak", "examples/zoho-sandbox"] {
+    for folder in ["active-directory", "keycloak", "openldap", "zoho-sandbox"].map(|name| format!("examples/{name}")) {
         let mut directories = Vec::new();
         let mut requests = Vec::new();
-        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap().flatten() {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder)).unwrap().flatten() {
             let text = fs::read_to_string(entry.path()).unwrap();
             for document in serde_saphyr::from_multiple::<Value>(&text).unwrap() {
                 let place = format!("{} {}", entry.path().display(), document["kind"]);
@@ -153,7 +153,7 @@ fn examples_are_understood() {
                 }
             }
         }
-        assert!(directories.len() == 1 && requests.len() > 1, "{folder}");
+        assert!(directories.len() == 1 && !requests.is_empty(), "{folder}");
         for request in requests {
             assert_eq!(request.directory, directories[0].name);
             let rule = &directories[0].allow[0];

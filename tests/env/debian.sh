@@ -2,6 +2,11 @@
 # they are kept.
 SERVERS=${SERVERS:-${XDG_CACHE_HOME:-$HOME/.cache}/credreset/servers}
 
+download() { # download package...: with those of their dependencies that this machine lacks, into this folder
+  apt-get install --print-uris -qq --no-install-recommends "$@" | sed -n "s/^'[^']*' \([^_]*\)_.*/\1/p" |
+    xargs -r apt-get download -qq -o APT::Sandbox::User="$(id -un)" >&2 && ls ./*.deb >/dev/null 2>&1
+}
+
 # debs NAME package...: downloads packages, with those of their dependencies that this machine lacks, and prints the folder
 # where they are unpacked.
 debs() ( # in a shell of its own, so that the lock ends with it
@@ -18,9 +23,8 @@ debs() ( # in a shell of its own, so that the lock ends with it
     new=$(mktemp -d "$SERVERS/.debs.XXXXXX")
     trap 'rm -rf "$new"' EXIT
     cd "$new"
-    apt-get install --print-uris -qq --no-install-recommends "$@" |
-      sed -n "s/^'[^']*' \([^_]*\)_.*/\1/p" | xargs -r apt-get download -qq -o APT::Sandbox::User="$(id -un)" >&2
-    ls ./*.deb >/dev/null 2>&1 || die "apt-get gives no $name: run apt-get update"
+    # Lists that are missing or old name packages that are not there.
+    download "$@" || { say "reading Debian's package lists" && apt-get update -qq >&2 && download "$@"; } || die "apt-get gives no $name"
     rm -rf "$dir"
     mkdir "$dir"
     for file in *.deb; do dpkg-deb -x "$file" "$dir"; done
