@@ -384,8 +384,9 @@ impl OpenLdap {
         if !self.sign_in {
             return false;
         }
-        let Ok(connection) = self.client.connection().await else { return false };
-        let Ok(Some(entry)) = self.by_id(&connection, &record.user.id).await else { return false };
+        let id = &record.user.id;
+        let found = self.client.insist(async |connection| self.by_id(&connection, id).await).await;
+        let Ok(Some(entry)) = found else { return false };
         self.client.sign_in(&entry.dn, password).await.is_ok_and(|answer| answer.number() == 0)
     }
 }

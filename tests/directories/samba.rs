@@ -42,7 +42,7 @@ pub fn id(server: &Server, name: &str) -> String {
     let text = entry.attrs.get("objectGUID").and_then(|all| all.first()).map(|text| text.as_bytes().to_vec());
     let raw = text.unwrap_or_else(|| entry.bin_attrs["objectGUID"][0].clone());
     let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
-    let hex: String = order.iter().map(|at| format!("{:02x}", raw[*at])).collect();
+    let hex = order.map(|at| format!("{:02x}", raw[at])).concat();
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 

@@ -111,7 +111,7 @@ impl ActiveDirectory {
             return Err(wrong("baseDN: there is no such entry, or the operator's account may not see it."));
         }
         for group in &self.protected {
-            let filter = self.named(std::slice::from_ref(group));
+            let filter = Self::named(std::slice::from_ref(group));
             let found = self.client.search(&connection, domain, Scope::Subtree, &filter, &["objectSid"]).await;
             if found.map_err(|e| super::ldap::not_ready(&e))?.is_empty() {
                 return Err(NotReady::InvalidConfiguration(format!(
@@ -308,23 +308,14 @@ impl ActiveDirectory {
         })
     }
 
-    /// Where the user is. There is one sign-in for each attempt, and it is not to be lost with a connection that others use, too.
-    async fn entry_for_sign_in(&self, id: &str) -> Option<SearchEntry> {
-        for _ in 0..3 {
-            let Ok(connection) = self.client.connection().await else { continue };
-            if let Ok(found) = self.by_id(&connection, id).await {
-                return found;
-            }
-        }
-        None
-    }
-
     /// Whether `password` opens the account of `record`'s user, or would if nothing else kept its owner out.
     pub async fn sign_in(&self, record: &Record, password: &SecretString) -> bool {
         if !self.sign_in {
             return false;
         }
-        let Some(entry) = self.entry_for_sign_in(&record.user.id).await else { return false };
+        let id = &record.user.id;
+        let found = self.client.insist(async |connection| self.by_id(&connection, id).await).await;
+        let Ok(Some(entry)) = found else { return false };
         let Ok(answer) = self.client.sign_in(&entry.dn, password).await else { return false };
         let detail = answer.code.detail.as_deref().unwrap_or_default();
         answer.number() == 0 || (answer.number() == 49 && RIGHT_BUT.contains(&detail))

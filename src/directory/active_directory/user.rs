@@ -146,7 +146,7 @@ impl ActiveDirectory {
     }
 
     /// A filter for groups with one of these names: `sAMAccountName` or distinguished name.
-    pub(super) fn named(&self, groups: &[String]) -> String {
+    pub(super) fn named(groups: &[String]) -> String {
         let all = groups
             .iter()
             .map(|group| equals(if group.contains('=') { "distinguishedName" } else { "sAMAccountName" }, group));
@@ -159,7 +159,7 @@ impl ActiveDirectory {
         let ids: String = sids.iter().map(|sid| equals_bytes("objectSid", sid)).collect();
         // Those that only mail is sent to have no part in the token.
         let mine = format!("(|{}{ids})", equals(IN_CHAIN, dn));
-        let filter = format!("(&{mine}{})", self.named(&self.groups));
+        let filter = format!("(&{mine}{})", Self::named(&self.groups));
         let found = self.client.search(connection, domain, Scope::Subtree, &filter, &["sAMAccountName"]).await?;
         let mut all = Vec::new();
         for group in &found {

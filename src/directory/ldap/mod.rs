@@ -258,6 +258,28 @@ impl Client {
         self.connect(|_| true).await
     }
 
+    /// What `read` finds, on another connection if one breaks. For what is asked once only, and must not be lost with a connection
+    /// that others use, too.
+    ///
+    /// # Errors
+    /// Why it could not be read.
+    pub async fn insist<T, Reading: Future<Output = Result<T, Failed>>>(
+        &self,
+        read: impl Fn(Connection) -> Reading,
+    ) -> Result<T, Failed> {
+        let mut failed = Failed::NoConnection;
+        for _ in 0..3 {
+            match self.connection().await {
+                Ok(connection) => match read(connection).await {
+                    Err(error @ (Failed::Broken | Failed::NoConnection)) => failed = error,
+                    found => return found,
+                },
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
     /// A connection to that very server.
     ///
     /// # Errors
