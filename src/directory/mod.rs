@@ -210,9 +210,12 @@ impl Provider {
 
     /// Whether `password` opens the account of `record`'s user. A wrong one counts towards a lock-out: to be asked once for each
     /// attempt. False proves nothing.
-    pub async fn sign_in(&self, record: &Record, password: &SecretString) -> bool {
+    ///
+    /// # Errors
+    /// Why it could not be asked.
+    pub async fn sign_in(&self, record: &Record, password: &SecretString) -> Result<bool, Why> {
         match self {
-            Self::Zoho(_) => false,
+            Self::Zoho(_) => Err(Why::new("there is no way to sign in.")),
             Self::Keycloak(keycloak) => keycloak.sign_in(record, password).await,
             Self::OpenLdap(openldap) => Box::pin(openldap.sign_in(record, password)).await,
             Self::ActiveDirectory(domain) => Box::pin(domain.sign_in(record, password)).await,

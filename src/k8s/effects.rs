@@ -232,9 +232,16 @@ impl Run {
         else {
             return Ok(());
         };
-        let proven = provider.sign_in(&record, &password).await;
+        let signed_in = provider.sign_in(&record, &password).await;
+        let proven = signed_in == Ok(true);
         self.term.operator.metrics.call(&facts.name, "sign-in", if proven { "ok" } else { "error" });
-        tracing::info!(record = record.name, proven, "signed in with the new password, to see whether it is in force");
+        let error = signed_in.err().map(|why| why.message);
+        tracing::info!(
+            record = record.name,
+            proven,
+            error,
+            "signed in with the new password, to see whether it is in force"
+        );
         if proven {
             self.world.proof = Seen::Known(Proof::Proven(Evidence::SignIn));
         }

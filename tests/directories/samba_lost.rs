@@ -58,7 +58,7 @@ fn samba_lost_answers() {
     let mut known = BTreeMap::new();
     for (name, cut) in all.iter().zip(&cuts) {
         let (reason, evidence) = &ends[name];
-        assert_eq!(reason, "Applied", "{name} {cut:?}");
+        assert_eq!(reason, "Applied", "{name} {cut:?}: {evidence}\n{}", site.logs());
         assert!(TOLD.contains(&evidence.as_str()), "{name} {cut:?}: {evidence}");
         *known.entry(evidence.clone()).or_insert(0) += 1;
         assert_eq!(sign_in(&server, name, &passwords[name]), MUST_CHANGE, "{name} {cut:?}");

@@ -145,8 +145,8 @@ async fn pass(
     // Both wires are gone with them.
     let mut readers = JoinSet::new();
     let (mut from_client, mut from_server) = (messages(from_client, &mut readers), messages(from_server, &mut readers));
-    // The answer to this message is cut after so many bytes.
-    let (mut cut_answer, mut sizes) = (None, HashMap::new());
+    // The answers to these messages are cut after so many bytes.
+    let (mut cut_answers, mut sizes) = (HashMap::new(), HashMap::new());
     loop {
         tokio::select! {
             message = from_client.recv() => {
@@ -166,7 +166,7 @@ async fn pass(
                             to_server.flush().await?;
                             return Ok(());
                         }
-                        Some(Cut::Answer(bytes)) => cut_answer = Some((id, bytes)),
+                        Some(Cut::Answer(bytes)) => drop(cut_answers.insert(id, bytes)),
                         Some(Cut::Held) => {
                             *shared.held.lock().unwrap() += 1;
                             let _ = released.wait_for(|released| *released).await;
@@ -187,8 +187,8 @@ async fn pass(
                 let Some(message) = message else { return Ok(()) };
                 let (id, kind) = head(&message);
                 if kind == MODIFIED {
-                    if let Some((_, bytes)) = cut_answer.filter(|(cut, _): &(u32, usize)| *cut == id) {
-                        to_client.write_all(&message[..bytes.min(message.len())]).await?;
+                    if let Some(bytes) = cut_answers.get(&id) {
+                        to_client.write_all(&message[..message.len().min(*bytes)]).await?;
                         to_client.flush().await?;
                         return Ok(());
                     }

@@ -17,7 +17,7 @@ use rustls::{
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::env::{SYSTEM, Site, TEAM, condition, merge, path, wait_for};
+use crate::env::{SYSTEM, Site, TEAM, condition, merge, message, path, wait_for};
 
 const POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 
@@ -233,9 +233,10 @@ impl Site {
     pub fn ends(&self) -> BTreeMap<String, (String, String)> {
         let end = |reset: &Value| {
             let name = reset["metadata"]["name"].as_str()?.to_owned();
-            let outcome = reset["status"]["outcome"].as_str()?;
-            let evidence = reset["status"]["evidence"].as_str().unwrap_or_default().to_owned();
-            ["Applied", "NotApplied"].contains(&outcome).then_some((name, (condition(reset, "Ready")?.1, evidence)))
+            reset["status"]["outcome"].as_str()?;
+            // How it is known, or what is said where it is not.
+            let evidence = reset["status"]["evidence"].as_str().map_or_else(|| message(reset), str::to_owned);
+            Some((name, (condition(reset, "Ready")?.1, evidence)))
         };
         let mut settled = 0;
         loop {

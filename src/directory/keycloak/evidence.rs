@@ -53,26 +53,31 @@ impl Keycloak {
     }
 
     /// Whether `password` opens the account of `record`'s user.
-    pub async fn sign_in(&self, record: &Record, password: &SecretString) -> bool {
-        let Some(client) = &self.sign_in else { return false };
-        let Ok(Some(user)) = self.representation(&record.user.id).await else { return false };
-        let Some(name) = text_of(&user, "username") else { return false };
+    ///
+    /// # Errors
+    /// Why it could not be asked.
+    pub async fn sign_in(&self, record: &Record, password: &SecretString) -> Result<bool, Why> {
+        let client = self.sign_in.as_ref().ok_or_else(|| Why::new("there is no client to sign in with."))?;
+        let user = self.representation(&record.user.id).await?;
+        let name = user.as_ref().and_then(|user| text_of(user, "username"));
+        let name = name.ok_or_else(|| Why::new("the directory no longer shows the user with a name."))?;
         let form = [
             ("grant_type", "password"),
             ("username", name),
             ("password", password.expose_secret()),
             ("scope", "openid"),
         ];
-        let Ok((status, reply)) = self.tokens.grant(&self.http, client, &form).await else { return false };
+        let answered = self.tokens.grant(&self.http, client, &form).await;
+        let (status, reply) = answered.map_err(|e| Why::new(format!("the directory gave no answer: {e}.")))?;
         if status.is_success() {
             // It was opened to see whether that is possible.
             if let Some(session) = text_of(&reply, "session_state").filter(|id| is_segment(id)) {
                 let _ = self.end(Method::DELETE, &["sessions", session]).await;
             }
-            return text_of(&reply, "access_token").is_some();
+            return Ok(text_of(&reply, "access_token").is_some());
         }
         let described = reply.get("error_description").and_then(Value::as_str);
-        status == StatusCode::BAD_REQUEST && described.is_some_and(|text| RIGHT_BUT.contains(&text))
+        Ok(status == StatusCode::BAD_REQUEST && described.is_some_and(|text| RIGHT_BUT.contains(&text)))
     }
 }
 

@@ -463,7 +463,7 @@ async fn a_sign_in_proves_what_it_proves() {
         }))
         .await;
         let keycloak = checked(&spec(&server.url, &json!({"signInClient": "shop"}))).await;
-        assert_eq!(keycloak.sign_in(&record(), &SecretString::from("New-pass")).await, proves, "{status} {body}");
+        assert_eq!(keycloak.sign_in(&record(), &SecretString::from("New-pass")).await, Ok(proves), "{status} {body}");
         let asked = server.seen("/auth/realms/acme/protocol/openid-connect/token");
         assert_eq!(asked[1].2.trim(), "client_id=shop&grant_type=password&username=ann&password=New-pass&scope=openid");
         let ended = server.seen("/auth/admin/realms/acme/sessions/s").len();

@@ -44,6 +44,8 @@ pub const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 const MOST: i32 = 10_000;
 /// A connection is not used for longer: what an administrator changes at the account, or at the order of servers, takes effect.
 const OLDEST: Duration = Duration::from_secs(300);
+/// How often a connection is tried for what is asked once only.
+const ATTEMPTS: usize = 3;
 
 /// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -189,6 +191,8 @@ pub struct Client {
     bind_dn: String,
     password: SecretString,
     timeout: Duration,
+    /// For a connection to one of them.
+    patience: Duration,
     current: Mutex<Option<Connection>>,
     made: AtomicU64,
 }
@@ -225,6 +229,8 @@ impl Client {
         if servers.is_empty() {
             return Err(format!("{field}.urls must name a server"));
         }
+        // Less than the whole: a connection that is never made must be told from an answer that never comes.
+        let patience = timeout * 3 / 4 / u32::try_from(servers.len()).unwrap_or(u32::MAX);
         let secret = &ldap.credentials.secret;
         let key = |name: &str| {
             let value = credentials.get(name).filter(|value| !value.expose_secret().trim().is_empty());
@@ -234,11 +240,13 @@ impl Client {
             servers,
             settings: LdapConnSettings::new()
                 .set_starttls(ldap.start_tls)
+                .set_conn_timeout(patience)
                 .set_config(Arc::new(tls(ldap.ca_bundle.as_deref()).map_err(|e| format!("{field}: {e}"))?)),
             bind_dn: key("bind-dn")?.expose_secret().trim().to_owned(),
             // A line break at its end comes from the editor or shell that made the Secret.
             password: SecretString::from(key("bind-password")?.expose_secret().trim_end_matches(['\r', '\n'])),
             timeout,
+            patience,
             current: Mutex::default(),
             made: AtomicU64::default(),
         })
@@ -268,7 +276,7 @@ impl Client {
         read: impl Fn(Connection) -> Reading,
     ) -> Result<T, Failed> {
         let mut failed = Failed::NoConnection;
-        for _ in 0..3 {
+        for _ in 0..ATTEMPTS {
             match self.connection().await {
                 Ok(connection) => match read(connection).await {
                     Err(error @ (Failed::Broken | Failed::NoConnection)) => failed = error,
@@ -300,10 +308,8 @@ impl Client {
         }
         *current = None;
         let mut failed = Failed::NoConnection;
-        // Less than the whole: a connection that is never made must be told from an answer that never comes.
-        let patience = self.timeout * 3 / 4 / u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
         for url in &self.servers {
-            match tokio::time::timeout(patience, self.bound(url)).await {
+            match tokio::time::timeout(self.patience, self.bound(url)).await {
                 Ok(Ok(connection)) if wanted(&connection.server) => {
                     *current = Some(connection.clone());
                     return Ok(connection);
@@ -317,7 +323,8 @@ impl Client {
 
     /// A new connection, bound as the operator's account.
     async fn bound(&self, url: &Url) -> Result<Connection, Failed> {
-        let (ldap, answer) = self.bind(url, &self.bind_dn, &self.password).await?;
+        let ldap = self.open(url).await?;
+        let answer = self.bind(&ldap, &self.bind_dn, &self.password).await?;
         if answer.number() != 0 {
             return Err(Failed::Refused(answer.code));
         }
@@ -341,41 +348,44 @@ impl Client {
         })
     }
 
-    async fn bind(&self, url: &Url, dn: &str, password: &SecretString) -> Result<(Ldap, Answer), Failed> {
+    /// A connection on which nobody is bound.
+    async fn open(&self, url: &Url) -> Result<Ldap, Failed> {
+        let (settings, url) = (self.settings.clone(), url.clone());
+        let opened = guarded(async move {
+            let (connection, ldap) = LdapConnAsync::from_url_with_settings(settings, &url).await?;
+            // Ends with the last handle.
+            tokio::spawn(async move { drop(connection.drive().await) });
+            Ok(ldap)
+        });
+        opened.await.map_err(|_| Failed::NoConnection)
+    }
+
+    /// What `dn` is answered when it signs in on this connection.
+    async fn bind(&self, ldap: &Ldap, dn: &str, password: &SecretString) -> Result<Answer, Failed> {
         // Without a password a bind is anonymous, and succeeds for anybody (RFC 4513, section 5.1.2).
         if dn.is_empty() || password.expose_secret().is_empty() {
             return Err(Failed::NoConnection);
         }
-        let (settings, url, dn, password) = (self.settings.clone(), url.clone(), dn.to_owned(), password.clone());
-        let timeout = self.timeout;
+        let (mut ldap, timeout, dn, password) = (ldap.clone(), self.timeout, dn.to_owned(), password.clone());
         let bound = guarded(async move {
-            let (connection, mut ldap) = LdapConnAsync::from_url_with_settings(settings, &url).await?;
-            // Ends with the last handle.
-            tokio::spawn(async move { drop(connection.drive().await) });
             let control = RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: None };
-            ldap.with_timeout(timeout).with_controls(control);
-            let result = ldap.simple_bind(&dn, password.expose_secret()).await?;
-            Ok((ldap, result))
+            ldap.with_timeout(timeout).with_controls(control).simple_bind(&dn, password.expose_secret()).await
         });
-        let (ldap, result) = bound.await.map_err(|_| Failed::NoConnection)?;
-        Ok((ldap, result.into()))
+        Ok(bound.await?.into())
     }
 
-    /// What `dn` is answered when it signs in with `password`, at the server called `name` or, if it is not to be reached, at
-    /// the first that is.
+    /// What `dn` is answered when it signs in with `password`, at the first server that there is a connection to. That is asked for
+    /// more than once, but `password` is sent once: a wrong one counts towards a lock-out.
     ///
     /// # Errors
     /// Why there is no answer.
     pub async fn sign_in(&self, dn: &str, password: &SecretString) -> Result<Answer, Failed> {
-        let mut failed = Failed::NoConnection;
-        for url in &self.servers {
-            match tokio::time::timeout(self.timeout, self.bind(url, dn, password)).await {
-                Ok(Ok((_, answer))) => return Ok(answer),
-                Ok(Err(error)) => failed = error,
-                Err(_) => return Err(Failed::Broken),
+        for url in self.servers.iter().cycle().take(ATTEMPTS * self.servers.len()) {
+            if let Ok(ldap) = self.open(url).await {
+                return self.bind(&ldap, dn, password).await;
             }
         }
-        Err(failed)
+        Err(Failed::NoConnection)
     }
 
     /// The connection is not used any more.
