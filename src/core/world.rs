@@ -93,7 +93,7 @@ pub struct World {
     /// What a look for evidence found.
     #[serde(default)]
     pub proof: Seen<Proof>,
-    /// The one sign-in that may tell is this task's to make: it has just written so into the record.
+    /// The one sign-in that may tell is this process's to make: it has written so into the record, and has not sent it yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_sign_in: bool,
     /// Whether a later request for the same user and mode has been applied.

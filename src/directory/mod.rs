@@ -212,7 +212,7 @@ impl Provider {
     /// attempt. False proves nothing.
     ///
     /// # Errors
-    /// Why it could not be asked.
+    /// Why it was not sent. It may be asked again.
     pub async fn sign_in(&self, record: &Record, password: &SecretString) -> Result<bool, Why> {
         match self {
             Self::Zoho(_) => Err(Why::new("there is no way to sign in.")),

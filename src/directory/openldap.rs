@@ -382,15 +382,15 @@ impl OpenLdap {
     /// Whether `password` opens the account of `record`'s user. One who must change it is let in that far.
     ///
     /// # Errors
-    /// Why it could not be asked.
+    /// Why it was not sent. It may be asked again.
     pub async fn sign_in(&self, record: &Record, password: &SecretString) -> Result<bool, Why> {
         if !self.sign_in {
             return Err(Why::new("the Directory says that no sign-in may be tried."));
         }
-        let id = &record.user.id;
-        let found = self.client.insist(async |connection| self.by_id(&connection, id).await).await;
+        let connection = self.client.connection().await.map_err(|e| e.why())?;
+        let found = self.by_id(&connection, &record.user.id).await;
         let entry = found.map_err(|e| e.why())?.ok_or_else(|| Why::new("the directory no longer shows the user."))?;
-        Ok(self.client.sign_in(&entry.dn, password).await.map_err(|e| e.why())?.number() == 0)
+        Ok(self.client.sign_in(&entry.dn, password).await?.is_some_and(|answer| answer.number() == 0))
     }
 }
 

@@ -223,27 +223,34 @@ impl Run {
         }
     }
 
-    /// The one sign-in with the attempt's password.
+    /// The one sign-in with the attempt's password. Where nothing was sent, it is still to be made.
     async fn sign_in(&mut self) -> Result<(), Error> {
-        self.world.may_sign_in = false;
+        let operator = Arc::clone(&self.term.operator);
         let password = self.password().await?;
         let Seen::Known(record) = self.world.record.clone() else { return Err(Error::Restless) };
         let (Some(password), Some(Connected { facts, provider: Some(provider), .. })) = (password, self.directory())
         else {
+            self.world.proof = Seen::Unknown(Why::new("there is no password, or no Directory, to sign in with."));
             return Ok(());
         };
+        operator.ledger.signs_in(&record.attempt.id, false);
         let signed_in = provider.sign_in(&record, &password).await;
         let proven = signed_in == Ok(true);
-        self.term.operator.metrics.call(&facts.name, "sign-in", if proven { "ok" } else { "error" });
-        let error = signed_in.err().map(|why| why.message);
+        operator.metrics.call(&facts.name, "sign-in", if proven { "ok" } else { "error" });
+        let error = signed_in.as_ref().err().map(|why| why.message.clone());
         tracing::info!(
             record = record.name,
             proven,
             error,
             "signed in with the new password, to see whether it is in force"
         );
-        if proven {
-            self.world.proof = Seen::Known(Proof::Proven(Evidence::SignIn));
+        match signed_in {
+            Ok(true) => self.world.proof = Seen::Known(Proof::Proven(Evidence::SignIn)),
+            Ok(false) => {}
+            Err(why) => {
+                operator.ledger.signs_in(&record.attempt.id, true);
+                self.world.proof = Seen::Unknown(why);
+            }
         }
         Ok(())
     }
@@ -267,8 +274,13 @@ impl Run {
             }
         };
         if let Written::Stored(object) = &written {
-            self.world.may_sign_in = object.spec.sign_in_by.is_some() && before.is_none();
             let record = object.record();
+            if record.sign_in_by.is_some() && before.is_none() {
+                operator.ledger.signs_in(&record.attempt.id, true);
+            }
+            if record.state.is_settled() {
+                operator.ledger.signs_in(&record.attempt.id, false);
+            }
             tracing::info!(record = record.name, state = ?record.state, evidence = ?record.evidence, "wrote the record");
             if record.state == State::Released || record.state.is_settled() {
                 self.world.holding = None;

@@ -1,6 +1,6 @@
 //! The ledger at the API server: the fence before every call. Only here is a [`Fenced`] made.
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
 };
 
@@ -62,6 +62,8 @@ pub struct Ledger {
     holder: String,
     held: Mutex<HashMap<String, Held>>,
     past: Mutex<HashMap<String, Past>>,
+    /// Attempts whose one sign-in is this process's to make, and is not made yet.
+    sign_ins: Mutex<HashSet<String>>,
     /// Held from the question whether there is room within the limits to the reservation of that room.
     pub admission: tokio::sync::Mutex<()>,
 }
@@ -76,6 +78,7 @@ impl Ledger {
             holder: holder.to_owned(),
             held: Mutex::default(),
             past: Mutex::default(),
+            sign_ins: Mutex::default(),
             admission: tokio::sync::Mutex::default(),
         }
     }
@@ -312,6 +315,21 @@ impl Ledger {
         if let Some(held) = lock(&self.held).get_mut(attempt) {
             let Progress { deliver, clean_up, mail } = progress;
             held.progress = Progress { deliver: lasting(deliver), clean_up: lasting(clean_up), mail: lasting(mail) };
+        }
+    }
+
+    /// Whether the attempt's one sign-in is this process's to make.
+    pub fn may_sign_in(&self, attempt: &str) -> bool {
+        lock(&self.sign_ins).contains(attempt)
+    }
+
+    /// This process has written down that it makes the attempt's one sign-in; or it has made it, or never will.
+    pub fn signs_in(&self, attempt: &str, still: bool) {
+        let mut all = lock(&self.sign_ins);
+        if still {
+            all.insert(attempt.to_owned());
+        } else {
+            all.remove(attempt);
         }
     }
 

@@ -311,15 +311,15 @@ impl ActiveDirectory {
     /// Whether `password` opens the account of `record`'s user, or would if nothing else kept its owner out.
     ///
     /// # Errors
-    /// Why it could not be asked.
+    /// Why it was not sent. It may be asked again.
     pub async fn sign_in(&self, record: &Record, password: &SecretString) -> Result<bool, Why> {
         if !self.sign_in {
             return Err(Why::new("the Directory says that no sign-in may be tried."));
         }
-        let id = &record.user.id;
-        let found = self.client.insist(async |connection| self.by_id(&connection, id).await).await;
+        let connection = self.client.connection().await.map_err(|e| e.why())?;
+        let found = self.by_id(&connection, &record.user.id).await;
         let entry = found.map_err(|e| e.why())?.ok_or_else(|| Why::new("the directory no longer shows the user."))?;
-        let answer = self.client.sign_in(&entry.dn, password).await.map_err(|e| e.why())?;
+        let Some(answer) = self.client.sign_in(&entry.dn, password).await? else { return Ok(false) };
         let detail = answer.code.detail.as_deref().unwrap_or_default();
         Ok(answer.number() == 0 || (answer.number() == 49 && RIGHT_BUT.contains(&detail)))
     }

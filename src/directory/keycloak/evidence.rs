@@ -8,10 +8,13 @@ use super::{
     Keycloak, factors, is_segment,
     look_up::{changed_at, credentials_of, own_passwords, text_of},
 };
-use crate::core::{
-    ledger::{Evidence, Record},
-    plan::Once,
-    world::{Proof, Seen, Why},
+use crate::{
+    core::{
+        ledger::{Evidence, Record},
+        plan::Once,
+        world::{Proof, Seen, Why},
+    },
+    directory::http,
 };
 
 /// Clocks that are closer than this count as the same: an answer tells its time in whole seconds.
@@ -55,7 +58,7 @@ impl Keycloak {
     /// Whether `password` opens the account of `record`'s user.
     ///
     /// # Errors
-    /// Why it could not be asked.
+    /// Why it was not sent. It may be asked again.
     pub async fn sign_in(&self, record: &Record, password: &SecretString) -> Result<bool, Why> {
         let client = self.sign_in.as_ref().ok_or_else(|| Why::new("there is no client to sign in with."))?;
         let user = self.representation(&record.user.id).await?;
@@ -67,8 +70,13 @@ impl Keycloak {
             ("password", password.expose_secret()),
             ("scope", "openid"),
         ];
-        let answered = self.tokens.grant(&self.http, client, &form).await;
-        let (status, reply) = answered.map_err(|e| Why::new(format!("the directory gave no answer: {e}.")))?;
+        let (status, reply) = match self.tokens.grant(&self.http, client, &form).await {
+            Ok(answer) => answer,
+            Err(error @ http::Failed::NotSent) => {
+                return Err(Why::new(format!("the directory gave no answer: {error}.")));
+            }
+            Err(http::Failed::Broken | http::Failed::TooLarge) => return Ok(false),
+        };
         if status.is_success() {
             // It was opened to see whether that is possible.
             if let Some(session) = text_of(&reply, "session_state").filter(|id| is_segment(id)) {

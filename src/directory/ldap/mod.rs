@@ -44,8 +44,6 @@ pub const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 const MOST: i32 = 10_000;
 /// A connection is not used for longer: what an administrator changes at the account, or at the order of servers, takes effect.
 const OLDEST: Duration = Duration::from_secs(300);
-/// How often a connection is tried for what is asked once only.
-const ATTEMPTS: usize = 3;
 
 /// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -266,28 +264,6 @@ impl Client {
         self.connect(|_| true).await
     }
 
-    /// What `read` finds, on another connection if one breaks. For what is asked once only, and must not be lost with a connection
-    /// that others use, too.
-    ///
-    /// # Errors
-    /// Why it could not be read.
-    pub async fn insist<T, Reading: Future<Output = Result<T, Failed>>>(
-        &self,
-        read: impl Fn(Connection) -> Reading,
-    ) -> Result<T, Failed> {
-        let mut failed = Failed::NoConnection;
-        for _ in 0..ATTEMPTS {
-            match self.connection().await {
-                Ok(connection) => match read(connection).await {
-                    Err(error @ (Failed::Broken | Failed::NoConnection)) => failed = error,
-                    found => return found,
-                },
-                Err(error) => failed = error,
-            }
-        }
-        Err(failed)
-    }
-
     /// A connection to that very server.
     ///
     /// # Errors
@@ -362,10 +338,6 @@ impl Client {
 
     /// What `dn` is answered when it signs in on this connection.
     async fn bind(&self, ldap: &Ldap, dn: &str, password: &SecretString) -> Result<Answer, Failed> {
-        // Without a password a bind is anonymous, and succeeds for anybody (RFC 4513, section 5.1.2).
-        if dn.is_empty() || password.expose_secret().is_empty() {
-            return Err(Failed::NoConnection);
-        }
         let (mut ldap, timeout, dn, password) = (ldap.clone(), self.timeout, dn.to_owned(), password.clone());
         let bound = guarded(async move {
             let control = RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: None };
@@ -374,18 +346,22 @@ impl Client {
         Ok(bound.await?.into())
     }
 
-    /// What `dn` is answered when it signs in with `password`, at the first server that there is a connection to. That is asked for
-    /// more than once, but `password` is sent once: a wrong one counts towards a lock-out.
+    /// What `dn` is answered when it signs in with `password`, at the first server that there is a connection to. The password is
+    /// sent once: a wrong one counts towards a lock-out. `None`: no answer came.
     ///
     /// # Errors
-    /// Why there is no answer.
-    pub async fn sign_in(&self, dn: &str, password: &SecretString) -> Result<Answer, Failed> {
-        for url in self.servers.iter().cycle().take(ATTEMPTS * self.servers.len()) {
+    /// Why it was not sent.
+    pub async fn sign_in(&self, dn: &str, password: &SecretString) -> Result<Option<Answer>, Why> {
+        // Such a bind is anonymous, and succeeds for anybody (RFC 4513, section 5.1.2).
+        if dn.is_empty() || password.expose_secret().is_empty() {
+            return Ok(None);
+        }
+        for url in &self.servers {
             if let Ok(ldap) = self.open(url).await {
-                return self.bind(&ldap, dn, password).await;
+                return Ok(self.bind(&ldap, dn, password).await.ok());
             }
         }
-        Err(Failed::NoConnection)
+        Err(Failed::NoConnection.why())
     }
 
     /// The connection is not used any more.

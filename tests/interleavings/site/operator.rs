@@ -117,6 +117,7 @@ impl Site {
     pub(super) fn look_around(&self, p: usize, run: &mut Run) {
         run.world.now = self.clock(p);
         let Seen::Known(record) = &run.world.record else { return };
+        run.world.may_sign_in = self.processes[p].sign_ins.contains(&record.attempt.id);
         let Some(held) = self.processes[p].held.get(&record.attempt.id) else { return };
         let in_time = self.now + TIMEOUT <= held.deadline;
         if run.world.holding.is_none() {
@@ -414,8 +415,12 @@ impl Site {
                 Ok(true)
             }
             Effect::SignIn => {
-                run.world.may_sign_in = false;
                 let Seen::Known(record) = &run.world.record else { return Ok(false) };
+                if fate == Fate::Failed {
+                    run.world.proof = Seen::Unknown(Why::new("nothing was sent."));
+                    return Ok(true);
+                }
+                self.processes[p].sign_ins.remove(&record.attempt.id);
                 let Some(truth) = self.truths.get_mut(&record.attempt.id) else { return Ok(false) };
                 ensure!(!truth.signed_in, "the password of {} is tried a second time", record.attempt.id);
                 truth.signed_in = true;
@@ -574,7 +579,9 @@ impl Site {
             run.world.progress = Progress::default();
             run.world.me = self.me(p);
         }
-        run.world.may_sign_in = record.sign_in_by.is_some() && !tried;
+        if record.sign_in_by.is_some() && !tried {
+            self.processes[p].sign_ins.insert(record.attempt.id.clone());
+        }
         self.found(run, Some(&record.name));
         Ok(true)
     }
