@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use ldap3::SearchEntry;
 
-use crate::directory::ldap::bytes;
+use crate::directory::ldap::entry::bytes;
 
 /// Read with a user.
 pub(super) const ATTRIBUTE: &str = "replPropertyMetaData";

@@ -19,9 +19,10 @@ use tokio::sync::OnceCell;
 use super::{
     Checked, Credentials, Fenced, NotReady,
     ldap::{
-        Answer, Client, Connection, Failed, equals,
+        Client, Connection,
+        answer::{Answer, Failed, not_ready},
+        entry::{equals, is_under, replace, value, values},
         fence::{Fence, judge},
-        replace, same_dn, value, values,
     },
 };
 use crate::{
@@ -89,10 +90,10 @@ impl ActiveDirectory {
     /// # Errors
     /// Why the directory cannot be used.
     pub async fn check(&self, _modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
-        let connection = self.client.connection().await.map_err(|e| super::ldap::not_ready(&e))?;
+        let connection = self.client.connection().await.map_err(|e| not_ready(&e))?;
         let is = async |dn: &str, attribute: &'static str| {
             let found = self.client.search(&connection, dn, Scope::Base, "(objectClass=*)", &[attribute]).await;
-            found.map_err(|e| super::ldap::not_ready(&e)).map(|found| found.into_iter().next())
+            found.map_err(|e| not_ready(&e)).map(|found| found.into_iter().next())
         };
         let wrong = |what: &str| NotReady::InvalidConfiguration(format!("{WHERE}.{what}"));
         let server = is("", "supportedCapabilities").await?;
@@ -113,7 +114,7 @@ impl ActiveDirectory {
         for group in &self.protected {
             let filter = Self::named(std::slice::from_ref(group));
             let found = self.client.search(&connection, domain, Scope::Subtree, &filter, &["objectSid"]).await;
-            if found.map_err(|e| super::ldap::not_ready(&e))?.is_empty() {
+            if found.map_err(|e| not_ready(&e))?.is_empty() {
                 return Err(NotReady::InvalidConfiguration(format!(
                     "spec.protect.groups names {}, and the operator's account sees no such group: it would protect nobody.",
                     text::shown(group, text::NAME)
@@ -125,7 +126,7 @@ impl ActiveDirectory {
             let domain = text::shown(domain, text::NAME);
             NotReady::PermissionMissing(format!("the operator's account may not read objectGUID of {domain}."))
         })?;
-        self.own(&connection).await.map_err(|e| super::ldap::not_ready(&e))?.ok_or_else(|| {
+        self.own(&connection).await.map_err(|e| not_ready(&e))?.ok_or_else(|| {
             NotReady::InvalidConfiguration(
                 "the operator's account is not found in the domain under the name that bind-dn gives it: write its \
                  distinguished name or its userPrincipalName."
@@ -382,12 +383,4 @@ fn file_time(text: &str) -> Option<Timestamp> {
     const EPOCH: i128 = 116_444_736_000_000_000;
     let steps: i128 = text.parse::<i64>().ok().filter(|steps| *steps > 0 && *steps < i64::MAX)?.into();
     Timestamp::from_nanosecond((steps - EPOCH) * 100).ok()
-}
-
-/// The entry is this one or below it.
-fn is_under(dn: &str, above: &str) -> bool {
-    let depth = above.split(',').count();
-    let parts: Vec<&str> = dn.split(',').collect();
-    let end = parts.len().checked_sub(depth).and_then(|from| parts.get(from..));
-    !above.is_empty() && end.is_some_and(|end| same_dn(&end.join(","), above))
 }

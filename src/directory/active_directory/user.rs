@@ -15,7 +15,10 @@ use crate::{
         world::{CONDITION, Feature, Found, Seen, User, Why},
     },
     directory::ldap::{
-        Connection, Failed, bytes, end_of_second, equals, equals_bytes, fence::Fence, same_dn, value, values, word,
+        Connection,
+        answer::Failed,
+        entry::{bytes, end_of_second, equals, equals_bytes, same_dn, value, values, word},
+        fence::Fence,
     },
 };
 

@@ -2,13 +2,13 @@
 //!
 //! Several servers are tried in order. What a conditional call found at one of them need not be known to the others yet, so the
 //! call goes to that very server; see [`fence`].
+pub mod answer;
+pub mod entry;
 pub mod fence;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::HashSet,
-    fmt::Write as _,
     future::Future,
     sync::{
         Arc,
@@ -17,10 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{SignedDuration, Timestamp};
 use ldap3::{
-    Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, Scope, SearchEntry, SearchOptions,
-    controls::RawControl,
+    Ldap, LdapConnAsync, LdapConnSettings, LdapError, Mod, Scope, SearchEntry, SearchOptions, controls::RawControl,
 };
 use rustls::{
     ClientConfig,
@@ -31,156 +29,19 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::{Credentials, NotReady, http};
+use super::{Credentials, http};
 use crate::{
     api::directory::{DirectorySpec, Ldap as Settings},
-    core::{ledger::Reply, text, world::Why},
+    core::world::Why,
 };
 
-/// The password policy control (draft-behera-ldap-password-policy-10, section 6).
-pub const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
+use answer::{Answer, Code, Failed, PASSWORD_POLICY};
+use entry::value;
 
 /// More entries than any look-up of one user, or of the groups of one, should find.
 const MOST: i32 = 10_000;
 /// A connection is not used for longer: what an administrator changes at the account, or at the order of servers, takes effect.
 const OLDEST: Duration = Duration::from_secs(300);
-
-/// Why there is no result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failed {
-    /// No connection could be made, so nothing was sent.
-    #[error("no connection could be made (name, network or certificate)")]
-    NoConnection,
-    /// The server refuses the operator's own account.
-    #[error("the server refuses the bind of the operator's account with {0}")]
-    Refused(Code),
-    /// It was sent, at least in part, and no answer came that could be read.
-    #[error("the connection broke or no answer came in time")]
-    Broken,
-    /// It was answered with an error.
-    #[error("the server answered with {0}")]
-    Answered(Code),
-}
-
-impl Failed {
-    /// The reason why a fact could not be read.
-    #[must_use]
-    pub fn why(&self) -> Why {
-        Why::new(format!("the directory gave no answer that could be used: {self}."))
-    }
-
-    /// What it means for a call that could not be sent because of it.
-    #[must_use]
-    pub fn before_the_call(&self) -> Reply {
-        match self {
-            Self::Refused(_) => Reply::Denied,
-            Self::NoConnection | Self::Broken | Self::Answered(_) => Reply::NotSent,
-        }
-    }
-}
-
-/// A result code, as it may be shown: its number and name (RFC 4511, appendix A), and what the server adds in a form of fixed
-/// words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Code {
-    /// The number.
-    pub number: u32,
-    /// Active Directory's own code, or the word of a password policy.
-    pub detail: Option<String>,
-}
-
-impl Code {
-    fn of(result: &LdapResult) -> Self {
-        Self {
-            number: result.rc,
-            detail: policy_error(result).map(str::to_owned).or_else(|| windows_code(&result.text)),
-        }
-    }
-}
-
-impl std::fmt::Display for Code {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = match self.number {
-            1 => "operationsError",
-            2 => "protocolError",
-            3 => "timeLimitExceeded",
-            4 => "sizeLimitExceeded",
-            8 => "strongerAuthRequired",
-            10 => "referral",
-            11 => "adminLimitExceeded",
-            12 => "unavailableCriticalExtension",
-            13 => "confidentialityRequired",
-            16 => "noSuchAttribute",
-            17 => "undefinedAttributeType",
-            19 => "constraintViolation",
-            20 => "attributeOrValueExists",
-            21 => "invalidAttributeSyntax",
-            32 => "noSuchObject",
-            34 => "invalidDNSyntax",
-            48 => "inappropriateAuthentication",
-            49 => "invalidCredentials",
-            50 => "insufficientAccessRights",
-            51 => "busy",
-            52 => "unavailable",
-            53 => "unwillingToPerform",
-            65 => "objectClassViolation",
-            80 => "other",
-            122 => "assertionFailed",
-            _ => "",
-        };
-        write!(f, "{}", self.number)?;
-        if !name.is_empty() {
-            write!(f, " {name}")?;
-        }
-        match &self.detail {
-            Some(detail) => write!(f, ", {detail}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The server's answer to an operation that was sent.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// Its result code.
-    pub code: Code,
-    /// Its own words. Looked at, never shown.
-    pub text: String,
-    /// It came with the password policy control.
-    pub has_policy: bool,
-}
-
-impl From<LdapResult> for Answer {
-    fn from(result: LdapResult) -> Self {
-        Self {
-            code: Code::of(&result),
-            has_policy: result.ctrls.iter().any(|control| control.1.ctype == PASSWORD_POLICY),
-            text: result.text,
-        }
-    }
-}
-
-impl Answer {
-    /// The result code's number.
-    #[must_use]
-    pub fn number(&self) -> u32 {
-        self.code.number
-    }
-
-    /// What an error means for the call, wherever the two directories do not differ (protocol, section 6). A modify is one
-    /// whole (RFC 4511, section 4.6): an error says that nothing was changed, unless the server itself is in trouble.
-    #[must_use]
-    pub fn reply(&self) -> Reply {
-        match self.code.number {
-            0 => Reply::Done,
-            1 | 3 | 52 | 80 => Reply::Unsure,
-            8 | 13 | 49 => Reply::Denied,
-            32 => Reply::NoSuchUser,
-            51 => Reply::Throttled { after: None },
-            _ => Reply::Rejected { code: self.code.to_string() },
-        }
-    }
-}
 
 /// How to reach the servers of one directory.
 pub struct Client {
@@ -442,23 +303,6 @@ pub fn timeout(spec: &DirectorySpec) -> Result<Duration, String> {
     Ok(Duration::try_from(timeout).unwrap_or_default())
 }
 
-/// What a failure says of the whole Directory.
-#[must_use]
-pub fn not_ready(failed: &Failed) -> NotReady {
-    match failed {
-        Failed::Refused(code) if matches!(code.number, 8 | 13) => NotReady::InvalidConfiguration(format!(
-            "the server wants an encrypted connection before it lets anybody in ({code}): use ldaps://, or startTLS: true."
-        )),
-        Failed::Refused(code) => NotReady::CredentialsRefused(format!(
-            "the server refuses bind-dn and bind-password with {code}: look at the account, and at its Secret."
-        )),
-        Failed::Answered(code) if matches!(code.number, 32 | 50) => {
-            NotReady::PermissionMissing(format!("the operator's account may not look up users ({code})."))
-        }
-        _ => NotReady::Unreachable(format!("{failed}.")),
-    }
-}
-
 /// In a task of its own: the library gives up with a panic on answers that are none, and that must end nothing but the operation.
 async fn guarded<T: Send + 'static>(
     operation: impl Future<Output = Result<T, LdapError>> + Send + 'static,
@@ -516,118 +360,4 @@ fn tls(ca_bundle: Option<&str>) -> Result<ClientConfig, String> {
         }
     };
     Ok(builder.with_no_client_auth())
-}
-
-/// The first value of an attribute. Names are compared as RFC 4512 says, without regard to case.
-#[must_use]
-pub fn value<'a>(entry: &'a SearchEntry, attribute: &str) -> Option<&'a str> {
-    values(entry, attribute).next()
-}
-
-/// All values of an attribute that are text.
-pub fn values<'a>(entry: &'a SearchEntry, attribute: &str) -> impl Iterator<Item = &'a str> {
-    let found = entry.attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute));
-    found.into_iter().flat_map(|(_, values)| values).map(String::as_str).filter(|value| !value.is_empty())
-}
-
-/// All values of an attribute as they are.
-pub fn bytes<'a>(entry: &'a SearchEntry, attribute: &str) -> Vec<&'a [u8]> {
-    let text = entry.attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute));
-    let binary = entry.bin_attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute));
-    let text = text.into_iter().flat_map(|(_, values)| values).map(String::as_bytes);
-    text.chain(binary.into_iter().flat_map(|(_, values)| values).map(Vec::as_slice)).collect()
-}
-
-/// A filter: `attribute` is `value`, whatever that holds (RFC 4515, section 3).
-#[must_use]
-pub fn equals(attribute: &str, value: &str) -> String {
-    format!("({attribute}={})", ldap3::ldap_escape(value))
-}
-
-/// The same for a value that is no text.
-#[must_use]
-pub fn equals_bytes(attribute: &str, value: &[u8]) -> String {
-    let mut filter = format!("({attribute}=");
-    for byte in value {
-        let _ = write!(filter, "\\{byte:02x}");
-    }
-    filter + ")"
-}
-
-/// The end of the second that begins with `at`. A change is shown with its second alone, and must not be taken for one from before
-/// a request that was made within it: another cluster may have carried that request out.
-#[must_use]
-pub fn end_of_second(at: Timestamp) -> Timestamp {
-    at.saturating_add(SignedDuration::from_nanos(999_999_999)).unwrap_or(Timestamp::MAX)
-}
-
-/// Whether two distinguished names are the same, as far as that can be told without the schema: case and blanks around
-/// separators do not matter.
-#[must_use]
-pub fn same_dn(one: &str, other: &str) -> bool {
-    let plain = |dn: &str| {
-        let parts = dn.split(',').map(|part| {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            format!("{}={}", name.trim(), value.trim()).to_lowercase()
-        });
-        parts.collect::<Vec<_>>()
-    };
-    plain(one) == plain(other)
-}
-
-/// A change of one attribute to these values; none: it is removed.
-#[must_use]
-pub fn replace(attribute: &str, values: impl IntoIterator<Item = Vec<u8>>) -> Mod<Vec<u8>> {
-    Mod::Replace(attribute.as_bytes().to_vec(), values.into_iter().collect::<HashSet<_>>())
-}
-
-/// Whether `text` may be an address or a name as a rule, a mail or another call may use it.
-pub(super) fn word(text: &str) -> Option<String> {
-    text::is_word(text).then(|| text.to_owned())
-}
-
-/// What a password policy says in its control: `SEQUENCE { warning [0] OPTIONAL, error [1] ENUMERATED OPTIONAL }`.
-fn policy_error(result: &LdapResult) -> Option<&'static str> {
-    let control = result.ctrls.iter().find(|control| control.1.ctype == PASSWORD_POLICY)?;
-    let error = policy_code(control.1.val.as_deref()?)?;
-    Some(match error {
-        0 => "passwordExpired",
-        1 => "accountLocked",
-        2 => "changeAfterReset",
-        3 => "passwordModNotAllowed",
-        4 => "mustSupplyOldPassword",
-        5 => "insufficientPasswordQuality",
-        6 => "passwordTooShort",
-        7 => "passwordTooYoung",
-        8 => "passwordInHistory",
-        _ => return None,
-    })
-}
-
-fn policy_code(value: &[u8]) -> Option<u8> {
-    let [0x30, length, rest @ ..] = value else { return None };
-    let mut rest = rest.get(..usize::from(*length))?;
-    while let [tag, length, after @ ..] = rest {
-        let (this, next) = after.split_at_checked(usize::from(*length))?;
-        match (tag, this) {
-            (0x81, [code]) => return Some(*code),
-            _ => rest = next,
-        }
-    }
-    None
-}
-
-/// Active Directory begins its words with a number of Windows: `0000052D: Constraint violation ...`; a refused bind says
-/// `data 52e`.
-fn windows_code(text: &str) -> Option<String> {
-    let hex = |text: &&str| text.bytes().all(|b| b.is_ascii_hexdigit());
-    if let Some(data) = text.split(", data ").nth(1).and_then(|rest| rest.split(',').next())
-        && (1..=8).contains(&data.len())
-        && hex(&data)
-        && data != "0"
-    {
-        return Some(format!("data {}", data.to_lowercase()));
-    }
-    let first = text.split(':').next().filter(|first| first.len() == 8 && hex(first))?;
-    Some(first.to_uppercase())
 }

@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::*;
+use super::{answer::*, entry::*, *};
+use crate::core::ledger::Reply;
 
 fn settings(urls: &[&str], start_tls: bool) -> Settings {
     let text = json!({"urls": urls, "startTLS": start_tls, "baseDN": "dc=acme", "credentials": {"secret": "s"}});

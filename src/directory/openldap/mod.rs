@@ -2,12 +2,15 @@
 //!
 //! The call is one modify with an assertion (RFC 4528). With ppolicy that is `pwdChangedTime`, which moves with the password
 //! alone: failed sign-ins move `entryCSN`. Without it there is no such time, and `entryCSN` moves with any change of the entry.
+mod condition;
+mod user;
+
 use std::collections::BTreeSet;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use jiff::{SignedDuration, Timestamp, civil::DateTime, fmt::strtime, tz::TimeZone};
+use jiff::Timestamp;
 use ldap3::{
-    Mod, Scope, SearchEntry,
+    Mod, Scope,
     controls::{Assertion, MakeCritical, RawControl},
 };
 use rand::{TryRng, rngs::SysRng};
@@ -17,31 +20,25 @@ use sha1::{Digest, Sha1};
 use super::{
     Checked, Credentials, Fenced, NotReady,
     ldap::{
-        Answer, Client, Connection, Failed, PASSWORD_POLICY, end_of_second, equals,
+        Client, Connection,
+        answer::{Answer, Failed, PASSWORD_POLICY, not_ready},
+        entry::{replace, value},
         fence::{Fence, is_in_time, judge},
-        replace, same_dn, value, values, word,
     },
 };
 use crate::{
     api::directory::{self, DirectorySpec, Guarantees, Hash},
     core::{
-        ledger::{NEVER, Record, Reply, UserId},
+        ledger::{Record, Reply},
         plan::{CleanUp, Once},
-        request::{Mode, UserRef},
+        request::Mode,
         text,
-        world::{CONDITION, Feature, Found, Guarantee, Proof, Seen, User, Why},
+        world::{Feature, Guarantee, Proof, User, Why},
     },
 };
+use condition::{SECOND, assertion, changed_at, is_of_this_second, moved};
+use user::is_uuid;
 
-/// `pwdChangedTime` counts seconds: two changes within one look alike, and the condition would let both through.
-const SECOND: std::time::Duration = std::time::Duration::from_millis(1100);
-/// A change that is older than this was in another second, however wrong the clocks are.
-const LONG_AGO: SignedDuration = SignedDuration::from_mins(5);
-/// Groups in groups, so deep.
-const DEPTH: usize = 16;
-
-const ATTRIBUTES: [&str; 8] =
-    ["entryUUID", "uid", "mail", "entryCSN", "pwdChangedTime", "pwdAccountLockedTime", "pwdEndTime", "memberOf"];
 const WHERE: &str = "spec.provider.openLDAP";
 
 /// A connection to one directory.
@@ -104,7 +101,7 @@ impl OpenLdap {
     /// # Errors
     /// Why the directory cannot be used.
     pub async fn check(&self, _modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
-        let connection = self.client.connection().await.map_err(|e| super::ldap::not_ready(&e))?;
+        let connection = self.client.connection().await.map_err(|e| not_ready(&e))?;
         if !connection.has_policy && self.hash == Hash::Server {
             return Err(NotReady::InvalidConfiguration(format!(
                 "the server applies no password policy (overlay ppolicy), so it would keep passwords in clear: say {WHERE}.hash: \
@@ -112,7 +109,7 @@ impl OpenLdap {
             )));
         }
         let found = self.client.search(&connection, &self.base, Scope::Base, "(objectClass=*)", &["entryUUID"]).await;
-        if found.map_err(|e| super::ldap::not_ready(&e))?.is_empty() {
+        if found.map_err(|e| not_ready(&e))?.is_empty() {
             return Err(NotReady::InvalidConfiguration(format!(
                 "{WHERE}.baseDN: there is no such entry, or the operator's account may not see it."
             )));
@@ -122,7 +119,7 @@ impl OpenLdap {
             NotReady::InvalidConfiguration(format!("{WHERE}.baseDN is under none of the server's namingContexts."))
         })?;
         let found = self.client.search(&connection, suffix, Scope::Base, "(objectClass=*)", &["entryUUID"]).await;
-        let found = found.map_err(|e| super::ldap::not_ready(&e))?;
+        let found = found.map_err(|e| not_ready(&e))?;
         let id = found.first().and_then(|entry| value(entry, "entryUUID")).filter(|id| is_uuid(id)).ok_or_else(|| {
             NotReady::PermissionMissing(format!(
                 "the operator's account may not read entryUUID of {}: it needs to read the entries from there down to the users.",
@@ -140,114 +137,6 @@ impl OpenLdap {
             // It keeps no sessions, and a reset ends a lock-out by itself.
             apart: CleanUp::default(),
         })
-    }
-
-    fn suffix<'a>(&self, connection: &'a Connection) -> Option<&'a str> {
-        let under = |context: &&str| {
-            let depth = context.split(',').count();
-            let mine: Vec<&str> = self.base.split(',').collect();
-            mine.len() >= depth && same_dn(&mine[mine.len() - depth..].join(","), context)
-        };
-        values(&connection.root, "namingContexts").filter(under).max_by_key(|context| context.len())
-    }
-
-    /// Finds a user. The server compares names and addresses without regard to case.
-    ///
-    /// # Errors
-    /// Why it could not be told.
-    pub async fn look_up(&self, user: &UserRef) -> Result<Option<Found>, Why> {
-        let connection = self.client.connection().await.map_err(|e| e.why())?;
-        let mut found = match user {
-            UserRef::Id(id) => self.by_id(&connection, id).await.map_err(|e| e.why())?.into_iter().collect(),
-            UserRef::Username(name) => self.find(&connection, "uid", name).await.map_err(|e| e.why())?,
-            UserRef::Email(email) => self.find(&connection, "mail", email).await.map_err(|e| e.why())?,
-        };
-        match (found.pop(), found.len()) {
-            (None, _) => Ok(None),
-            (Some(one), 0) => Ok(Some(Found::One(Box::new(self.user(&connection, &one).await?)))),
-            (Some(_), more) => Ok(Some(Found::Several(more + 1))),
-        }
-    }
-
-    async fn find(&self, connection: &Connection, attribute: &str, typed: &str) -> Result<Vec<SearchEntry>, Failed> {
-        let filter = format!("(&{}{})", self.user_filter, equals(attribute, typed));
-        let mut found = self.client.search(connection, &self.base, Scope::Subtree, &filter, &ATTRIBUTES).await?;
-        // Matching rules may be more generous.
-        let typed = typed.to_lowercase();
-        found.retain(|entry| values(entry, attribute).any(|known| known.to_lowercase() == typed));
-        Ok(found)
-    }
-
-    async fn by_id(&self, connection: &Connection, id: &str) -> Result<Option<SearchEntry>, Failed> {
-        if !is_uuid(id) {
-            return Ok(None);
-        }
-        Ok(self.find(connection, "entryUUID", id).await?.pop())
-    }
-
-    async fn user(&self, connection: &Connection, entry: &SearchEntry) -> Result<User, Why> {
-        let unreadable = |name: &str| Why::new(format!("the directory shows the user without a readable {name}."));
-        let id = value(entry, "entryUUID").filter(|id| is_uuid(id)).ok_or_else(|| unreadable("entryUUID"))?;
-        let mails: Vec<&str> = values(entry, "mail").collect();
-        let names: Vec<&str> = values(entry, "uid").collect();
-        let name = names.first().or(mails.first()).copied().unwrap_or(&entry.dn);
-        let condition = condition(connection, entry).ok_or_else(|| unreadable("entryCSN"))?;
-        let changed_at = match value(entry, "pwdChangedTime") {
-            Some(_) => Seen::Known(changed_at(entry).ok_or_else(|| unreadable("pwdChangedTime"))?),
-            // Imported, or never changed since the policy has been there.
-            None if connection.has_policy => Seen::Absent,
-            None => Seen::Unknown(Why::new("without a password policy the server keeps no time of the last change.")),
-        };
-        let now = Timestamp::now();
-        let ended = value(entry, "pwdEndTime").is_some_and(|end| generalized_time(end).is_none_or(|end| end <= now));
-        Ok(User {
-            id: UserId::new(id.to_lowercase(), name),
-            email: mails.first().and_then(|mail| word(mail)),
-            aliases: mails.iter().chain(&names).map(|name| (*name).to_owned()).chain([entry.dn.clone()]).collect(),
-            confirmed: true,
-            // The one value that failed sign-ins do not set: an administrator has locked the account for good.
-            active: value(entry, "pwdAccountLockedTime") != Some("000001010000Z") && !ended,
-            federated: false,
-            administrator: Seen::Unknown(Why::new("OpenLDAP does not show who administers it.")),
-            operator: Seen::Known(same_dn(&entry.dn, self.client.bind_dn())),
-            groups: if self.groups.is_empty() {
-                Seen::Unread
-            } else {
-                Seen::Known(self.groups_of(connection, entry).await.map_err(|e| e.why())?)
-            },
-            changed_at,
-            lacks: BTreeSet::new(),
-            handle: [("dn".to_owned(), entry.dn.clone()), (CONDITION.to_owned(), condition)].into(),
-        })
-    }
-
-    /// By `memberOf` and by search, with those above; as rules and protections spell them where they do.
-    async fn groups_of(&self, connection: &Connection, entry: &SearchEntry) -> Result<Vec<String>, Failed> {
-        let base = match &self.groups_base {
-            Some(base) => base.clone(),
-            None => self.suffix(connection).unwrap_or(&self.base).to_owned(),
-        };
-        let mut all: Vec<String> = values(entry, "memberOf").map(str::to_owned).collect();
-        let mut below = vec![entry.dn.clone()];
-        below.extend(all.iter().cloned());
-        for _ in 0..DEPTH {
-            let mut filter = "(|".to_owned();
-            for dn in &below {
-                filter += &equals("member", dn);
-                filter += &equals("uniqueMember", dn);
-            }
-            for uid in values(entry, "uid") {
-                filter += &equals("memberUid", uid);
-            }
-            let found = self.client.search(connection, &base, Scope::Subtree, &(filter + ")"), &["1.1"]).await?;
-            below = found.into_iter().map(|group| group.dn).filter(|dn| !all.iter().any(|g| same_dn(g, dn))).collect();
-            if below.is_empty() {
-                break;
-            }
-            all.extend(below.iter().cloned());
-        }
-        let spelt = |dn: String| self.groups.iter().find(|named| same_dn(named, &dn)).cloned().unwrap_or(dn);
-        Ok(all.into_iter().map(spelt).collect())
     }
 
     /// Sends the call, once.
@@ -394,63 +283,6 @@ impl OpenLdap {
     }
 }
 
-/// What a call is conditional on. `None`: the account may not see it.
-fn condition(connection: &Connection, entry: &SearchEntry) -> Option<String> {
-    Some(Fence::text(fence_value(connection, entry)?, &connection.server))
-}
-
-fn fence_value<'a>(connection: &Connection, entry: &'a SearchEntry) -> Option<&'a str> {
-    match value(entry, "pwdChangedTime") {
-        Some(time) => Some(time),
-        None if connection.has_policy => Some(NEVER),
-        None => value(entry, "entryCSN"),
-    }
-}
-
-/// The condition does not hold any more. What cannot be seen has not moved.
-fn moved(fence: &Fence<'_>, connection: &Connection, entry: &SearchEntry) -> bool {
-    let now = if fence.value.contains('#') { value(entry, "entryCSN") } else { fence_value(connection, entry) };
-    now.is_some_and(|now| now != fence.value)
-}
-
-/// The filter that says that nothing has moved.
-fn assertion(value: &str) -> Option<String> {
-    if value == NEVER {
-        Some("(!(pwdChangedTime=*))".to_owned())
-    } else if value.contains('#') {
-        Some(equals("entryCSN", value))
-    } else {
-        generalized_time(value).map(|_| equals("pwdChangedTime", value))
-    }
-}
-
-/// It may be that the server's clock still shows the second of that change.
-fn is_of_this_second(value: &str) -> bool {
-    generalized_time(value).is_some_and(|at| Timestamp::now().duration_since(at) < LONG_AGO)
-}
-
-/// When the entry says that its password was changed, at the latest.
-fn changed_at(entry: &SearchEntry) -> Option<Timestamp> {
-    value(entry, "pwdChangedTime").and_then(generalized_time).map(end_of_second)
-}
-
-/// The whole second of a generalized time (RFC 4517, section 3.3.13), as servers write it: `20261124185646Z`, with a fraction or
-/// without.
-fn generalized_time(text: &str) -> Option<Timestamp> {
-    let digits = text.strip_suffix('Z')?;
-    let whole = digits.split(['.', ',']).next()?;
-    let time: DateTime = strtime::parse("%Y%m%d%H%M%S", whole).ok()?.to_datetime().ok()?;
-    time.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text
-            .bytes()
-            .enumerate()
-            .all(|(at, b)| if matches!(at, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
-}
-
 /// `{SSHA}`, which every `OpenLDAP` knows. `None`: the operating system gave no random numbers.
 fn ssha(password: &SecretString) -> Option<Vec<u8>> {
     let mut salt = [0; 8];
@@ -465,29 +297,6 @@ fn ssha(password: &SecretString) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_condition_is_what_was_read() {
-        assert_eq!(assertion("20261124185646Z").unwrap(), "(pwdChangedTime=20261124185646Z)");
-        assert_eq!(assertion(NEVER).unwrap(), "(!(pwdChangedTime=*))");
-        let csn = "20261124185646.123456Z#000000#000#000000";
-        assert_eq!(assertion(csn).unwrap(), format!("(entryCSN={csn})"));
-        assert_eq!(assertion("anything)(uid=*"), None);
-    }
-
-    #[test]
-    fn times_as_servers_write_them() {
-        let at: Timestamp = "2026-11-24T18:56:46Z".parse().unwrap();
-        for text in ["20261124185646Z", "20261124185646.25Z", "20261124185646,25Z"] {
-            assert_eq!(generalized_time(text), Some(at), "{text}");
-        }
-        for text in ["", "Z", "2026112418Z", "20261324185646Z", "20261124185646+0100", "20261124185646"] {
-            assert_eq!(generalized_time(text), None, "{text}");
-        }
-        assert!(!is_of_this_second("20200101000000Z"));
-        assert!(!is_of_this_second(NEVER));
-        assert!(is_of_this_second("20991231235959Z"), "a clock that is ahead");
-    }
 
     #[test]
     fn a_hash_holds_password_and_salt() {

@@ -1,0 +1,85 @@
+//! Entries, and what is said about them: names, filters, changes.
+use std::{collections::HashSet, fmt::Write as _};
+
+use jiff::{SignedDuration, Timestamp};
+use ldap3::{Mod, SearchEntry};
+
+use crate::core::text;
+
+/// The first value of an attribute. Names are compared as RFC 4512 says, without regard to case.
+#[must_use]
+pub fn value<'a>(entry: &'a SearchEntry, attribute: &str) -> Option<&'a str> {
+    values(entry, attribute).next()
+}
+
+/// All values of an attribute that are text.
+pub fn values<'a>(entry: &'a SearchEntry, attribute: &str) -> impl Iterator<Item = &'a str> {
+    let found = entry.attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute));
+    found.into_iter().flat_map(|(_, values)| values).map(String::as_str).filter(|value| !value.is_empty())
+}
+
+/// All values of an attribute as they are.
+pub fn bytes<'a>(entry: &'a SearchEntry, attribute: &str) -> Vec<&'a [u8]> {
+    let text = entry.attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute));
+    let binary = entry.bin_attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute));
+    let text = text.into_iter().flat_map(|(_, values)| values).map(String::as_bytes);
+    text.chain(binary.into_iter().flat_map(|(_, values)| values).map(Vec::as_slice)).collect()
+}
+
+/// A filter: `attribute` is `value`, whatever that holds (RFC 4515, section 3).
+#[must_use]
+pub fn equals(attribute: &str, value: &str) -> String {
+    format!("({attribute}={})", ldap3::ldap_escape(value))
+}
+
+/// The same for a value that is no text.
+#[must_use]
+pub fn equals_bytes(attribute: &str, value: &[u8]) -> String {
+    let mut filter = format!("({attribute}=");
+    for byte in value {
+        let _ = write!(filter, "\\{byte:02x}");
+    }
+    filter + ")"
+}
+
+/// The end of the second that begins with `at`. A change is shown with its second alone, and must not be taken for one from before
+/// a request that was made within it: another cluster may have carried that request out.
+#[must_use]
+pub fn end_of_second(at: Timestamp) -> Timestamp {
+    at.saturating_add(SignedDuration::from_nanos(999_999_999)).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether two distinguished names are the same, as far as that can be told without the schema: case and blanks around
+/// separators do not matter.
+#[must_use]
+pub fn same_dn(one: &str, other: &str) -> bool {
+    let plain = |dn: &str| {
+        let parts = dn.split(',').map(|part| {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            format!("{}={}", name.trim(), value.trim()).to_lowercase()
+        });
+        parts.collect::<Vec<_>>()
+    };
+    plain(one) == plain(other)
+}
+
+/// Whether the entry is this one or below it.
+#[must_use]
+pub fn is_under(dn: &str, above: &str) -> bool {
+    let depth = above.split(',').count();
+    let parts: Vec<&str> = dn.split(',').collect();
+    let end = parts.len().checked_sub(depth).and_then(|from| parts.get(from..));
+    !above.is_empty() && end.is_some_and(|end| same_dn(&end.join(","), above))
+}
+
+/// A change of one attribute to these values; none: it is removed.
+#[must_use]
+pub fn replace(attribute: &str, values: impl IntoIterator<Item = Vec<u8>>) -> Mod<Vec<u8>> {
+    Mod::Replace(attribute.as_bytes().to_vec(), values.into_iter().collect::<HashSet<_>>())
+}
+
+/// Whether `text` may be an address or a name as a rule, a mail or another call may use it.
+#[must_use]
+pub fn word(text: &str) -> Option<String> {
+    text::is_word(text).then(|| text.to_owned())
+}
