@@ -31,7 +31,7 @@ fn users(server: &Server, kind: &str, n: usize) -> Vec<String> {
 /// depends on how much of the first call, and of others on the same connection, got through.
 const TOLD: [&str; 2] = ["ConditionalWrite", "SignIn"];
 
-/// Cut at places all over the request and at every byte of the answer.
+/// Cut at every byte of the request and of the answer.
 #[test]
 fn samba_lost_answers() {
     let server = Server::samba();
@@ -45,7 +45,7 @@ fn samba_lost_answers() {
     let (request, answer) = proxy.longest();
     assert!(request > 150 && answer > 10, "{request} {answer}");
 
-    let cuts = (0..request).step_by(request / 8).map(Cut::Request).chain((0..answer).map(Cut::Answer));
+    let cuts = (0..request).map(Cut::Request).chain((0..answer).map(Cut::Answer));
     let cuts: Vec<Cut> = cuts.collect();
     let all = users(&server, "cut", cuts.len());
     for (name, cut) in all.iter().zip(&cuts) {
@@ -65,7 +65,7 @@ fn samba_lost_answers() {
         assert_eq!(changes(&server, name), 2, "{name} {cut:?}");
     }
     assert_eq!(proxy.left(), 0);
-    println!("lost at {} places in {request} bytes of request and {answer} of answer: {known:?}", cuts.len());
+    println!("lost at each of {request} bytes of the request and {answer} of the answer: {known:?}");
 }
 
 /// A call that arrives long after everybody has given it up changes nothing, also where the user must change the password: then

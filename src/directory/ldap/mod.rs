@@ -10,9 +10,10 @@ mod tests;
 
 use std::{
     future::Future,
+    ops::Deref,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -26,7 +27,6 @@ use rustls::{
 };
 use rustls_platform_verifier::{BuilderVerifierExt, Verifier};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Mutex;
 use url::Url;
 
 use super::{Credentials, http};
@@ -40,6 +40,8 @@ use entry::value;
 
 /// More entries than any look-up of one user, or of the groups of one, should find.
 const MOST: i32 = 10_000;
+/// So many connections are kept for those who come next.
+const KEPT: usize = 16;
 /// A connection is not used for longer: what an administrator changes at the account, or at the order of servers, takes effect.
 const OLDEST: Duration = Duration::from_secs(300);
 
@@ -52,9 +54,11 @@ pub struct Client {
     timeout: Duration,
     /// For a connection to one of them.
     patience: Duration,
-    current: Mutex<Option<Connection>>,
-    made: AtomicU64,
+    idle: Idle,
 }
+
+/// Connections that nobody uses right now.
+type Idle = Arc<Mutex<Vec<Connection>>>;
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,8 +78,37 @@ pub struct Connection {
     /// as soon as its module is loaded.
     pub has_policy: bool,
     since: Instant,
-    number: u64,
     timeout: Duration,
+    broken: Arc<AtomicBool>,
+}
+
+/// A connection for one task alone, so that nobody loses an answer with somebody else's. Others may have it afterwards.
+pub struct Lease {
+    connection: Connection,
+    idle: Idle,
+}
+
+impl Deref for Lease {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < KEPT && self.connection.is_usable() {
+            idle.push(self.connection.clone());
+        }
+    }
+}
+
+impl Connection {
+    fn is_usable(&self) -> bool {
+        !self.broken.load(Ordering::Relaxed) && !self.ldap.clone().is_closed() && self.since.elapsed() < OLDEST
+    }
 }
 
 impl Client {
@@ -106,8 +139,7 @@ impl Client {
             password: SecretString::from(key("bind-password")?.expose_secret().trim_end_matches(['\r', '\n'])),
             timeout,
             patience,
-            current: Mutex::default(),
-            made: AtomicU64::default(),
+            idle: Idle::default(),
         })
     }
 
@@ -121,7 +153,7 @@ impl Client {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn connection(&self) -> Result<Connection, Failed> {
+    pub async fn connection(&self) -> Result<Lease, Failed> {
         self.connect(|_| true).await
     }
 
@@ -129,33 +161,32 @@ impl Client {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn connection_to(&self, server: &str) -> Result<Connection, Failed> {
+    pub async fn connection_to(&self, server: &str) -> Result<Lease, Failed> {
         self.connect(|name| name == server).await
     }
 
-    /// The pooled one, if it is as wanted; else a new one, which takes its place.
-    async fn connect(&self, wanted: impl Fn(&str) -> bool) -> Result<Connection, Failed> {
-        let mut current = self.current.lock().await;
-        if let Some(old) = current.as_mut()
-            && !old.ldap.is_closed()
-            && old.since.elapsed() < OLDEST
-            && wanted(&old.server)
-        {
-            return Ok(old.clone());
+    /// One that is there, if it is as wanted; else a new one.
+    async fn connect(&self, wanted: impl Fn(&str) -> bool) -> Result<Lease, Failed> {
+        let lease = |connection| Lease { connection, idle: Arc::clone(&self.idle) };
+        if let Some(found) = self.take(&wanted) {
+            return Ok(lease(found));
         }
-        *current = None;
         let mut failed = Failed::NoConnection;
         for url in &self.servers {
             match tokio::time::timeout(self.patience, self.bound(url)).await {
-                Ok(Ok(connection)) if wanted(&connection.server) => {
-                    *current = Some(connection.clone());
-                    return Ok(connection);
-                }
+                Ok(Ok(connection)) if wanted(&connection.server) => return Ok(lease(connection)),
                 Ok(Err(error @ Failed::Refused(_))) => failed = error,
                 _ => {}
             }
         }
         Err(failed)
+    }
+
+    fn take(&self, wanted: impl Fn(&str) -> bool) -> Option<Connection> {
+        let mut idle = lock(&self.idle);
+        idle.retain(Connection::is_usable);
+        let at = idle.iter().position(|connection| wanted(&connection.server))?;
+        Some(idle.swap_remove(at))
     }
 
     /// A new connection, bound as the operator's account.
@@ -178,8 +209,8 @@ impl Client {
             server: value(&root, "dnsHostName").map_or_else(|| address(url), str::to_lowercase),
             has_policy: answer.has_policy,
             since: Instant::now(),
-            number: self.made.fetch_add(1, Ordering::Relaxed),
             timeout: self.timeout,
+            broken: Arc::default(),
             ldap,
             root,
         })
@@ -225,12 +256,10 @@ impl Client {
         Err(Failed::NoConnection.why())
     }
 
-    /// The connection is not used any more.
-    async fn forget(&self, number: u64) {
-        let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|c| c.number == number) {
-            *current = None;
-        }
+    /// The connection is not used any more, nor are those that were made before and may have gone the same way.
+    fn forget(&self, connection: &Connection) {
+        connection.broken.store(true, Ordering::Relaxed);
+        lock(&self.idle).clear();
     }
 
     /// Entries that fit, without those that are referred to elsewhere. What there is no base for has none.
@@ -258,7 +287,7 @@ impl Client {
         let found = match found.await {
             Ok(found) => found,
             Err(error) => {
-                self.forget(connection.number).await;
+                self.forget(connection);
                 return Err(error);
             }
         };
@@ -286,7 +315,7 @@ impl Client {
         match done.await {
             Ok(result) => Ok(result.into()),
             Err(error) => {
-                self.forget(connection.number).await;
+                self.forget(connection);
                 Err(error)
             }
         }
@@ -301,6 +330,10 @@ pub fn timeout(spec: &DirectorySpec) -> Result<Duration, String> {
     let timeout =
         crate::api::duration(&spec.limits.request_timeout).map_err(|e| format!("spec.limits.requestTimeout: {e}"))?;
     Ok(Duration::try_from(timeout).unwrap_or_default())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// In a task of its own: the library gives up with a panic on answers that are none, and that must end nothing but the operation.

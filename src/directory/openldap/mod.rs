@@ -20,7 +20,7 @@ use sha1::{Digest, Sha1};
 use super::{
     Checked, Credentials, Fenced, NotReady,
     ldap::{
-        Client, Connection,
+        Client, Lease,
         answer::{Answer, Failed, PASSWORD_POLICY, not_ready},
         entry::{replace, value},
         fence::{Fence, is_in_time, judge},
@@ -207,7 +207,7 @@ impl OpenLdap {
         user: &User,
         password: Option<&SecretString>,
         may: impl FnOnce() -> bool,
-    ) -> Result<(Answer, Connection), Reply> {
+    ) -> Result<(Answer, Lease), Reply> {
         let Once::SetPassword {
             force_change_on_login,
             clear_mobile_sessions_and_api_tokens: false,
