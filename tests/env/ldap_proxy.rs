@@ -28,6 +28,8 @@ pub enum Cut {
     Answer(usize),
     /// The request waits until it is let go. Then it arrives, though nobody waits for an answer any more.
     Held,
+    /// The server has answered; when the answer is let go, it is lost.
+    AnswerHeld,
 }
 
 #[derive(Default)]
@@ -105,7 +107,7 @@ impl LdapProxy {
         *self.shared.longest.lock().unwrap()
     }
 
-    /// How many changes are held.
+    /// How many changes, or answers to them, are held.
     pub fn held(&self) -> usize {
         *self.shared.held.lock().unwrap()
     }
@@ -145,7 +147,7 @@ async fn pass(
     // Both wires are gone with them.
     let mut readers = JoinSet::new();
     let (mut from_client, mut from_server) = (messages(from_client, &mut readers), messages(from_server, &mut readers));
-    // The answers to these messages are cut after so many bytes.
+    // What becomes of the answers to these messages.
     let (mut cut_answers, mut sizes) = (HashMap::new(), HashMap::new());
     loop {
         tokio::select! {
@@ -166,7 +168,7 @@ async fn pass(
                             to_server.flush().await?;
                             return Ok(());
                         }
-                        Some(Cut::Answer(bytes)) => drop(cut_answers.insert(id, bytes)),
+                        Some(cut @ (Cut::Answer(_) | Cut::AnswerHeld)) => drop(cut_answers.insert(id, cut)),
                         Some(Cut::Held) => {
                             *shared.held.lock().unwrap() += 1;
                             let _ = released.wait_for(|released| *released).await;
@@ -187,10 +189,19 @@ async fn pass(
                 let Some(message) = message else { return Ok(()) };
                 let (id, kind) = head(&message);
                 if kind == MODIFIED {
-                    if let Some(bytes) = cut_answers.get(&id) {
-                        to_client.write_all(&message[..message.len().min(*bytes)]).await?;
-                        to_client.flush().await?;
-                        return Ok(());
+                    match cut_answers.get(&id) {
+                        Some(Cut::Answer(bytes)) => {
+                            to_client.write_all(&message[..message.len().min(*bytes)]).await?;
+                            to_client.flush().await?;
+                            return Ok(());
+                        }
+                        Some(_) => {
+                            *shared.held.lock().unwrap() += 1;
+                            let _ = released.wait_for(|released| *released).await;
+                            *shared.held.lock().unwrap() -= 1;
+                            return Ok(());
+                        }
+                        None => {}
                     }
                     let mut longest = shared.longest.lock().unwrap();
                     longest.0 = longest.0.max(sizes.remove(&id).unwrap_or(0));

@@ -29,7 +29,7 @@ static RUNTIME: LazyLock<Runtime> =
 pub struct Server {
     script: &'static str,
     instance: String,
-    environment: Vec<(&'static str, &'static str)>,
+    environment: Vec<(&'static str, String)>,
     values: BTreeMap<String, String>,
     tls: Arc<ClientConfig>,
 }
@@ -51,14 +51,20 @@ impl Server {
         Self::start("openldap", &[])
     }
 
+    /// A read-only copy of this server, under the same certificate. It has its changes from it alone.
+    pub fn replica(&self, environment: &[(&'static str, &str)]) -> Self {
+        let provider = [("PROVIDER", self.instance.as_str())];
+        Self::start(self.script, &[environment, &provider].concat())
+    }
+
     pub fn samba() -> Self {
         Self::start("samba", &[])
     }
 
-    pub fn start(script: &'static str, environment: &[(&'static str, &'static str)]) -> Self {
+    pub fn start(script: &'static str, environment: &[(&'static str, &str)]) -> Self {
         let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut server =
-            Self { script, instance, environment: environment.to_vec(), values: BTreeMap::new(), tls: trusting(&[]) };
+        let environment = environment.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let mut server = Self { script, instance, environment, values: BTreeMap::new(), tls: trusting(&[]) };
         let output = server.command("up").stderr(Stdio::inherit()).output().expect(script);
         assert!(output.status.success(), "{script}.sh up failed");
         let said = String::from_utf8(output.stdout).unwrap();
@@ -71,7 +77,7 @@ impl Server {
     fn command(&self, what: &str) -> Command {
         let mut command = Command::new(path(&format!("tests/env/{}.sh", self.script)));
         command.arg(what).env("INSTANCE", &self.instance).env("DIE_WITH", std::process::id().to_string());
-        command.envs(self.environment.iter().copied());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

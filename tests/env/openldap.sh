@@ -8,6 +8,8 @@
 #   SERVERS_RUN   where the instances live (default: a folder under TMPDIR)
 #   SERVERS       where downloads are kept (default: a folder under XDG_CACHE_HOME)
 #   POLICY        0 leaves overlay ppolicy out, on a new instance
+#   PROVIDER      another instance: the new one is a read-only copy of it, with the same certificate
+#   REFERRAL      0: a copy that does not tell where changes go
 #   DIE_WITH      a pid: once that process is gone, the server goes `down` by itself
 # Needs: Debian or Ubuntu (for the packages, once), openssl. 6 MB in the cache, 25 MB of memory.
 set -euo pipefail
@@ -30,6 +32,7 @@ include $1/etc/ldap/schema/inetorgperson.schema
 modulepath $1/usr/lib/ldap
 moduleload back_mdb
 moduleload ppolicy
+moduleload syncprov
 pidfile $DIR/own.pid
 TLSCACertificateFile $DIR/pki/ca.pem
 TLSCertificateFile $DIR/pki/server.pem
@@ -45,12 +48,14 @@ directory $DIR/db
 maxsize 268435456
 dbnosync
 index objectClass,uid,mail,entryUUID,member eq
+overlay syncprov
 END
   [ "${POLICY:-1}" = 0 ] || cat <<END
 overlay ppolicy
 ppolicy_default "cn=default,ou=policies,$BASE"
 ppolicy_hash_cleartext
 END
+  [ -z "${PROVIDER:-}" ] || replica
   # The rights that docs/openldap.md asks for: to set the password and the must-change mark under ou=people, and to read what
   # users are looked up by. Nobody reads passwords or their history.
   cat <<END
@@ -64,6 +69,17 @@ access to *
   by dn.exact="cn=credreset,ou=services,$BASE" read by dn.exact="cn=norights,ou=services,$BASE" read by self read by * none
 END
 }
+
+replica() { # changes come from $PROVIDER alone
+  local url
+  url=ldaps://127.0.0.1:$(cut -d ' ' -f 2 "$(other)/ports")
+  cat <<END
+syncrepl rid=001 provider=$url tls_cacert=$DIR/pki/ca.pem bindmethod=simple binddn="cn=admin,$BASE" credentials=$ADMIN_PASSWORD
+  searchbase="$BASE" type=refreshAndPersist retry="1 +"
+END
+  [ "${REFERRAL:-1}" = 0 ] || echo "updateref $url"
+}
+other() { echo "$SERVERS_RUN/openldap-$PROVIDER"; }
 
 person() { # person UID PASSWORD [OU]
   printf 'dn: uid=%s,ou=%s,%s\nobjectClass: inetOrgPerson\nuid: %s\ncn: %s\nsn: %s\nmail: %s@acme.example\nuserPassword: %s\n\n' \
@@ -143,15 +159,19 @@ up() {
   die_with # first, so that it sees us fail, too
   if ! alive "$DIR/slapd.pid"; then
     if [ ! -e "$DIR/ready" ]; then
-      authority && server_certificate /CN=localhost
+      if [ -n "${PROVIDER:-}" ]; then
+        cp -r "$(other)/pki" "$DIR"
+      else
+        authority && server_certificate /CN=localhost
+      fi
       config "$folder" >"$DIR/slapd.conf"
-      tree | run slapadd "$folder/usr/sbin/slapd" -T add -f "$DIR/slapd.conf"
+      [ -n "${PROVIDER:-}" ] || tree | run slapadd "$folder/usr/sbin/slapd" -T add -f "$DIR/slapd.conf"
     fi
     serve "$folder"
   fi
   read -r plain tls <"$DIR/ports"
   if [ ! -e "$DIR/ready" ]; then
-    people | LDAPTLS_CACERT=$DIR/pki/ca.pem run ldapadd "$folder/usr/bin/ldapadd" -x -H "ldaps://127.0.0.1:$tls" \
+    [ -n "${PROVIDER:-}" ] || people | LDAPTLS_CACERT=$DIR/pki/ca.pem run ldapadd "$folder/usr/bin/ldapadd" -x -H "ldaps://127.0.0.1:$tls" \
       -D "cn=admin,$BASE" -w "$ADMIN_PASSWORD"
     touch "$DIR/ready"
   fi
@@ -176,5 +196,5 @@ case ${1:-} in
   up | down) "$1" ;;
   stop) end "$DIR/slapd.pid" TERM ;;
   _watch) watch "${@:2}" ;;
-  *) sed -n '2,12s/^# \?//p' "$0"; exit 2 ;;
+  *) sed -n '2,14s/^# \?//p' "$0"; exit 2 ;;
 esac

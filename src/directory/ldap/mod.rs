@@ -256,8 +256,14 @@ impl Client {
         Err(Failed::NoConnection.why())
     }
 
+    /// Whether it leads to the first of the servers.
+    #[must_use]
+    pub fn is_first(&self, connection: &Connection) -> bool {
+        self.servers.first().is_some_and(|url| address(url) == connection.server)
+    }
+
     /// The connection is not used any more, nor are those that were made before and may have gone the same way.
-    fn forget(&self, connection: &Connection) {
+    pub fn forget(&self, connection: &Connection) {
         connection.broken.store(true, Ordering::Relaxed);
         lock(&self.idle).clear();
     }

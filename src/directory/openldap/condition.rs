@@ -29,10 +29,11 @@ fn fence_value<'a>(connection: &Connection, entry: &'a SearchEntry) -> Option<&'
     }
 }
 
-/// The condition does not hold any more. What cannot be seen has not moved.
-pub(super) fn moved(fence: &Fence<'_>, connection: &Connection, entry: &SearchEntry) -> bool {
-    let now = if fence.value.contains('#') { value(entry, "entryCSN") } else { fence_value(connection, entry) };
-    now.is_some_and(|now| now != fence.value)
+/// The condition does not hold any more. What cannot be seen has not moved: the server that is looked at need not be that of the
+/// condition, nor apply the policy that it does.
+pub(super) fn moved(fence: &Fence<'_>, entry: &SearchEntry) -> bool {
+    let attribute = if fence.value.contains('#') { "entryCSN" } else { "pwdChangedTime" };
+    value(entry, attribute).is_some_and(|now| now != fence.value)
 }
 
 /// The filter that says that nothing has moved.

@@ -126,6 +126,7 @@ impl OpenLdap {
                 text::shown(suffix, text::NAME)
             ))
         })?;
+        self.takes_changes(&connection).await?;
         let mut supports = BTreeSet::from([Feature::ResetPassword, Feature::KeepAfterLogin, Feature::ClearWebSessions]);
         if connection.has_policy {
             supports.insert(Feature::ForceChangeOnLogin);
@@ -136,6 +137,30 @@ impl OpenLdap {
             supports,
             // It keeps no sessions, and a reset ends a lock-out by itself.
             apart: CleanUp::default(),
+        })
+    }
+
+    /// A change on a condition that never holds: nothing that may be read tells a read-only copy from the server that it is
+    /// a copy of, and requests had better wait than be refused one after the other.
+    async fn takes_changes(&self, connection: &Connection) -> Result<(), NotReady> {
+        let never: RawControl = Assertion { filter: "(!(objectClass=*))".to_owned() }.critical().into();
+        let change = vec![replace("description", [])];
+        let answer = self.client.modify(connection, &self.base, change, vec![never]).await;
+        let answer = answer.map_err(|e| not_ready(&e))?;
+        if !is_read_only(&answer) {
+            return Ok(());
+        }
+        // The next check begins with the first server again.
+        self.client.forget(connection);
+        let (server, code) = (&connection.server, &answer.code);
+        Err(if self.client.is_first(connection) {
+            NotReady::InvalidConfiguration(format!(
+                "{server} is a read-only copy ({code}): put the server that takes changes first in {WHERE}.urls."
+            ))
+        } else {
+            NotReady::Unreachable(format!(
+                "no server of {WHERE}.urls before {server} is reached, and that is a read-only copy ({code})."
+            ))
         })
     }
 
@@ -150,7 +175,7 @@ impl OpenLdap {
         match answer.number() {
             // The other is what the overlay answers where the history was changed at the same moment.
             122 | 16 => Reply::Outdated,
-            _ => answer.reply(),
+            _ => reply(&answer),
         }
     }
 
@@ -177,7 +202,7 @@ impl OpenLdap {
             19 => match self.by_id(&connection, &record.user.id).await {
                 Err(_) => Reply::Unsure,
                 Ok(None) => Reply::NoSuchUser,
-                Ok(Some(entry)) if !moved(&fence, &connection, &entry) => answer.reply(),
+                Ok(Some(entry)) if !moved(&fence, &entry) => answer.reply(),
                 Ok(Some(entry)) => {
                     let at = changed_at(&entry);
                     let in_force = answer.text.contains("not being changed from existing value");
@@ -186,7 +211,7 @@ impl OpenLdap {
                     if in_force || was { Reply::Done } else { Reply::Conflict }
                 }
             },
-            _ => answer.reply(),
+            _ => reply(&answer),
         }
     }
 
@@ -194,7 +219,7 @@ impl OpenLdap {
     async fn seen_elsewhere(&self, record: &Record, fence: &Fence<'_>) -> Reply {
         let Ok(connection) = self.client.connection().await else { return Reply::NotSent };
         match self.by_id(&connection, &record.user.id).await {
-            Ok(Some(entry)) if moved(fence, &connection, &entry) => Reply::Conflict,
+            Ok(Some(entry)) if moved(fence, &entry) => Reply::Conflict,
             _ => Reply::NotSent,
         }
     }
@@ -265,7 +290,7 @@ impl OpenLdap {
             return Ok(Proof::Nothing("It is not known how the user was before the call.".to_owned()));
         };
         let at = changed_at(&entry);
-        Ok(judge(record, moved(&fence, &connection, &entry), at, self.sign_in, Timestamp::now()))
+        Ok(judge(record, moved(&fence, &entry), at, self.sign_in, Timestamp::now()))
     }
 
     /// Whether `password` opens the account of `record`'s user. One who must change it is let in that far.
@@ -281,6 +306,17 @@ impl OpenLdap {
         let entry = found.map_err(|e| e.why())?.ok_or_else(|| Why::new("the directory no longer shows the user."))?;
         Ok(self.client.sign_in(&entry.dn, password).await?.is_some_and(|answer| answer.number() == 0))
     }
+}
+
+/// What an answer means, that of a copy included: it is the Directory that is not as it should be, not the request.
+fn reply(answer: &Answer) -> Reply {
+    if is_read_only(answer) { Reply::Denied } else { answer.reply() }
+}
+
+/// The server takes no changes: it refers to the one that does, or has nowhere to refer to, or was made read-only.
+fn is_read_only(answer: &Answer) -> bool {
+    let says = |words| answer.text.contains(words);
+    answer.number() == 10 || answer.number() == 53 && (says("shadow context") || says("operation restricted"))
 }
 
 /// `{SSHA}`, which every `OpenLDAP` knows. `None`: the operating system gave no random numbers.

@@ -1,0 +1,86 @@
+//! The server or the operator's account there is not as it should be: each case has its reason, and nothing is done twice.
+use serde_json::json;
+
+use crate::{
+    applied, delivered,
+    env::Site,
+    ldap_proxy::{Cut, LdapProxy},
+    ldap_server::Server,
+    openldap::{KIND, MAY_ENTER, MUST_CHANGE, dn, opens, protect, sign_in},
+    password, refused,
+};
+
+#[test]
+fn openldap_failures() {
+    let server = Server::openldap();
+    let site = Site::start();
+    site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), protect());
+    let [dn_, right] = ["BIND_DN", "BIND_PASSWORD"].map(|name| server.value(name).to_owned());
+    site.ldap_secret("acme", &dn_, "wrong-bind-password");
+    let _operator = site.operator();
+    let said = site.until_directory("acme", "CredentialsRefused");
+    assert!(said.contains("49 invalidCredentials"), "{said}");
+    site.ldap_secret("acme", &dn_, &right);
+    site.until_directory("acme", "Connected");
+
+    // Without TLS, or with the wrong certificate, no password goes out.
+    site.ldap("plain", KIND, &server, server.value("LDAP_URL"), protect());
+    let said = site.until_directory("plain", "InvalidConfiguration");
+    assert!(said.contains("13 confidentialityRequired"), "{said}");
+    let mut untrusted = protect();
+    untrusted["provider"] = json!({KIND: {"caBundle": null}});
+    site.ldap("untrusted", KIND, &server, server.value("LDAPS_URL"), untrusted);
+    site.until_directory("untrusted", "Unreachable");
+    let mut start_tls = protect();
+    start_tls["provider"] = json!({KIND: {"startTLS": true}});
+    let url = server.value("LDAP_URL").replace("127.0.0.1", "localhost");
+    site.ldap("started", KIND, &server, &url, start_tls);
+    site.until_directory("started", "Connected");
+    site.apply(&password("started", "ann", json!({})));
+    applied(&site, "ann");
+    opens(&server, &site, "ann", MUST_CHANGE);
+
+    // An outage: nothing is lost.
+    server.run("stop");
+    site.apply(&password("acme", "dan", json!({})));
+    site.until("dan", "DirectoryNotReady");
+    server.run("up");
+    site.look_again("acme");
+    assert_eq!(applied(&site, "dan"), "Response");
+    opens(&server, &site, "dan", MUST_CHANGE);
+}
+
+/// Without the overlay nobody can be made to choose another password, and the operator makes the hash.
+#[test]
+fn openldap_without_policy() {
+    let server = Server::start("openldap", &[("POLICY", "0")]);
+    let site = Site::start();
+    site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), protect());
+    let _operator = site.operator();
+    let said = site.until_directory("acme", "InvalidConfiguration");
+    assert!(said.contains("in clear"), "{said}");
+    let mut hashed = protect();
+    hashed["provider"] = json!({KIND: {"hash": "SSHA"}});
+    let proxy = LdapProxy::before(&server);
+    site.ldap("acme", KIND, &server, &proxy.url, hashed);
+    site.until_directory("acme", "Connected");
+    site.apply(&password("acme", "ann", json!({})));
+    refused(&site, "ann", "NotSupported");
+
+    let keep = json!({"password": {"forceChangeOnLogin": false}});
+    proxy.cut("uid=dan,", Cut::Answer(3));
+    site.apply(&password(
+        "acme",
+        "bob-2",
+        json!({"user": {"username": "ann"}, "password": {"forceChangeOnLogin": false}}),
+    ));
+    site.apply(&password("acme", "dan", keep));
+    assert_eq!(applied(&site, "bob-2"), "Response");
+    assert_eq!(sign_in(&server, "ann", &delivered(&site, "bob-2")), MAY_ENTER);
+    // The repeat is turned away, and a sign-in tells by which change.
+    assert_eq!(applied(&site, "dan"), "SignIn");
+    assert_eq!(sign_in(&server, "dan", &delivered(&site, "dan")), MAY_ENTER);
+    let kept = server.entry(&dn("dan"), &["userPassword"]);
+    let kept = kept.attrs.get("userPassword").and_then(|all| all.first()).unwrap();
+    assert!(kept.starts_with("{SSHA}"), "{kept}");
+}
