@@ -19,6 +19,8 @@ mod ldap_server;
 #[allow(dead_code, reason = "shared with the tests on the sandbox")]
 #[path = "../env/proxy.rs"]
 mod proxy;
+#[path = "../env/wire.rs"]
+mod wire;
 
 mod keycloak;
 mod keycloak_crashes;
@@ -30,6 +32,7 @@ mod openldap;
 mod openldap_failures;
 mod openldap_lost;
 mod openldap_replica;
+mod openldap_start_tls;
 mod samba;
 mod samba_failures;
 mod samba_lost;

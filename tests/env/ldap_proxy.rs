@@ -126,6 +126,7 @@ impl Drop for LdapProxy {
     }
 }
 
+const SEQUENCE: u8 = 0x30;
 const MODIFY: u8 = 0x66;
 const MODIFIED: u8 = 0x67;
 
@@ -214,8 +215,8 @@ async fn pass(
     }
 }
 
-/// The messages that come, whole.
-fn messages(
+/// The messages that come, whole; of what is encrypted, the records.
+pub fn messages(
     mut stream: impl AsyncRead + Send + Unpin + 'static,
     readers: &mut JoinSet<()>,
 ) -> tokio::sync::mpsc::Receiver<Vec<u8>> {
@@ -230,11 +231,17 @@ fn messages(
     told
 }
 
-/// One whole message: `SEQUENCE`, length, contents.
+/// One whole message: `SEQUENCE`, length, contents. Or a record of TLS: its type, its version and its length in two bytes each
+/// (RFC 8446, section 5.1).
 async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut message = vec![stream.read_u8().await?, stream.read_u8().await?];
     let mut length = usize::from(message[1]);
-    if length > 0x7f {
+    if message[0] != SEQUENCE {
+        let mut rest = [0; 3];
+        stream.read_exact(&mut rest).await?;
+        message.extend(rest);
+        length = usize::from(u16::from_be_bytes([rest[1], rest[2]]));
+    } else if length > 0x7f {
         let mut bytes = vec![0; length & 0x7f];
         stream.read_exact(&mut bytes).await?;
         length = bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));

@@ -22,7 +22,7 @@ use crate::env::{SYSTEM, Site, TEAM, condition, merge, message, path, wait_for};
 const POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
-static RUNTIME: LazyLock<Runtime> =
+pub static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
 
 /// A server. It is gone when this is dropped, and when the test process ends in whatever way.
@@ -219,19 +219,27 @@ fn trusting(authorities: &[String]) -> Arc<ClientConfig> {
 impl Site {
     /// A Directory of this kind for the server, found at `url`, which may be a proxy's; `patch` is merged into its spec.
     pub fn ldap(&self, name: &str, kind: &str, server: &Server, url: &str, patch: Value) {
-        let provider = json!({
-            "urls": [url], "baseDN": server.value("BASE_DN"), "caBundle": server.ca(),
-            "credentials": {"secret": format!("{name}-ldap")},
-        });
-        let mut spec = json!({
-            "provider": {kind: provider},
-            "allow": [{"name": "all", "namespaces": ["helpdesk"], "modes": ["Password", "MFA"], "users": {"everyone": true}}],
-            "limits": {"resetsPerHour": 100_000, "minIntervalPerUser": "0s"},
-        });
-        merge(&mut spec, patch);
-        self.ldap_secret(name, server.value("BIND_DN"), server.value("BIND_PASSWORD"));
-        let directory = json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "Directory", "metadata": {"name": name}, "spec": spec});
-        self.apply_own(vec![directory]);
+        self.ldaps(&[(name, url)], kind, server, &patch);
+    }
+
+    /// Several of them, by name and URL.
+    pub fn ldaps(&self, all: &[(&str, &str)], kind: &str, server: &Server, patch: &Value) {
+        let mut objects = Vec::new();
+        for (name, url) in all {
+            let provider = json!({
+                "urls": [url], "baseDN": server.value("BASE_DN"), "caBundle": server.ca(),
+                "credentials": {"secret": format!("{name}-ldap")},
+            });
+            let mut spec = json!({
+                "provider": {kind: provider},
+                "allow": [{"name": "all", "namespaces": ["helpdesk"], "modes": ["Password", "MFA"], "users": {"everyone": true}}],
+                "limits": {"resetsPerHour": 100_000, "minIntervalPerUser": "0s"},
+            });
+            merge(&mut spec, patch.clone());
+            objects.push(credentials(name, server.value("BIND_DN"), server.value("BIND_PASSWORD")));
+            objects.push(json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "Directory", "metadata": {"name": name}, "spec": spec}));
+        }
+        self.apply_own(objects);
     }
 
     /// Waits until every request is settled, as long as one after the other is; returns for each its reason, and the evidence
@@ -278,10 +286,14 @@ impl Site {
 
     /// The Secret that this Directory names.
     pub fn ldap_secret(&self, directory: &str, dn: &str, password: &str) {
-        self.apply_own(vec![json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": format!("{directory}-ldap"), "namespace": SYSTEM},
-            "stringData": {"bind-dn": dn, "bind-password": password},
-        })]);
+        self.apply_own(vec![credentials(directory, dn, password)]);
     }
+}
+
+fn credentials(directory: &str, dn: &str, password: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": format!("{directory}-ldap"), "namespace": SYSTEM},
+        "stringData": {"bind-dn": dn, "bind-password": password},
+    })
 }
