@@ -29,6 +29,7 @@ mod keycloak_failures;
 mod keycloak_rate;
 mod keycloak_rights;
 mod openldap;
+mod openldap_crashes;
 mod openldap_failures;
 mod openldap_lost;
 mod openldap_replica;

@@ -92,8 +92,9 @@ impl LdapProxy {
         Self { url, shared, release, end: Some(end), thread: Some(thread) }
     }
 
-    /// The first change of an entry with `about` in its name ends so.
+    /// The first change of an entry with `about` in its name ends so. What was held before must be gone by now.
     pub fn cut(&self, about: &str, cut: Cut) {
+        self.release.send_replace(false);
         self.shared.rules.lock().unwrap().insert(about.to_owned(), cut);
     }
 

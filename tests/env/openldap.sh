@@ -2,6 +2,7 @@
 # openldap.sh COMMAND: a real slapd on loopback, with TLS and overlay ppolicy; no Docker, no root.
 #   up      start, or start again on the data that is there; prints KEY=value lines
 #   stop    end the process, keep the data: an outage
+#   kill    the same as in a crash
 #   down    end it and delete everything
 # Knobs (environment):
 #   INSTANCE      name of this server, so that several run side by side (default: main)
@@ -195,6 +196,7 @@ down() {
 case ${1:-} in
   up | down) "$1" ;;
   stop) end "$DIR/slapd.pid" TERM ;;
+  kill) end "$DIR/slapd.pid" KILL ;;
   _watch) watch "${@:2}" ;;
-  *) sed -n '2,14s/^# \?//p' "$0"; exit 2 ;;
+  *) sed -n '2,15s/^# \?//p' "$0"; exit 2 ;;
 esac
