@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use crate::{
     applied, delivered, entered,
-    env::{Site, time},
+    env::{Site, time, wait_for},
     ldap_server::Server,
     mfa, password, refused,
 };
@@ -57,6 +57,17 @@ pub fn opens(server: &Server, site: &Site, name: &str, says: (u32, Option<u8>)) 
     assert_eq!(sign_in(server, name, &format!("{name}-old-1")), WRONG, "{name}");
     assert_eq!(changes(server, name), 1, "{name}");
     new
+}
+
+/// The password of each opens, as far as to choose another; it was changed once.
+pub fn changed_once<'a>(server: &Server, passwords: impl IntoIterator<Item = (&'a String, &'a String)>) {
+    let all: Vec<(String, &str)> =
+        passwords.into_iter().map(|(name, password)| (dn(name), password.as_str())).collect();
+    let changes = server.count("pwdHistory");
+    for ((dn, _), answer) in all.iter().zip(server.sign_ins(&all)) {
+        assert_eq!((answer.code, answer.policy), MUST_CHANGE, "{dn}");
+        assert_eq!(changes[dn], 1, "{dn}");
+    }
 }
 
 pub fn names(kind: &str, n: usize) -> Vec<String> {
@@ -134,9 +145,11 @@ fn openldap_refusals() {
     site.apply(&password("acme", "boss", json!({})));
     let said = refused(&site, "boss", "Rejected");
     assert!(said.contains("50 insufficientAccessRights"), "{said}");
-    for (chosen, code) in
-        [("short-1", "19 constraintViolation, passwordTooShort"), ("{SSHA}aGVsbG8", "passwordLooksHashed")]
-    {
+    for (chosen, code) in [
+        ("short-1", "19 constraintViolation, passwordTooShort"),
+        ("amy-old-1", "19 constraintViolation, passwordInHistory"),
+        ("{SSHA}aGVsbG8", "passwordLooksHashed"),
+    ] {
         site.apply(&password("acme", "amy", entered(&site, "amy", chosen)));
         let said = refused(&site, "amy", "Rejected");
         assert!(said.contains(code), "{said}");
@@ -146,6 +159,11 @@ fn openldap_refusals() {
     site.apply(&password("acme", "amy", json!({"password": {"forceChangeOnLogin": false}})));
     applied(&site, "amy");
     site.delete("amy");
+    // What is asked for within the second of a change counts as asked for before it.
+    let changed = server.get(&dn("amy"), "pwdChangedTime").pop().unwrap();
+    wait_for("another second", || {
+        (jiff::Timestamp::now().strftime("%Y%m%d%H%M%SZ").to_string() > changed).then_some(())
+    });
     site.apply(&password("acme", "amy", json!({"password": {"deliverTo": {"secret": "amy-again"}}})));
     let said = refused(&site, "amy", "Rejected");
     assert!(said.contains("passwordTooYoung"), "{said}");

@@ -3,10 +3,10 @@ use serde_json::json;
 
 use crate::{
     applied, delivered,
-    env::Site,
+    env::{Site, wait_for},
     ldap_proxy::{Cut, LdapProxy},
     ldap_server::Server,
-    openldap::{KIND, MAY_ENTER, MUST_CHANGE, dn, opens, protect, sign_in},
+    openldap::{KIND, MAY_ENTER, MUST_CHANGE, add, dn, opens, protect, sign_in},
     password, refused,
 };
 
@@ -39,6 +39,16 @@ fn openldap_failures() {
     site.apply(&password("started", "ann", json!({})));
     applied(&site, "ann");
     opens(&server, &site, "ann", MUST_CHANGE);
+
+    // An account that may read everything and set nothing.
+    site.ldap("blind", KIND, &server, server.value("LDAPS_URL"), protect());
+    site.ldap_secret("blind", "cn=norights,ou=services,dc=acme,dc=example", &right);
+    site.until_directory("blind", "Connected");
+    add(&server, &["amy".to_owned()]);
+    site.apply(&password("blind", "amy", json!({})));
+    let said = refused(&site, "amy", "Rejected");
+    assert!(said.contains("50 insufficientAccessRights"), "{said}");
+    assert_eq!(sign_in(&server, "amy", "amy-old-1"), MAY_ENTER);
 
     // An outage: nothing is lost.
     server.run("stop");
@@ -80,6 +90,17 @@ fn openldap_without_policy() {
     // The repeat is turned away, and a sign-in tells by which change.
     assert_eq!(applied(&site, "dan"), "SignIn");
     assert_eq!(sign_in(&server, "dan", &delivered(&site, "dan")), MAY_ENTER);
+    // Any change of the entry counts as one of its password.
+    let keep = json!({"password": {"forceChangeOnLogin": false}});
+    add(&server, &["amy".to_owned()]);
+    proxy.cut("uid=amy,", Cut::Delayed);
+    site.apply(&password("acme", "amy", keep));
+    wait_for("the call", || (proxy.held() == 1).then_some(()));
+    server.set(&dn("amy"), "telephoneNumber", &["+49 30 1234567"]);
+    proxy.release();
+    refused(&site, "amy", "ChangedSinceRequest");
+    assert_eq!(sign_in(&server, "amy", "amy-old-1"), MAY_ENTER);
+
     let kept = server.entry(&dn("dan"), &["userPassword"]);
     let kept = kept.attrs.get("userPassword").and_then(|all| all.first()).unwrap();
     assert!(kept.starts_with("{SSHA}"), "{kept}");

@@ -19,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::ldap_server::Server;
 
-/// What becomes of the first change of an entry. From then on the connection is gone.
+/// What becomes of the first change of an entry. Unless it was delayed, the connection is gone from then on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// So many bytes of the request arrive.
@@ -28,6 +28,8 @@ pub enum Cut {
     Answer(usize),
     /// The request waits until it is let go. Then it arrives, though nobody waits for an answer any more.
     Held,
+    /// The request waits until it is let go. Then it goes on as if nothing had been.
+    Delayed,
     /// The server has answered; when the answer is let go, it is lost.
     AnswerHeld,
 }
@@ -169,6 +171,11 @@ async fn pass(
                             to_server.write_all(&message[..bytes.min(message.len())]).await?;
                             to_server.flush().await?;
                             return Ok(());
+                        }
+                        Some(Cut::Delayed) => {
+                            *shared.held.lock().unwrap() += 1;
+                            let _ = released.wait_for(|released| *released).await;
+                            *shared.held.lock().unwrap() -= 1;
                         }
                         Some(cut @ (Cut::Answer(_) | Cut::AnswerHeld)) => drop(cut_answers.insert(id, cut)),
                         Some(Cut::Held) => {

@@ -113,25 +113,35 @@ impl Server {
         Arc::clone(&self.tls)
     }
 
-    async fn bind(&self, dn: &str, password: &str) -> (Ldap, SignIn) {
+    async fn connect(&self) -> Ldap {
         let settings = LdapConnSettings::new().set_config(self.tls());
         let url = self.value("LDAPS_URL");
-        let (connection, mut ldap) = LdapConnAsync::with_settings(settings, url).await.unwrap();
+        let (connection, ldap) = LdapConnAsync::with_settings(settings, url).await.unwrap();
         tokio::spawn(async move { drop(connection.drive().await) });
-        ldap.with_controls(RawControl { ctype: POLICY.to_owned(), crit: false, val: None });
-        let result = ldap.simple_bind(dn, password).await.unwrap();
-        let policy = result.ctrls.iter().find(|control| control.1.ctype == POLICY);
-        // SEQUENCE { error [1] ENUMERATED }, and nothing else where there is an error.
-        let policy = policy.and_then(|control| match control.1.val.as_deref() {
-            Some([0x30, 3, 0x81, 1, code]) => Some(*code),
-            _ => None,
-        });
-        (ldap, SignIn { code: result.rc, says: result.text, policy })
+        ldap
+    }
+
+    async fn bind(&self, dn: &str, password: &str) -> (Ldap, SignIn) {
+        let mut ldap = self.connect().await;
+        let answer = sign_in(&mut ldap, dn, password).await;
+        (ldap, answer)
     }
 
     /// The user's own view.
     pub fn sign_in(&self, dn: &str, password: &str) -> SignIn {
         RUNTIME.block_on(self.bind(dn, password)).1
+    }
+
+    /// The same for many, in their order.
+    pub fn sign_ins(&self, all: &[(String, &str)]) -> Vec<SignIn> {
+        RUNTIME.block_on(async {
+            let mut ldap = self.connect().await;
+            let mut answers = Vec::new();
+            for (dn, password) in all {
+                answers.push(sign_in(&mut ldap, dn, password).await);
+            }
+            answers
+        })
     }
 
     /// The user chooses another password.
@@ -192,6 +202,19 @@ impl Server {
         })
     }
 
+    /// As the administrator: how many values of this attribute each entry has.
+    pub fn count(&self, attribute: &str) -> HashMap<String, usize> {
+        RUNTIME.block_on(async {
+            let (user, password) = self.administrator();
+            let (mut ldap, _) = self.bind(user, password).await;
+            let base = self.value("BASE_DN");
+            let found =
+                ldap.search(base, Scope::Subtree, "(objectClass=*)", [attribute]).await.unwrap().success().unwrap();
+            let entries = found.0.into_iter().map(SearchEntry::construct);
+            entries.map(|entry| (entry.dn, entry.attrs.get(attribute).map_or(0, Vec::len))).collect()
+        })
+    }
+
     /// The values of one attribute.
     pub fn get(&self, dn: &str, attribute: &str) -> Vec<String> {
         self.entry(dn, &[attribute]).attrs.remove(attribute).unwrap_or_default()
@@ -202,6 +225,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.command("down").stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
+}
+
+async fn sign_in(ldap: &mut Ldap, dn: &str, password: &str) -> SignIn {
+    ldap.with_controls(RawControl { ctype: POLICY.to_owned(), crit: false, val: None });
+    let result = ldap.simple_bind(dn, password).await.unwrap();
+    let policy = result.ctrls.iter().find(|control| control.1.ctype == POLICY);
+    // SEQUENCE { error [1] ENUMERATED }, and nothing else where there is an error.
+    let policy = policy.and_then(|control| match control.1.val.as_deref() {
+        Some([0x30, 3, 0x81, 1, code]) => Some(*code),
+        _ => None,
+    });
+    SignIn { code: result.rc, says: result.text, policy }
 }
 
 fn trusting(authorities: &[String]) -> Arc<ClientConfig> {

@@ -20,7 +20,7 @@ use sha1::{Digest, Sha1};
 use super::{
     Checked, Credentials, Fenced, NotReady,
     ldap::{
-        Client, Lease,
+        Client, Connection, Lease,
         answer::{Answer, Failed, PASSWORD_POLICY, not_ready},
         entry::{replace, value},
         fence::{Fence, is_in_time, judge},
