@@ -14,7 +14,7 @@ comma := ,
 
 .PHONY: help demo test test-fast test-search test-cluster test-directories bench guarantees lint crds
 help:
-	@echo 'make demo          watch resets being carried out on a real API server (DIRECTORY=keycloak, KEEP=1 keeps it up)'
+	@echo 'make demo          watch resets being carried out on a real API server (DIRECTORY=keycloak, openldap or samba; KEEP=1 keeps it up)'
 	@echo 'make test          lint and all tests; builds the servers they need, once (minutes)'
 	@echo 'make test-fast     the tests that need no server'
 	@echo 'make test-search   every interleaving to a depth (CREDRESET_SEARCH=long goes further)'

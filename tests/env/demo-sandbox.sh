@@ -1,8 +1,8 @@
 # demo-sandbox.sh: the sandbox as the directory of demo.sh.
 examples=examples/zoho-sandbox directory=zylker what="the sandbox as directory"
-password=annette-password mfa=annette-mfa refused=bruno-unconfirmed
-refusal="A user who has not confirmed the account"
-one_of_each="reset-password=1 reset-mfa=1"
+password=annette-password mfa=annette-mfa refused=bruno-unconfirmed ended="sessions cleared"
+refusal="A user who has not confirmed the account" reason=UserNotConfirmed
+counts=calls one_of_each="reset-password=1 reset-mfa=1"
 
 serve() {
   "$bin" sandbox --listen 127.0.0.1:0 >"$dir/sandbox.out" 2>&1 &
@@ -12,7 +12,7 @@ serve() {
 }
 connection() { sed "s#http://127.0.0.1:8090#$sandbox#" "$examples/directory.yaml"; }
 
-calls() { curl -sf "$sandbox/sandbox/counts" | python3 -c 'import json,sys; d=json.load(sys.stdin); print(*(f"{k}={d.get(k,0)}" for k in ("reset-password","reset-mfa")))'; }
+counted() { curl -sf "$sandbox/sandbox/counts" | python3 -c 'import json,sys; d=json.load(sys.stdin); print(*(f"{k}={d.get(k,0)}" for k in ("reset-password","reset-mfa")))'; }
 user() { curl -sf "$sandbox/sandbox/users/700012399" | python3 -c 'import json,sys; u=json.load(sys.stdin); print(*(f"{k}={u[k]}" for k in ("passwordResets","mustChange","webSessions","mobileSessions","apiTokens","factors")))'; }
 
 before_password() { :; }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # demo.sh: resets carried out on a real kube-apiserver. Ends by itself; fails if anything is not as it says; leaves nothing
-# running. DIRECTORY=sandbox (the default) or keycloak: what differs is in demo-DIRECTORY.sh. KEEP=1 keeps all of it up until
-# Ctrl-C.
+# running. DIRECTORY=sandbox (the default), keycloak, openldap or samba: what differs is in demo-DIRECTORY.sh. KEEP=1 keeps all
+# of it up until Ctrl-C.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 parts=tests/env/demo-${DIRECTORY:=sandbox}.sh
-[ -e "$parts" ] || { echo "demo: DIRECTORY is sandbox or keycloak" >&2; exit 2; }
+[ -e "$parts" ] || { echo "demo: DIRECTORY is sandbox, keycloak, openldap or samba" >&2; exit 2; }
 
 export INSTANCE=demo-$$ DIE_WITH=$$
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY # everything here is on loopback
@@ -21,7 +21,7 @@ finish() {
   wait 2>/dev/null || true
   for server in "${servers[@]}"; do "$server" down >/dev/null 2>&1 || true; done
   case $code in 0 | 130) ;; *) echo; echo "demo: FAILED. The operator said:"; grep -v '"TRACE"\|"DEBUG"' "$dir/operator.log" 2>/dev/null | tail -n 20 ;;
-  esac
+  esac >&2
   rm -rf "$dir"
   exit $code
 }
@@ -50,10 +50,50 @@ until_said() {
     sleep 0.05
   done
 }
+# seen WHAT WANTED command...: shows what the command prints, which must be WANTED
+seen() {
+  local out
+  out=$("${@:3}")
+  printf '  %-62s %s\n' "$1" "$out"
+  [ "$out" = "$2" ] || failed "expected to see: $2"
+}
+# The real directory of this name.
+start_server() {
+  up=$("tests/env/$DIRECTORY.sh" up)
+  servers+=("tests/env/$DIRECTORY.sh")
+}
+start_ldap_server() {
+  start_server
+  url=$(value LDAPS_URL "$up") ca=$(value CA_FILE "$up") admin=$(value ADMIN_DN "$up") admin_password=$(value ADMIN_PASSWORD "$up")
+}
+# ldap_directory ADDRESS: the example's Directory, at our server instead of ADDRESS. Its rule lets MFA through, too, so that it is
+# the directory that is seen to refuse it.
+ldap_directory() {
+  sed -e "s#$1#$url#" -e 's/modes: \[Password\]/modes: [Password, MFA]/' \
+    -e "s|# caBundle: .*|caBundle: \"$(awk -v ORS='\\\\n' 1 "$ca")\"|" "$examples/directory.yaml"
+}
+# Ann, as a directory's own words have it: she signs in, and is locked out when somebody guesses.
+locked_out_by_guesses() {
+  seen "Ann signs in" "$welcome" sign_in ann "$ann_old"
+  until is_locked_out; do sign_in ann guess >/dev/null; done
+  seen "somebody guesses, so that she is locked out: her own password" "$locked_out" sign_in ann "$ann_old"
+}
+let_in_to_change() {
+  seen "her old password" "$wrong" sign_in ann "$ann_old"
+  seen "the new one, which she must change first" "$must_change" sign_in ann "$(new_password)"
+}
+new_password() { kubectl get secret -n helpdesk "$password" -o 'jsonpath={.data.password}' | base64 -d; }
+# turned_away NAME REASON: the request on stdin is not carried out
+turned_away() {
+  kubectl apply -f - >/dev/null
+  kubectl wait --for=condition=Stalled --timeout=60s -n helpdesk "creset/$1" >/dev/null
+  expect "$2" kubectl get creset -n helpdesk "$1"
+  expect 'nothing was sent' kubectl get creset -n helpdesk "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].message}{"\n"}'
+}
 manifest() { sed "s/2026-11-24T09:00:00Z/$now/" "$examples/$1.yaml"; }
 
 . "$parts"
-locked_out=$(name_of "$password") lost_phone=$(name_of "$mfa") unconfirmed=$(name_of "$refused")
+request=$(name_of "$password")
 
 say "1. A real API server, $what, and the operator"
 tests/env/build.sh >/dev/null
@@ -73,40 +113,47 @@ until_said $! "$dir/operator.log" '"listen"'
 run kubectl wait --for=condition=Ready --timeout=60s "directory/$directory"
 expect Connected kubectl get directories
 
-say "2. A password reset: generated, delivered to a Secret, sessions cleared"
+say "2. A password reset: generated, delivered to a Secret, $ended"
 before_password
 now=$(date -u +%FT%TZ)
 manifest "$password" | tee "$dir/password.yaml" | sed -n '/^spec:/,$p'
 kubectl apply -f "$dir/password.yaml" >/dev/null
-run kubectl wait --for=condition=Succeeded --timeout=60s -n helpdesk "creset/$locked_out"
-expect Applied kubectl get creset -n helpdesk "$locked_out"
+run kubectl wait --for=condition=Succeeded --timeout=60s -n helpdesk "creset/$request"
+expect Applied kubectl get creset -n helpdesk "$request"
 expect "$password" kubectl get secret -n helpdesk "$password"
 after_password
 
-say "3. An MFA reset"
-before_mfa
-manifest "$mfa" | kubectl apply -f - >/dev/null
-run kubectl wait --for=condition=Succeeded --timeout=60s -n helpdesk "creset/$lost_phone"
-expect Applied kubectl get creset -n helpdesk "$lost_phone"
-after_mfa
+if [ -n "$mfa" ]; then
+  say "3. An MFA reset"
+  before_mfa
+  manifest "$mfa" | kubectl apply -f - >/dev/null
+  run kubectl wait --for=condition=Succeeded --timeout=60s -n helpdesk "creset/$(name_of "$mfa")"
+  expect Applied kubectl get creset -n helpdesk "$(name_of "$mfa")"
+  after_mfa
+else
+  say "3. An MFA reset, where the directory keeps no factors: refused"
+  turned_away ann-lost-phone NotSupported <<END
+apiVersion: credreset.dev/v1alpha1
+kind: CredentialReset
+metadata: {name: ann-lost-phone, namespace: helpdesk}
+spec: {directory: $directory, user: {username: ann}, mode: MFA, mfa: {confirm: ann}, requestedAt: "$now", reason: HELP-4713}
+END
+fi
 
 say "4. $refusal: refused"
-manifest "$refused" | kubectl apply -f - >/dev/null
-kubectl wait --for=condition=Stalled --timeout=60s -n helpdesk "creset/$unconfirmed" >/dev/null
-expect UserNotConfirmed kubectl get creset -n helpdesk "$unconfirmed"
-expect 'nothing was sent' kubectl get creset -n helpdesk "$unconfirmed" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].message}{"\n"}'
+manifest "$refused" | turned_away "$(name_of "$refused")" "$reason"
 
 say "5. The same request, deleted and created again: nothing is done twice"
-before=$(calls)
-run kubectl delete creset -n helpdesk "$locked_out"
+before=$(counted)
+run kubectl delete creset -n helpdesk "$request"
 kubectl apply -f "$dir/password.yaml" >/dev/null
-run kubectl wait --for=condition=Succeeded --timeout=60s -n helpdesk "creset/$locked_out"
-expect AlreadyApplied kubectl get creset -n helpdesk "$locked_out"
-after=$(calls)
-[ "$before" = "$after" ] || failed "calls before: $before, after: $after"
+run kubectl wait --for=condition=Succeeded --timeout=60s -n helpdesk "creset/$request"
+expect AlreadyApplied kubectl get creset -n helpdesk "$request"
+after=$(counted)
+[ "$before" = "$after" ] || failed "$counts before: $before, after: $after"
 
 say "6. What the directory counted, and the ledger"
-echo "calls: $after"
+echo "$counts: $after"
 [ "$after" = "$one_of_each" ] || failed "expected $one_of_each"
 expect Response kubectl get crecord -n credreset-system
 say "All as it should be."
@@ -118,7 +165,7 @@ Kept up until Ctrl-C. Look around:
   the directory  $(address)
   the cluster    export KUBECONFIG=$KUBECONFIG
                  kubectl get creset -A -o wide; kubectl get crecord -A
-                 sed "s/2026-11-24T09:00:00Z/\$(date -u +%FT%TZ)/" $examples/$mfa.yaml | kubectl apply -f -
+                 sed "s/2026-11-24T09:00:00Z/\$(date -u +%FT%TZ)/" $examples/${mfa:-$refused}.yaml | kubectl apply -f -
 END
   wait "${pids[-1]}"
 fi

@@ -4,6 +4,7 @@
 #   stop    end the process, keep the data: an outage
 #   kill    the same as in a crash
 #   down    end it and delete everything
+#   sh TEXT run a shell's commands with OpenLDAP's tools, which find this server
 # Knobs (environment):
 #   INSTANCE      name of this server, so that several run side by side (default: main)
 #   SERVERS_RUN   where the instances live (default: a folder under TMPDIR)
@@ -151,11 +152,13 @@ run() {
   "$@" >"$log" 2>&1 || { tail -n 15 "$log" >&2; die "it failed (log above): $*"; }
 }
 
+folder() { debs openldap slapd ldap-utils; }
+libraries() { export LD_LIBRARY_PATH=$1/usr/lib/$(uname -m)-linux-gnu; } # libraries FOLDER
+
 up() {
   local folder plain tls
-  folder=$(debs openldap slapd ldap-utils)
-  LD_LIBRARY_PATH=$folder/usr/lib/$(uname -m)-linux-gnu
-  export LD_LIBRARY_PATH
+  folder=$(folder)
+  libraries "$folder"
   mkdir -p "$DIR/db"
   die_with # first, so that it sees us fail, too
   if ! alive "$DIR/slapd.pid"; then
@@ -195,8 +198,15 @@ down() {
 
 case ${1:-} in
   up | down) "$1" ;;
+  sh)
+    folder=$(folder)
+    read -r _ tls <"$DIR/ports"
+    export PATH=$folder/usr/bin:$PATH LDAPURI=ldaps://127.0.0.1:$tls LDAPTLS_CACERT=$DIR/pki/ca.pem
+    libraries "$folder"
+    exec bash -euo pipefail -c "$2"
+    ;;
   stop) end "$DIR/slapd.pid" TERM ;;
   kill) end "$DIR/slapd.pid" KILL ;;
   _watch) watch "${@:2}" ;;
-  *) sed -n '2,15s/^# \?//p' "$0"; exit 2 ;;
+  *) sed -n '2,16s/^# \?//p' "$0"; exit 2 ;;
 esac

@@ -115,7 +115,8 @@ provision() {
   run setup samba-tool domain provision --realm=ACME.EXAMPLE --domain=ACME --host-name=dc1 --adminpass="$ADMIN_PASSWORD" \
     --server-role=dc --dns-backend=NONE --targetdir="$DIR" --option="interfaces=$address/8" \
     --option="bind interfaces only=yes" --option="server services=ldap" --option="pid directory=$DIR/run" \
-    --option="tls keyfile=$DIR/pki/server.key" --option="tls certfile=$DIR/pki/server.pem" --option="tls cafile=$DIR/pki/ca.pem"
+    --option="tls keyfile=$DIR/pki/server.key" --option="tls certfile=$DIR/pki/server.pem" --option="tls cafile=$DIR/pki/ca.pem" \
+    --option="tls verify peer=ca_only" # Samba's tools take no address for a name
   export SMB_CONF_PATH=$DIR/etc/smb.conf
   seed
 }
