@@ -51,7 +51,7 @@ test-directories:
 
 bench:
 	@tests/env/build.sh >/dev/null
-	cargo test --release --test directories -- --ignored --nocapture benchmark
+	cargo test --release --test directories -- --ignored --nocapture --test-threads=1 benchmark
 
 guarantees:
 	@rm -f target/guarantees.jsonl

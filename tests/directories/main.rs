@@ -22,21 +22,26 @@ mod proxy;
 #[path = "../env/wire.rs"]
 mod wire;
 
+mod api_calls;
 mod keycloak;
 mod keycloak_crashes;
 mod keycloak_evidence;
 mod keycloak_failures;
 mod keycloak_rate;
 mod keycloak_rights;
+mod ldap_rate;
 mod openldap;
 mod openldap_crashes;
 mod openldap_failures;
 mod openldap_lost;
+mod openldap_rate;
 mod openldap_replica;
 mod openldap_start_tls;
+mod rate;
 mod samba;
 mod samba_failures;
 mod samba_lost;
+mod samba_rate;
 mod samba_rights;
 
 use serde_json::{Value, json};

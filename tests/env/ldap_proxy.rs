@@ -41,6 +41,8 @@ struct Shared {
     /// Bytes of changes and of their answers that came whole: the longest.
     longest: Mutex<(usize, usize)>,
     held: Mutex<usize>,
+    /// How many messages clients have sent.
+    asked: Mutex<usize>,
 }
 
 pub struct LdapProxy {
@@ -115,6 +117,11 @@ impl LdapProxy {
         *self.shared.held.lock().unwrap()
     }
 
+    /// How many messages clients have sent.
+    pub fn asked(&self) -> usize {
+        *self.shared.asked.lock().unwrap()
+    }
+
     pub fn release(&self) {
         self.release.send_replace(true);
     }
@@ -158,6 +165,7 @@ async fn pass(
             message = from_client.recv() => {
                 let Some(message) = message else { return Ok(()) };
                 let (id, kind) = head(&message);
+                *shared.asked.lock().unwrap() += 1;
                 if kind == MODIFY {
                     sizes.insert(id, message.len());
                     let text = String::from_utf8_lossy(&message).into_owned();

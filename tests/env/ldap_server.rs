@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::env::{SYSTEM, Site, TEAM, condition, merge, message, path, wait_for};
 
-const POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
+pub const POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 pub static RUNTIME: LazyLock<Runtime> =
@@ -194,11 +194,21 @@ impl Server {
 
     /// As the administrator: an entry with its operational attributes.
     pub fn entry(&self, dn: &str, attributes: &[&str]) -> SearchEntry {
+        self.entries(&[dn.to_owned()], attributes).remove(0)
+    }
+
+    /// The same of several.
+    pub fn entries(&self, dns: &[String], attributes: &[&str]) -> Vec<SearchEntry> {
         RUNTIME.block_on(async {
             let (user, password) = self.administrator();
             let (mut ldap, _) = self.bind(user, password).await;
-            let found = ldap.search(dn, Scope::Base, "(objectClass=*)", attributes).await.unwrap().success().unwrap();
-            SearchEntry::construct(found.0.into_iter().next().unwrap_or_else(|| panic!("no {dn}")))
+            let mut all = Vec::new();
+            for dn in dns {
+                let found =
+                    ldap.search(dn, Scope::Base, "(objectClass=*)", attributes).await.unwrap().success().unwrap();
+                all.push(SearchEntry::construct(found.0.into_iter().next().unwrap_or_else(|| panic!("no {dn}"))));
+            }
+            all
         })
     }
 

@@ -290,7 +290,7 @@ impl Site {
     }
 
     /// A kubeconfig of the operator's `ServiceAccount`, for the API server or for a proxy before it.
-    fn service_account(&self, server: Option<&str>) -> PathBuf {
+    pub fn service_account(&self, server: Option<&str>) -> PathBuf {
         let file = self.dir.join(format!("operator-{}.kubeconfig", NEXT.fetch_add(1, Ordering::Relaxed)));
         let token = self.kubectl(&["create", "token", "-n", SYSTEM, "credreset", "--duration=24h"]);
         let view = self.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
