@@ -1,7 +1,7 @@
 //! How fast resets are on a real domain controller of Active Directory: `make bench`.
 use std::collections::HashSet;
 
-use credreset::directory::ldap::{bytes, equals_bytes};
+use credreset::directory::ldap::entry::{bytes, equals_bytes};
 use futures::FutureExt;
 use ldap3::{Ldap, Mod, Scope, SearchEntry};
 use serde_json::json;
