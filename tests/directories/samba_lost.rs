@@ -18,12 +18,16 @@ fn impatient() -> Value {
 }
 
 /// Users of whom one in four must change the password already.
-fn users(server: &Server, kind: &str, n: usize) -> Vec<String> {
-    let all: Vec<String> = (0..n).map(|i| format!("{kind}{i}x")).collect();
-    add(server, &all);
-    for name in all.iter().step_by(4) {
+pub fn add_users(server: &Server, names: &[String]) {
+    add(server, names);
+    for name in names.iter().step_by(4) {
         server.set(&dn(name), "pwdLastSet", &["0"]);
     }
+}
+
+fn users(server: &Server, kind: &str, n: usize) -> Vec<String> {
+    let all: Vec<String> = (0..n).map(|i| format!("{kind}{i}x")).collect();
+    add_users(server, &all);
     all
 }
 

@@ -49,12 +49,8 @@ rootpw $ADMIN_PASSWORD
 directory $DIR/db
 maxsize 268435456
 dbnosync
-<<<<<<< HEAD
-index objectClass,uid,mail,entryUUID,member eq
-overlay syncprov
-=======
 index objectClass,uid,mail,entryUUID,member,uniqueMember,memberUid eq
->>>>>>> fc9354e (Benchmarks on OpenLDAP and Samba, against bare clients that make the same operations, and the same calls to the API server)
+overlay syncprov
 END
   [ "${POLICY:-1}" = 0 ] || cat <<END
 overlay ppolicy

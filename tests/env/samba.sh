@@ -3,6 +3,7 @@
 # LDAP service runs.
 #   up      start, or start again on the data that is there; prints KEY=value lines
 #   stop    end the process, keep the data: an outage
+#   kill    the same as in a crash
 #   down    end it and delete everything
 #   sh TEXT run a shell's commands with Samba's tools, as on the domain controller itself
 # Knobs (environment):
@@ -168,11 +169,12 @@ down() {
 case ${1:-} in
   up | down) "$1" ;;
   stop) end "$DIR/samba.pid" TERM ;;
+  kill) end "$DIR/samba.pid" KILL ;;
   sh)
     export SMB_CONF_PATH=$DIR/etc/smb.conf
     over "$(folder)" bash -euo pipefail -c "$2"
     ;;
   _watch) watch "${@:2}" ;;
   _serve) over "$2" samba -F -M single -d 1 -s "$DIR/etc/smb.conf" --debug-stdout ;;
-  *) sed -n '2,15s/^# \?//p' "$0"; exit 2 ;;
+  *) sed -n '2,16s/^# \?//p' "$0"; exit 2 ;;
 esac

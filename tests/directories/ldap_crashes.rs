@@ -2,36 +2,98 @@
 use std::{collections::BTreeMap, path::Path};
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    applied,
+    applied, delivered,
     env::{SYSTEM, Site, TEAM, wait_for},
     ldap_proxy::{Cut, LdapProxy},
     ldap_server::Server,
-    openldap::{KIND, MUST_CHANGE, add, changed_once, changes, names, opens, protect},
-    password,
+    openldap, password,
     proxy::{Action, Proxy, Rule},
+    samba, samba_lost,
 };
 
-/// Stopped, killed with changes that it has made and not answered, and killed with changes on their way.
+/// What differs between the servers.
+struct Kind {
+    name: &'static str,
+    start: fn() -> Server,
+    directory: fn() -> Value,
+    users: fn(&Server, &[String]),
+    /// What a change of a user names.
+    about: fn(&Server, &str) -> String,
+    resets: fn(&Server, &str) -> u32,
+    /// The password opens the account as far as to choose another, and was set once.
+    is_in_force: fn(&Server, &str, &str),
+    /// How a call that took effect before its answer was lost is told from somebody else's.
+    evidence: &'static str,
+}
+
+const OPENLDAP: Kind = Kind {
+    name: openldap::KIND,
+    start: Server::openldap,
+    directory: openldap::protect,
+    users: openldap::add,
+    about: |_, name| format!("uid={name},"),
+    resets: |server, name| u32::try_from(openldap::changes(server, name)).unwrap(),
+    is_in_force: |server, name, password| {
+        assert_eq!(openldap::sign_in(server, name, password), openldap::MUST_CHANGE, "{name}");
+        assert_eq!(openldap::changes(server, name), 1, "{name}");
+    },
+    evidence: "ConditionalWrite",
+};
+
+const SAMBA: Kind = Kind {
+    name: samba::KIND,
+    start: Server::samba,
+    directory: || json!({}),
+    users: samba_lost::add_users,
+    about: samba::id,
+    resets: |server, name| samba::changes(server, name) - 1,
+    is_in_force: |server, name, password| {
+        assert_eq!(samba::sign_in(server, name, password), samba::MUST_CHANGE, "{name}");
+        assert_eq!(samba::changes(server, name), 2, "{name}");
+    },
+    evidence: "SignIn",
+};
+
 #[test]
 fn openldap_restarts_among_resets() {
+    restarts_among_resets(&OPENLDAP);
+}
+
+#[test]
+fn samba_restarts_among_resets() {
+    restarts_among_resets(&SAMBA);
+}
+
+#[test]
+fn openldap_operator_dies() {
+    operator_dies(&OPENLDAP);
+}
+
+#[test]
+fn samba_operator_dies() {
+    operator_dies(&SAMBA);
+}
+
+/// Stopped, killed with changes that it has made and not answered, and killed with changes on their way.
+fn restarts_among_resets(kind: &Kind) {
     const RESETS: usize = 100;
-    let server = Server::openldap();
+    let server = (kind.start)();
     let proxy = LdapProxy::before(&server);
     let site = Site::start();
-    site.ldap("acme", KIND, &server, &proxy.url, protect());
+    site.ldap("acme", kind.name, &server, &proxy.url, (kind.directory)());
     let _operator = site.operator();
     site.until_directory("acme", "Connected");
-    let all = names("many", RESETS);
-    add(&server, &all);
+    let all: Vec<String> = (0..RESETS).map(|i| format!("many{i}x")).collect();
+    (kind.users)(&server, &all);
     let manifests: Vec<String> = all.iter().map(|name| password("acme", name, json!({}))).collect();
     let mut manifests = manifests.chunks(RESETS / 4);
     let mut more = || site.apply(&manifests.next().unwrap().join("\n---\n"));
     more();
     for (at, how, cut) in [(30, "stop", Cut::AnswerHeld), (55, "kill", Cut::AnswerHeld), (80, "kill", Cut::Held)] {
-        proxy.cut(&format!("uid={},", all[at]), cut);
+        proxy.cut(&(kind.about)(&server, &all[at]), cut);
         more();
         // Everything on the connection waits with it.
         wait_for("the call", || (proxy.held() == 1).then_some(()));
@@ -46,33 +108,31 @@ fn openldap_restarts_among_resets() {
     let mut known = BTreeMap::new();
     for name in &all {
         let (reason, evidence) = &ends[name];
-        assert_eq!(reason, "Applied", "{name}");
+        assert_eq!(reason, "Applied", "{name}: {evidence}");
+        (kind.is_in_force)(&server, name, &passwords[name]);
         *known.entry(evidence.as_str()).or_insert(0) += 1;
     }
-    changed_once(&server, all.iter().map(|name| (name, &passwords[name])));
     println!("{RESETS} resets, three restarts: {known:?}");
-    assert!(known.contains_key("Response") && known.contains_key("ConditionalWrite"), "{known:?}");
+    assert!(known.contains_key("Response") && known.contains_key(kind.evidence), "{known:?}");
 }
 
 /// Killed before the call is sent, while it is on its way, when the server has carried it out, and when the operator knows so.
-#[test]
-fn openldap_operator_dies() {
-    let server = Server::openldap();
+fn operator_dies(kind: &Kind) {
+    let server = (kind.start)();
     let site = Site::start();
     let api = Proxy::before_api_server(site.kubeconfig());
-    let mut patient = protect();
+    let mut patient = (kind.directory)();
     patient["limits"] = json!({"requestTimeout": "60s"});
 
     // Held on their way to the server or back.
     let cuts = [("arrives", Cut::Held), ("late", Cut::Held), ("answered", Cut::AnswerHeld)];
     let proxies = cuts.map(|(name, cut)| {
         let proxy = LdapProxy::before(&server);
-        site.ldap(name, KIND, &server, &proxy.url, patient.clone());
-        proxy.cut(&format!("uid={name},"), cut);
-        (name, proxy)
+        site.ldap(name, kind.name, &server, &proxy.url, patient.clone());
+        (name, proxy, cut)
     });
     // Held at the API server, before the call and after its answer.
-    site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), patient);
+    site.ldap("acme", kind.name, &server, server.value("LDAPS_URL"), patient);
     let records = format!("/apis/credreset.dev/v1alpha1/namespaces/{SYSTEM}/credentialresetrecords");
     let secrets = format!("/api/v1/namespaces/{TEAM}/secrets");
     let writes = [
@@ -86,7 +146,10 @@ fn openldap_operator_dies() {
 
     let all: Vec<String> =
         cuts.iter().map(|(name, _)| *name).chain(armed.iter().map(|(name, _)| *name)).map(str::to_owned).collect();
-    add(&server, &all);
+    (kind.users)(&server, &all);
+    for (name, proxy, cut) in &proxies {
+        proxy.cut(&(kind.about)(&server, name), *cut);
+    }
     let first = site.run(&mut site.operator_command(
         Path::new(env!("CARGO_BIN_EXE_credreset")),
         "first",
@@ -99,33 +162,34 @@ fn openldap_operator_dies() {
     let held = cuts.map(|(name, _)| password(name, name, json!({})));
     let other = armed.each_ref().map(|(name, _)| password("acme", name, json!({})));
     site.apply(&[held, other].concat().join("\n---\n"));
-    for (name, proxy) in &proxies {
+    for (name, proxy, _) in &proxies {
         wait_for(name, || (proxy.held() == 1).then_some(()));
     }
     for (name, write) in &armed {
         wait_for(name, || write.is_hit().then_some(()));
     }
-    let made: Vec<usize> = all.iter().map(|name| changes(&server, name)).collect();
+    let made: Vec<u32> = all.iter().map(|name| (kind.resets)(&server, name)).collect();
     assert_eq!(made, [0, 0, 1, 0, 1, 1], "{all:?}");
     first.kill();
     for (_, write) in &armed {
         write.lose();
     }
-    let [(_, arrives), (_, late), (_, answered)] = &proxies;
+    let [(_, arrives, _), (_, late, _), (_, answered, _)] = &proxies;
     for proxy in [arrives, answered] {
         proxy.release();
         wait_for("what was held", || (proxy.held() == 0).then_some(()));
     }
-    assert_eq!(changes(&server, "arrives"), 1);
+    assert_eq!((kind.resets)(&server, "arrives"), 1);
 
     let _second = site.operator_named("second");
     for name in &all {
         let evidence = applied(&site, name);
         println!("{name}: {evidence}");
-        assert_eq!(evidence, "ConditionalWrite", "{name}");
-        opens(&server, &site, name, MUST_CHANGE);
+        let was_sent_in_vain = ["intended", "late"].contains(&name.as_str());
+        assert_eq!(evidence, if was_sent_in_vain { "ConditionalWrite" } else { kind.evidence }, "{name}");
+        (kind.is_in_force)(&server, name, &delivered(&site, name));
     }
     late.release();
     wait_for("the late call", || (late.held() == 0).then_some(()));
-    opens(&server, &site, "late", MUST_CHANGE);
+    (kind.is_in_force)(&server, "late", &delivered(&site, "late"));
 }
