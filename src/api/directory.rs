@@ -507,9 +507,10 @@ pub struct Guarantees {
     /// How it is for passwords.
     #[schemars(with = "String")]
     pub password: Guarantee,
-    /// How it is for MFA.
-    #[schemars(with = "String")]
-    pub mfa: Guarantee,
+    /// How it is for MFA. Absent: the directory has none that could be reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub mfa: Option<Guarantee>,
 }
 
 impl Directory {
@@ -536,6 +537,7 @@ impl Directory {
             supports: std::collections::BTreeSet::new(),
             conditional: std::collections::BTreeSet::new(),
             apart: crate::core::plan::CleanUp::default(),
+            remains: None,
             allow: allow.iter().map(AllowRule::settings).collect::<Result<_, _>>()?,
             protect: world::Protect {
                 users: protect.users.clone(),

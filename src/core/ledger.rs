@@ -153,6 +153,9 @@ pub struct Finish {
     /// Send the password to this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail_to: Option<String>,
+    /// What lives on whatever the operator does, to be told with the success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remains: Option<String>,
 }
 
 /// Why a record is `Released` or `NotApplied`.

@@ -152,7 +152,12 @@ pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Fin
                 unlock: true,
                 must_change: *force_change_on_login,
             };
-            Ok(Finish { deliver_to: deliver_to.clone(), clean_up: clean_up.apart(directory.apart), mail_to })
+            Ok(Finish {
+                deliver_to: deliver_to.clone(),
+                clean_up: clean_up.apart(directory.apart),
+                mail_to,
+                remains: directory.remains.clone(),
+            })
         }
         Action::Mfa { factors } => {
             need(Feature::ResetMFA, "mode MFA")?;

@@ -300,7 +300,12 @@ pub fn settled(record: &Record, own: bool) -> View {
     let note = record.note.as_ref().map(|n| format!(" {n}")).unwrap_or_default();
     match record.state {
         State::Applied if own => {
-            View::of(record, Reason::Applied, format!("The {what} of {who} has been reset{}.{note}", how(record)))
+            let remains = record.finish.remains.as_ref().map(|text| format!(" {text}")).unwrap_or_default();
+            View::of(
+                record,
+                Reason::Applied,
+                format!("The {what} of {who} has been reset{}.{remains}{note}", how(record)),
+            )
         }
         State::Applied => View::of(
             record,

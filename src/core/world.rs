@@ -233,6 +233,9 @@ pub struct Directory {
     /// What takes calls of their own after the reset.
     #[serde(default, skip_serializing_if = "is_default")]
     pub apart: CleanUp,
+    /// What lives on after a password reset, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remains: Option<String>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -256,6 +259,7 @@ impl Directory {
             mail: false,
             conditional: BTreeSet::new(),
             apart: CleanUp::default(),
+            remains: None,
         }
     }
 }

@@ -90,6 +90,8 @@ pub struct Checked {
     pub supports: BTreeSet<Feature>,
     /// What of a reset takes calls of their own, to be made after it.
     pub apart: CleanUp,
+    /// What a reset leaves alive and the operator cannot end, as a sentence.
+    pub remains: Option<&'static str>,
 }
 
 /// Why a Directory cannot be used. The text says what is wrong and what to do; it has fixed words and names only.

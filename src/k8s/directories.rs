@@ -307,11 +307,12 @@ impl Directories {
         let changed = self.entry(&name, |entry| {
             let mut facts = object.settings().unwrap_or_else(|_| world::Directory::unusable(&name));
             match result {
-                Ok(Checked { identity, guarantees, supports, apart }) => {
+                Ok(Checked { identity, guarantees, supports, apart, remains }) => {
                     facts.apart = *apart;
-                    let exact = [(Mode::Password, guarantees.password), (Mode::MFA, guarantees.mfa)]
+                    facts.remains = remains.map(str::to_owned);
+                    let exact = [(Mode::Password, Some(guarantees.password)), (Mode::MFA, guarantees.mfa)]
                         .into_iter()
-                        .filter(|(_, guarantee)| *guarantee == Guarantee::ExactlyOnce);
+                        .filter(|(_, guarantee)| *guarantee == Some(Guarantee::ExactlyOnce));
                     facts.conditional = exact.map(|(mode, _)| mode).collect();
                     facts.identity.clone_from(identity);
                     facts.supports.clone_from(supports);
@@ -322,6 +323,7 @@ impl Directories {
                     facts.supports.clone_from(&entry.connected.facts.supports);
                     facts.conditional.clone_from(&entry.connected.facts.conditional);
                     facts.apart = entry.connected.facts.apart;
+                    facts.remains.clone_from(&entry.connected.facts.remains);
                     facts.not_ready = Some(not_ready.to_string());
                 }
             }
@@ -355,7 +357,7 @@ impl Directories {
         let told = old.is_some_and(|c| c.reason == reason);
         let mut next = shown.clone().unwrap_or_default();
         next.observed_generation = object.meta().generation.unwrap_or_default();
-        if let Ok(Checked { identity, guarantees, supports, apart: _ }) = result {
+        if let Ok(Checked { identity, guarantees, supports, apart: _, remains: _ }) = result {
             next.identity = Some(identity.clone());
             next.guarantees = Some(*guarantees);
             next.supports = supports.iter().copied().collect();

@@ -143,6 +143,7 @@ fn directory() -> impl Strategy<Value = Directory> {
     )
         .prop_map(|(identity, suspend, broken, supports, allow, protect, limits, mail, conditional)| Directory {
             apart: CleanUp { web_sessions: true, ..CleanUp::default() },
+            remains: Some("Tickets live on.".to_owned()),
             name: "zylker".to_owned(),
             identity,
             kind: "a directory".to_owned(),
@@ -209,7 +210,8 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
         Just(Finish {
             deliver_to: Some("annette-password".to_owned()),
             clean_up: Some(CleanUp { web_sessions: true, ..CleanUp::default() }),
-            mail_to: Some("annette.c@zylker.biz".to_owned())
+            mail_to: Some("annette.c@zylker.biz".to_owned()),
+            remains: Some("Tickets live on.".to_owned()),
         }),
     ];
     let evidence = option::of(select(vec![Evidence::Response, Evidence::Marker, Evidence::SignIn]));

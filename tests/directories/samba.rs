@@ -3,7 +3,7 @@ use serde_json::json;
 
 use crate::{
     applied, delivered, entered,
-    env::{Site, time},
+    env::{Site, message, time},
     ldap_server::Server,
     mfa, password, refused,
 };
@@ -93,7 +93,7 @@ fn samba_passwords() {
     let _operator = site.operator();
     site.until_directory("acme", "Connected");
     let directory = site.get(&["directory", "acme"]);
-    assert_eq!(directory["status"]["guarantees"]["password"], "ExactlyOnce");
+    assert_eq!(directory["status"]["guarantees"], json!({"password": "ExactlyOnce"}));
 
     let keep = json!({"password": {"forceChangeOnLogin": false}});
     let ida = id(&server, "ida");
@@ -110,6 +110,8 @@ fn samba_passwords() {
     for name in &all {
         assert_eq!(applied(&site, name), "Response", "{name}");
     }
+    let said = message(&site.reset("ida"));
+    assert!(said.contains("Kerberos tickets"), "{said}");
     assert_eq!(site.reset("ida")["status"]["user"], json!({"id": ida, "name": "ida@acme.example"}));
     for name in ["ida", "kim", "loc"] {
         opens(&server, &site, name, MUST_CHANGE);

@@ -135,7 +135,7 @@ impl ActiveDirectory {
         })?;
         Ok(Checked {
             identity: format!("activedirectory:{}#{id}", domain.to_lowercase()),
-            guarantees: Guarantees { password: Guarantee::ExactlyOnce, mfa: Guarantee::AtMostOnce },
+            guarantees: Guarantees { password: Guarantee::ExactlyOnce, mfa: None },
             supports: BTreeSet::from([
                 Feature::ResetPassword,
                 Feature::ForceChangeOnLogin,
@@ -144,6 +144,7 @@ impl ActiveDirectory {
             ]),
             // It keeps no sessions, and a lock-out ends with the call.
             apart: CleanUp { must_change: true, ..CleanUp::default() },
+            remains: Some("Kerberos tickets that the user has, and sessions opened with them, live until they expire."),
         })
     }
 

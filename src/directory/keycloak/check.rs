@@ -72,7 +72,7 @@ impl Keycloak {
         *self.found() = Some(Found { manager: manager.to_owned(), own: own.to_owned() });
         Ok(Checked {
             identity,
-            guarantees: Guarantees { password: Guarantee::Provable, mfa: Guarantee::ExactlyOnce },
+            guarantees: Guarantees { password: Guarantee::Provable, mfa: Some(Guarantee::ExactlyOnce) },
             supports: BTreeSet::from(SUPPORTS),
             apart: CleanUp {
                 web_sessions: true,
@@ -80,6 +80,7 @@ impl Keycloak {
                 unlock: self.unlock && realm.get("bruteForceProtected") != Some(&Value::Bool(false)),
                 ..CleanUp::default()
             },
+            remains: None,
         })
     }
 

@@ -133,10 +133,11 @@ impl OpenLdap {
         }
         Ok(Checked {
             identity: format!("openldap:{}#{id}", suffix.to_lowercase()),
-            guarantees: Guarantees { password: Guarantee::ExactlyOnce, mfa: Guarantee::AtMostOnce },
+            guarantees: Guarantees { password: Guarantee::ExactlyOnce, mfa: None },
             supports,
             // It keeps no sessions, and a reset ends a lock-out by itself.
             apart: CleanUp::default(),
+            remains: Some("Applications that the user is signed in to know nothing of it."),
         })
     }
 

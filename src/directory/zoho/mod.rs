@@ -207,11 +207,12 @@ impl Zoho {
             identity: format!("zoho:{}/{}", self.api.as_str().trim_end_matches('/'), self.organization),
             guarantees: Guarantees {
                 password: guarantee(&self.reset_password, &self.password_changed_at),
-                mfa: guarantee(&self.reset_mfa, &self.mfa_changed_at),
+                mfa: Some(guarantee(&self.reset_mfa, &self.mfa_changed_at)),
             },
             supports: self.supports(),
             // Whatever Zoho ends, it ends with the call.
             apart: CleanUp::default(),
+            remains: None,
         })
     }
 

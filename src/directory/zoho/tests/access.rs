@@ -230,7 +230,7 @@ async fn what_a_check_finds() {
         "resetPassword": {"method": "POST", "path": "/directory/${user.id}", "body": {"p": "${password}", "f": "${forceChangeOnLogin}"}},
     });
     let found = connect(&spec(&server.url, template), &credentials()).unwrap().check(&all).await.unwrap();
-    assert_eq!((found.guarantees.password, found.guarantees.mfa), (Guarantee::AtMostOnce, Guarantee::Provable));
+    assert_eq!((found.guarantees.password, found.guarantees.mfa), (Guarantee::AtMostOnce, Some(Guarantee::Provable)));
     assert_eq!(found.supports, has(&[&always[..], &[Feature::ForceChangeOnLogin, Feature::KeepAfterLogin]].concat()));
 }
 
