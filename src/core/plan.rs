@@ -57,7 +57,8 @@ pub struct CleanUp {
     pub mobile_sessions_and_api_tokens: bool,
     /// A lock-out by failed sign-ins.
     pub unlock: bool,
-    /// Signing in for good with the new password: another is to be chosen first, where the call itself could not ask for that.
+    /// Signing in for good with the new password: another is to be chosen first. Where the call itself cannot ask for that of a
+    /// user who must choose one already.
     pub must_change: bool,
 }
 
@@ -150,7 +151,7 @@ pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Fin
                 web_sessions: true,
                 mobile_sessions_and_api_tokens: *clear_mobile_sessions_and_api_tokens,
                 unlock: true,
-                must_change: *force_change_on_login,
+                must_change: *force_change_on_login && user.must_change,
             };
             Ok(Finish {
                 deliver_to: deliver_to.clone(),

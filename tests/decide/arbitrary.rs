@@ -192,6 +192,7 @@ fn user() -> impl Strategy<Value = User> {
                 groups,
                 changed_at,
                 lacks: std::collections::BTreeSet::new(),
+                must_change: false,
                 handle: std::collections::BTreeMap::new(),
             }
         })

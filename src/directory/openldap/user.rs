@@ -91,6 +91,7 @@ impl OpenLdap {
             },
             changed_at,
             lacks: BTreeSet::new(),
+            must_change: false,
             handle: [("dn".to_owned(), entry.dn.clone()), (CONDITION.to_owned(), condition)].into(),
         })
     }
