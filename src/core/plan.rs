@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ledger::Finish,
     request::{Action, Factor, Request},
-    world::{Directory, Feature, User},
+    world::{Directory, Feature, Seen, User},
 };
 
 /// The one call that must not be repeated.
@@ -151,7 +151,7 @@ pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Fin
                 web_sessions: true,
                 mobile_sessions_and_api_tokens: *clear_mobile_sessions_and_api_tokens,
                 unlock: true,
-                must_change: *force_change_on_login && user.must_change,
+                must_change: *force_change_on_login && user.must_change == Seen::Known(true),
             };
             Ok(Finish {
                 deliver_to: deliver_to.clone(),

@@ -438,9 +438,9 @@ pub struct User {
     /// What the directory can do, but not for this user.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub lacks: BTreeSet<Feature>,
-    /// Must choose another password already, before any reset.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub must_change: bool,
+    /// Must choose another password already, before any reset. Only read where that makes a difference.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub must_change: Seen<bool>,
     /// What the provider itself needs to know of the user for its call, such as a second id.
     #[serde(default)]
     pub handle: BTreeMap<String, String>,

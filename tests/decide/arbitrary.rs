@@ -192,7 +192,7 @@ fn user() -> impl Strategy<Value = User> {
                 groups,
                 changed_at,
                 lacks: std::collections::BTreeSet::new(),
-                must_change: false,
+                must_change: Seen::Unread,
                 handle: std::collections::BTreeMap::new(),
             }
         })

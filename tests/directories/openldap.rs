@@ -9,6 +9,7 @@ use crate::{
 };
 
 pub const KIND: &str = "openLDAP";
+pub const POLICY: &str = "cn=default,ou=policies,dc=acme,dc=example";
 /// A sign-in that is let in, and that is let in to choose another password (`changeAfterReset`) but no further.
 pub const MAY_ENTER: (u32, Option<u8>) = (0, None);
 pub const MUST_CHANGE: (u32, Option<u8>) = (0, Some(2));
@@ -26,6 +27,24 @@ pub fn protect() -> Value {
 /// How often the password was changed: its history holds those before.
 pub fn changes(server: &Server, name: &str) -> usize {
     server.get(&dn(name), "pwdHistory").len()
+}
+
+/// Passwords may be used again: no answer tells that one was set.
+pub fn without_history(server: &Server) {
+    server.set(POLICY, "pwdInHistory", &[]);
+}
+
+/// How often the entry was changed, as the server has logged.
+pub fn writes(server: &Server, name: &str) -> usize {
+    let log = std::fs::read_to_string(server.value("LOG")).unwrap();
+    let operation = |line: &str, what: &str| {
+        let (before, _) = line.split_once(what)?;
+        Some(before.split_once("conn=")?.1.to_owned())
+    };
+    let modify = format!(" MOD dn=\"{}\"", dn(name));
+    let asked: Vec<String> = log.lines().filter_map(|line| operation(line, &modify)).collect();
+    let done: Vec<String> = log.lines().filter_map(|line| operation(line, " RESULT tag=103 err=0 ")).collect();
+    asked.iter().filter(|operation| done.contains(operation)).count()
 }
 
 pub fn sign_in(server: &Server, name: &str, password: &str) -> (u32, Option<u8>) {
@@ -155,7 +174,7 @@ fn openldap_refusals() {
         assert!(said.contains(code), "{said}");
         site.delete("amy");
     }
-    server.set("cn=default,ou=policies,dc=acme,dc=example", "pwdMinAge", &["3600"]);
+    server.set(POLICY, "pwdMinAge", &["3600"]);
     site.apply(&password("acme", "amy", json!({"password": {"forceChangeOnLogin": false}})));
     applied(&site, "amy");
     site.delete("amy");

@@ -132,7 +132,7 @@ impl ActiveDirectory {
             },
             changed_at,
             lacks: if control & NEVER_EXPIRES == 0 { BTreeSet::new() } else { [Feature::ForceChangeOnLogin].into() },
-            must_change: state.must_change(),
+            must_change: Seen::Known(state.must_change()),
             handle,
             id: UserId::new(id, name),
         })

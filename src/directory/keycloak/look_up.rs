@@ -105,7 +105,7 @@ impl Keycloak {
             groups: groups.map_or(Seen::Unread, Seen::Known),
             changed_at,
             lacks: std::collections::BTreeSet::new(),
-            must_change: false,
+            must_change: Seen::Unread,
             handle: [(MANAGED.to_owned(), managed(user).to_string())].into(),
         })
     }

@@ -91,7 +91,7 @@ impl OpenLdap {
             },
             changed_at,
             lacks: BTreeSet::new(),
-            must_change: false,
+            must_change: Seen::Unread,
             handle: [("dn".to_owned(), entry.dn.clone()), (CONDITION.to_owned(), condition)].into(),
         })
     }

@@ -118,7 +118,7 @@ impl Zoho {
             administrator,
             changed_at: self.changed(value, mode)?,
             lacks: std::collections::BTreeSet::new(),
-            must_change: false,
+            must_change: Seen::Unread,
             handle: [("zuid".to_owned(), zuid)].into(),
             email,
             id: known_as,
