@@ -17,7 +17,7 @@ use secrecy::SecretString;
 use crate::{
     api::directory::{self, DirectorySpec, Guarantees},
     core::{
-        ledger::{Record, Reply},
+        ledger::{Attempt, Record, Reply},
         plan::{CleanUp, Once},
         request::{Mode, UserRef},
         world::{Feature, Found, Proof, User, Why},
@@ -64,6 +64,12 @@ impl Fenced {
     #[must_use]
     pub fn condition(&self) -> Option<&str> {
         condition(&self.record)
+    }
+
+    /// The attempt that the call belongs to.
+    #[must_use]
+    pub fn attempt(&self) -> &Attempt {
+        &self.record.attempt
     }
 
     /// To be asked right before the request goes out, when everything else has been fetched: false means that nothing may be

@@ -99,6 +99,40 @@ fn samba_late_arrival() {
     }
 }
 
+/// Where nobody knows whether the server keeps the condition, it is not relied upon: a call is sent once, and what became of it is
+/// told by a sign-in, or not at all.
+#[test]
+fn samba_without_the_condition() {
+    let server = Server::samba();
+    let site = Site::start();
+    let proxy = LdapProxy::before(&server);
+    proxy.hide_vendor();
+    let all = <[String; 5]>::try_from(users(&server, "plain", 5)).unwrap();
+    site.ldap("acme", KIND, &server, &proxy.url, impatient());
+    let _operator = site.operator();
+    site.until_directory("acme", "Connected");
+    assert_eq!(site.get(&["directory", "acme"])["status"]["guarantees"], json!({"password": "Provable"}));
+    let [due, not, keep, answered, asked] = &all;
+    proxy.cut(&id(&server, answered), Cut::Answer(0));
+    proxy.cut(&id(&server, asked), Cut::Request(20));
+    let stays = json!({"password": {"forceChangeOnLogin": false}});
+    let manifests =
+        all.each_ref().map(|name| password("acme", name, if name == keep { stays.clone() } else { json!({}) }));
+    site.apply(&manifests.join("\n---\n"));
+    for (name, known, says) in [
+        (due, "Response", MUST_CHANGE),
+        (not, "Response", MUST_CHANGE),
+        (keep, "Response", MAY_ENTER),
+        (answered, "SignIn", MUST_CHANGE),
+    ] {
+        assert_eq!(applied(&site, name), known, "{name}");
+        opens(&server, &site, name, says);
+    }
+    let said = message(&site.until(asked, "OutcomeUnknown"));
+    assert!(said.contains("shows the Password unchanged"), "{said}");
+    assert_eq!(changes(&server, asked), 1);
+}
+
 /// Two clusters that know nothing of each other, with the same requests: the server lets one through.
 #[test]
 fn samba_races() {

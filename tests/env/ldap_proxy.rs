@@ -2,7 +2,11 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
 };
 
 use rustls::{
@@ -43,6 +47,7 @@ struct Shared {
     held: Mutex<usize>,
     /// How many messages clients have sent.
     asked: Mutex<usize>,
+    hide_vendor: AtomicBool,
 }
 
 pub struct LdapProxy {
@@ -102,6 +107,11 @@ impl LdapProxy {
         self.shared.rules.lock().unwrap().insert(about.to_owned(), cut);
     }
 
+    /// From now on clients are not told that it is Samba that they talk to.
+    pub fn hide_vendor(&self) {
+        self.shared.hide_vendor.store(true, Ordering::Relaxed);
+    }
+
     /// The rules whose change has not come.
     pub fn left(&self) -> usize {
         self.shared.rules.lock().unwrap().len()
@@ -137,6 +147,7 @@ impl Drop for LdapProxy {
 }
 
 const SEQUENCE: u8 = 0x30;
+const VENDOR: &[u8] = b"Samba Team";
 const MODIFY: u8 = 0x66;
 const MODIFIED: u8 = 0x67;
 
@@ -203,8 +214,13 @@ async fn pass(
                 to_server.flush().await?;
             }
             message = from_server.recv() => {
-                let Some(message) = message else { return Ok(()) };
+                let Some(mut message) = message else { return Ok(()) };
                 let (id, kind) = head(&message);
+                if shared.hide_vendor.load(Ordering::Relaxed)
+                    && let Some(at) = message.windows(VENDOR.len()).position(|text| text == VENDOR)
+                {
+                    message[at] = b'?';
+                }
                 if kind == MODIFIED {
                     match cut_answers.get(&id) {
                         Some(Cut::Answer(bytes)) => {

@@ -4,6 +4,9 @@
 //! The call is one modify: `unicodePwd` is replaced, the value of `pwdLastSet` that was read is deleted, and 0 (must change)
 //! or -1 (now) is added. Where another value is in place by then, nothing is written. A user who must change already has 0, and
 //! from 0 to 0 is no condition: then the call adds -1, and 0 comes back with a step of its own.
+//!
+//! That Windows keeps the condition, too, nobody has tried. Where the server is none of Samba's, `pwdLastSet` is replaced like the
+//! password, and a call is not sent again.
 mod metadata;
 #[cfg(test)]
 mod tests;
@@ -41,11 +44,15 @@ const WHERE: &str = "spec.provider.activeDirectory";
 /// copy that cannot be written to.
 const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
 const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
+/// How Samba begins its `vendorName` (RFC 3045).
+const SAMBA: &str = "Samba Team";
 /// What the right password is answered where something else keeps its owner out: it must be changed, the account is
 /// disabled, or has expired.
 const RIGHT_BUT: [&str; 3] = ["data 773", "data 533", "data 701"];
 /// `pwdLastSet` of a user who must choose another password at the next sign-in.
 const MUST_CHANGE: &str = "0";
+/// The server stores the time in its place.
+const NOW: &str = "-1";
 
 /// A connection to one domain.
 #[derive(Debug)]
@@ -133,9 +140,13 @@ impl ActiveDirectory {
                     .to_owned(),
             )
         })?;
+        let exact = keeps_conditions(&connection);
         Ok(Checked {
             identity: format!("activedirectory:{}#{id}", domain.to_lowercase()),
-            guarantees: Guarantees { password: Guarantee::ExactlyOnce, mfa: None },
+            guarantees: Guarantees {
+                password: if exact { Guarantee::ExactlyOnce } else { Guarantee::Provable },
+                mfa: None,
+            },
             supports: BTreeSet::from([
                 Feature::ResetPassword,
                 Feature::ForceChangeOnLogin,
@@ -143,7 +154,7 @@ impl ActiveDirectory {
                 Feature::ClearWebSessions,
             ]),
             // It keeps no sessions, and a lock-out ends with the call.
-            apart: CleanUp { must_change: true, ..CleanUp::default() },
+            apart: CleanUp { must_change: exact, ..CleanUp::default() },
             remains: Some("Kerberos tickets that the user has, and sessions opened with them, live until they expire."),
         })
     }
@@ -170,9 +181,9 @@ impl ActiveDirectory {
 
     /// Sends the call, once.
     pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
-        let condition = fenced.condition().map(str::to_owned);
-        let Some(fence) = condition.as_deref().and_then(Fence::parse) else { return Reply::NotSent };
-        let answer = match self.send(&fence, once, user, password, || fenced.pass()).await {
+        let attempt = fenced.attempt().clone();
+        let Some(fence) = attempt.baseline.as_deref().and_then(Fence::parse) else { return Reply::NotSent };
+        let answer = match self.send(&fence, attempt.conditional, once, user, password, || fenced.pass()).await {
             Ok(answer) => answer,
             Err(reply) => return reply,
         };
@@ -190,7 +201,7 @@ impl ActiveDirectory {
         may: impl FnOnce() -> bool,
     ) -> Reply {
         let Some(fence) = Fence::parse(condition) else { return Reply::NotSent };
-        match self.send(&fence, once, user, password, may).await {
+        match self.send(&fence, true, once, user, password, may).await {
             Ok(answer) if answer.number() == 16 => Reply::Conflict,
             Ok(answer) => answer.reply(),
             Err(Reply::Outdated) => Reply::Conflict,
@@ -207,6 +218,7 @@ impl ActiveDirectory {
     async fn send(
         &self,
         fence: &Fence<'_>,
+        conditional: bool,
         once: &Once,
         user: &User,
         password: Option<&SecretString>,
@@ -222,7 +234,10 @@ impl ActiveDirectory {
         };
         let (Some(password), Some(before)) = (password, State::parse(fence.value)) else { return Err(Reply::NotSent) };
         let connection = self.client.connection_to(fence.server).await.map_err(|e| e.before_the_call())?;
-        if before.must_change() {
+        if conditional && !keeps_conditions(&connection) {
+            return Err(Reply::NotSent);
+        }
+        if conditional && before.must_change() {
             // The mark is set again after a reset, so that its absence is no sign of one. Since the look-up somebody else may
             // have been through both.
             match self.by_id(&connection, &user.id.id).await {
@@ -232,9 +247,14 @@ impl ActiveDirectory {
                 Err(error) => return Err(error.before_the_call()),
             }
         }
-        let must_change = *force_change_on_login && !before.must_change();
+        let must_change = *force_change_on_login && !(conditional && before.must_change());
+        let set = if must_change { MUST_CHANGE } else { NOW };
         let mut changes = vec![replace("unicodePwd", [quoted(password)])];
-        changes.extend(exchange(&before.set, if must_change { MUST_CHANGE } else { "-1" }));
+        if conditional {
+            changes.extend(exchange(&before.set, set));
+        } else {
+            changes.push(replace("pwdLastSet", [set.as_bytes().to_vec()]));
+        }
         if self.unlock {
             changes.push(replace("lockoutTime", [b"0".to_vec()]));
         }
@@ -365,6 +385,11 @@ impl State {
             before.set == self.set && (before.changes.is_none() || before.changes == self.changes)
         })
     }
+}
+
+/// It refuses a modify that deletes a value which is not there any more.
+fn keeps_conditions(connection: &Connection) -> bool {
+    value(&connection.root, "vendorName").is_some_and(|vendor| vendor.starts_with(SAMBA))
 }
 
 /// The `pwdLastSet` that was read goes, another comes: both or neither.

@@ -196,7 +196,7 @@ impl Client {
         if answer.number() != 0 {
             return Err(Failed::Refused(answer.code));
         }
-        let asked = ["dnsHostName", "defaultNamingContext", "namingContexts"];
+        let asked = ["dnsHostName", "defaultNamingContext", "namingContexts", "vendorName"];
         let mut handle = ldap.clone();
         let found = guarded(async move { handle.search("", Scope::Base, "(objectClass=*)", asked).await }).await?;
         let root = found.0.into_iter().next().map(SearchEntry::construct);
