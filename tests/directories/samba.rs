@@ -13,7 +13,7 @@ pub const KIND: &str = "activeDirectory";
 pub const MAY_ENTER: &str = "";
 pub const MUST_CHANGE: &str = "773";
 pub const WRONG: &str = "52e";
-const LOCKED_OUT: &str = "775";
+pub const LOCKED_OUT: &str = "775";
 
 pub fn dn(name: &str) -> String {
     format!("CN={name},OU=People,DC=acme,DC=example")

@@ -9,8 +9,8 @@ use crate::{
     env::{Site, message, password_reset, time, wait_for},
     ldap_proxy::{Cut, LdapProxy},
     ldap_server::Server,
-    password,
-    samba::{KIND, MAY_ENTER, MUST_CHANGE, add, changes, dn, id, opens, sign_in},
+    password, refused,
+    samba::{KIND, LOCKED_OUT, MAY_ENTER, MUST_CHANGE, WRONG, add, changes, dn, id, opens, sign_in},
 };
 
 fn impatient() -> Value {
@@ -97,6 +97,42 @@ fn samba_late_arrival() {
     for name in [&due, &not] {
         opens(&server, &site, name, MUST_CHANGE);
     }
+}
+
+/// Failed sign-ins, a lock-out and another telephone number, after the look-up and before the write, are no change of the password;
+/// a colleague's reset is, and stays.
+#[test]
+fn samba_what_happens_in_between() {
+    let server = Server::samba();
+    let site = Site::start();
+    let proxy = LdapProxy::before(&server);
+    site.ldap("acme", KIND, &server, &proxy.url, json!({}));
+    server.set("DC=acme,DC=example", "lockoutThreshold", &["3"]);
+    let [due, tried, reset] = <[String; 3]>::try_from(users(&server, "during", 3)).unwrap();
+    let _operator = site.operator();
+    site.until_directory("acme", "Connected");
+    let during = |name: &str, meanwhile: &dyn Fn()| {
+        proxy.cut(&id(&server, name), Cut::Delayed);
+        site.apply(&password("acme", name, json!({})));
+        wait_for("the call", || (proxy.held() == 1).then_some(()));
+        meanwhile();
+        proxy.release();
+    };
+    for name in [&due, &tried] {
+        during(name, &|| {
+            for _ in 0..3 {
+                assert_eq!(sign_in(&server, name, "wrong"), WRONG);
+            }
+            assert_eq!(sign_in(&server, name, &format!("{name}-Old-1")), LOCKED_OUT);
+            server.set(&dn(name), "telephoneNumber", &["+49 30 1234567"]);
+        });
+        assert_eq!(applied(&site, name), "Response");
+        opens(&server, &site, name, MUST_CHANGE);
+    }
+    during(&reset, &|| server.sh(&format!("samba-tool user setpassword {reset} --newpassword=Colleague-1 >&2")));
+    refused(&site, &reset, "ChangedSinceRequest");
+    assert_eq!(sign_in(&server, &reset, "Colleague-1"), MAY_ENTER);
+    assert_eq!(changes(&server, &reset), 2);
 }
 
 /// Where nobody knows whether the server keeps the condition, it is not relied upon: a call is sent once, and what became of it is
