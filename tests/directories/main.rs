@@ -29,7 +29,7 @@ mod keycloak_evidence;
 mod keycloak_failures;
 mod keycloak_rate;
 mod keycloak_rights;
-mod ldap_crashes;
+mod ldap_both;
 mod ldap_rate;
 mod openldap;
 mod openldap_failures;

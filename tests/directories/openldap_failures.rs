@@ -40,6 +40,13 @@ fn openldap_failures() {
     applied(&site, "ann");
     opens(&server, &site, "ann", MUST_CHANGE);
 
+    // A group that is not there would protect nobody.
+    let mut gone = protect();
+    gone["protect"]["groups"] = json!(["cn=gone,ou=groups,dc=acme,dc=example"]);
+    site.ldap("gone", KIND, &server, server.value("LDAPS_URL"), gone);
+    let said = site.until_directory("gone", "InvalidConfiguration");
+    assert!(said.contains("cn=gone") && said.contains("protect nobody"), "{said}");
+
     // An account that may read everything and set nothing.
     site.ldap("blind", KIND, &server, server.value("LDAPS_URL"), protect());
     site.ldap_secret("blind", "cn=norights,ou=services,dc=acme,dc=example", &right);

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::{
-    applied, asked, delivered,
-    env::{Site, password_reset, time, wait_for},
+    applied, delivered,
+    env::{Site, wait_for},
+    ldap_both::{OPENLDAP, races},
     ldap_proxy::{Cut, LdapProxy},
     ldap_server::Server,
     openldap::{
@@ -71,47 +72,9 @@ fn openldap_late_arrival() {
     assert_eq!(writes(&server, "ann"), 2, "the reset and the user's own");
 }
 
-/// Two clusters that know nothing of each other, with the same requests: the server lets one through.
 #[test]
 fn openldap_races() {
-    const RACES: usize = 500;
-    let server = Server::openldap();
-    let sites = [Site::start(), Site::start()];
-    let all = names("race", RACES);
-    add(&server, &all);
-    for site in &sites {
-        site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), protect());
-    }
-    let _operators = sites.each_ref().map(Site::operator);
-    for site in &sites {
-        site.until_directory("acme", "Connected");
-    }
-    let at = time(0);
-    let manifests: Vec<String> = all
-        .iter()
-        .map(|name| asked(&password_reset(name, "", json!({})), "acme", name, json!({"requestedAt": at})))
-        .collect();
-    let manifests = manifests.join("\n---\n");
-    std::thread::scope(|scope| {
-        for site in &sites {
-            scope.spawn(|| site.apply(&manifests));
-        }
-    });
-    let ends = sites.each_ref().map(Site::ends);
-    let passwords = sites.each_ref().map(Site::passwords);
-    let mut set = Vec::new();
-    for name in &all {
-        let reasons = ends.each_ref().map(|ends| ends[name].0.as_str());
-        let winner =
-            reasons.iter().position(|reason| *reason == "Applied").unwrap_or_else(|| panic!("{name}: {reasons:?}"));
-        assert_eq!(reasons[1 - winner], "ChangedSinceRequest", "{name}");
-        set.push((name, &passwords[winner][name]));
-    }
-    changed_once(&server, set);
-    // Those that had begun were turned away by the server itself.
-    let met = sites.each_ref().map(|site| site.records().len()).iter().sum::<usize>() - RACES;
-    println!("{RACES} races, {met} of them decided by the server");
-    assert!(met > 0, "the operators never met");
+    races(&OPENLDAP, &Server::openldap(), |server, passwords| changed_once(server, passwords.iter().copied()));
 }
 
 /// Failed sign-ins and another telephone number, after the look-up and before the write, are no change of the password; one of the

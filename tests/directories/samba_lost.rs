@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
-    applied, asked,
-    env::{Site, message, password_reset, time, wait_for},
+    applied,
+    env::{Site, message, wait_for},
+    ldap_both::{SAMBA, races},
     ldap_proxy::{Cut, LdapProxy},
     ldap_server::Server,
     password, refused,
@@ -169,42 +170,11 @@ fn samba_without_the_condition() {
     assert_eq!(changes(&server, asked), 1);
 }
 
-/// Two clusters that know nothing of each other, with the same requests: the server lets one through.
 #[test]
 fn samba_races() {
-    const RACES: usize = 500;
-    let server = Server::samba();
-    let sites = [Site::start(), Site::start()];
-    let all = users(&server, "race", RACES);
-    for site in &sites {
-        site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), json!({}));
-    }
-    let _operators = sites.each_ref().map(Site::operator);
-    for site in &sites {
-        site.until_directory("acme", "Connected");
-    }
-    let at = time(0);
-    let manifests: Vec<String> = all
-        .iter()
-        .map(|name| asked(&password_reset(name, "", json!({})), "acme", name, json!({"requestedAt": at})))
-        .collect();
-    let manifests = manifests.join("\n---\n");
-    std::thread::scope(|scope| {
-        for site in &sites {
-            scope.spawn(|| site.apply(&manifests));
+    races(&SAMBA, &Server::samba(), |server, passwords| {
+        for (name, password) in passwords {
+            (SAMBA.is_in_force)(server, name, password);
         }
     });
-    let ends = sites.each_ref().map(Site::ends);
-    let passwords = sites.each_ref().map(Site::passwords);
-    for name in &all {
-        let reasons = ends.each_ref().map(|ends| ends[name].0.as_str());
-        let winner =
-            reasons.iter().position(|reason| *reason == "Applied").unwrap_or_else(|| panic!("{name}: {reasons:?}"));
-        assert_eq!(reasons[1 - winner], "ChangedSinceRequest", "{name}");
-        assert_eq!(sign_in(&server, name, &passwords[winner][name]), MUST_CHANGE, "{name}");
-        assert_eq!(changes(&server, name), 2, "{name}");
-    }
-    let met = sites.each_ref().map(|site| site.records().len()).iter().sum::<usize>() - RACES;
-    println!("{RACES} races, {met} of them decided by the server");
-    assert!(met > 0, "the operators never met");
 }

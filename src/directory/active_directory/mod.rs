@@ -23,7 +23,7 @@ use super::{
     Checked, Credentials, Fenced, NotReady,
     ldap::{
         Client, Connection,
-        answer::{Answer, Failed, not_ready},
+        answer::{Answer, Failed, no_such_group, not_ready},
         entry::{equals, is_under, replace, value, values},
         fence::{Fence, judge},
     },
@@ -122,10 +122,7 @@ impl ActiveDirectory {
             let filter = Self::named(std::slice::from_ref(group));
             let found = self.client.search(&connection, domain, Scope::Subtree, &filter, &["objectSid"]).await;
             if found.map_err(|e| not_ready(&e))?.is_empty() {
-                return Err(NotReady::InvalidConfiguration(format!(
-                    "spec.protect.groups names {}, and the operator's account sees no such group: it would protect nobody.",
-                    text::shown(group, text::NAME)
-                )));
+                return Err(no_such_group(group));
             }
         }
         // Not that of baseDN: a user found under two of them is one.

@@ -4,7 +4,7 @@ use std::fmt;
 use ldap3::LdapResult;
 
 use crate::{
-    core::{ledger::Reply, world::Why},
+    core::{ledger::Reply, text, world::Why},
     directory::NotReady,
 };
 
@@ -163,6 +163,15 @@ pub fn not_ready(failed: &Failed) -> NotReady {
         }
         _ => NotReady::Unreachable(format!("{failed}.")),
     }
+}
+
+/// A protected group that is not found.
+#[must_use]
+pub fn no_such_group(group: &str) -> NotReady {
+    NotReady::InvalidConfiguration(format!(
+        "spec.protect.groups names {}, and the operator's account sees no such group: it would protect nobody.",
+        text::shown(group, text::NAME)
+    ))
 }
 
 /// What a password policy says in its control: `SEQUENCE { warning [0] OPTIONAL, error [1] ENUMERATED OPTIONAL }`.

@@ -21,7 +21,7 @@ use super::{
     Checked, Credentials, Fenced, NotReady,
     ldap::{
         Client, Connection, Lease,
-        answer::{Answer, Failed, PASSWORD_POLICY, not_ready},
+        answer::{Answer, Failed, PASSWORD_POLICY, no_such_group, not_ready},
         entry::{replace, value},
         fence::{Fence, is_in_time, judge},
     },
@@ -52,6 +52,7 @@ pub struct OpenLdap {
     sign_in: bool,
     /// Groups that rules and protections are about, as they are written there.
     groups: Vec<String>,
+    protected: Vec<String>,
 }
 
 impl OpenLdap {
@@ -93,6 +94,7 @@ impl OpenLdap {
             hash: *hash,
             sign_in: ldap.sign_in,
             groups: spec.groups().cloned().collect(),
+            protected: spec.protect.groups.clone(),
         })
     }
 
@@ -113,6 +115,12 @@ impl OpenLdap {
             return Err(NotReady::InvalidConfiguration(format!(
                 "{WHERE}.baseDN: there is no such entry, or the operator's account may not see it."
             )));
+        }
+        for group in &self.protected {
+            let found = self.client.search(&connection, group, Scope::Base, "(objectClass=*)", &["1.1"]).await;
+            if found.map_err(|e| not_ready(&e))?.is_empty() {
+                return Err(no_such_group(group));
+            }
         }
         // Not that of baseDN: a user found under two of them is one.
         let suffix = self.suffix(&connection).ok_or_else(|| {

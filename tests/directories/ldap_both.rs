@@ -1,12 +1,13 @@
-//! The server or the operator dies in the middle of resets: whoever comes after finds out what took effect, and nothing does twice.
+//! What must be so at both: the server or the operator dies in the middle of resets, or two operators know nothing of each other; and
+//! nothing is done twice.
 use std::{collections::BTreeMap, path::Path};
 
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    applied, delivered,
-    env::{SYSTEM, Site, TEAM, wait_for},
+    applied, asked, delivered,
+    env::{SYSTEM, Site, TEAM, password_reset, time, wait_for},
     ldap_proxy::{Cut, LdapProxy},
     ldap_server::Server,
     openldap, password,
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// What differs between the servers.
-struct Kind {
+pub struct Kind {
     name: &'static str,
     start: fn() -> Server,
     directory: fn() -> Value,
@@ -24,10 +25,10 @@ struct Kind {
     about: fn(&Server, &str) -> String,
     resets: fn(&Server, &str) -> u32,
     /// The password opens the account as far as to choose another, and was set once.
-    is_in_force: fn(&Server, &str, &str),
+    pub is_in_force: fn(&Server, &str, &str),
 }
 
-const OPENLDAP: Kind = Kind {
+pub const OPENLDAP: Kind = Kind {
     name: openldap::KIND,
     // No history that would keep a password from being set twice.
     start: || {
@@ -45,7 +46,7 @@ const OPENLDAP: Kind = Kind {
     },
 };
 
-const SAMBA: Kind = Kind {
+pub const SAMBA: Kind = Kind {
     name: samba::KIND,
     start: Server::samba,
     directory: || json!({}),
@@ -199,4 +200,46 @@ fn operator_dies(kind: &Kind, add: fn(&Server, &[String])) {
     late.release();
     wait_for("the late call", || (late.held() == 0).then_some(()));
     (kind.is_in_force)(&server, "late", &delivered(&site, "late"));
+}
+
+/// Two clusters with the same requests: the server lets one of each through. `in_force`: these passwords open the accounts, and each was
+/// set once.
+pub fn races(kind: &Kind, server: &Server, in_force: impl Fn(&Server, &[(&String, &String)])) {
+    const RACES: usize = 500;
+    let sites = [Site::start(), Site::start()];
+    let all: Vec<String> = (0..RACES).map(|i| format!("race{i}x")).collect();
+    (kind.users)(server, &all);
+    for site in &sites {
+        site.ldap("acme", kind.name, server, server.value("LDAPS_URL"), (kind.directory)());
+    }
+    let _operators = sites.each_ref().map(Site::operator);
+    for site in &sites {
+        site.until_directory("acme", "Connected");
+    }
+    let at = time(0);
+    let manifests: Vec<String> = all
+        .iter()
+        .map(|name| asked(&password_reset(name, "", json!({})), "acme", name, json!({"requestedAt": at})))
+        .collect();
+    let manifests = manifests.join("\n---\n");
+    std::thread::scope(|scope| {
+        for site in &sites {
+            scope.spawn(|| site.apply(&manifests));
+        }
+    });
+    let ends = sites.each_ref().map(Site::ends);
+    let passwords = sites.each_ref().map(Site::passwords);
+    let mut set = Vec::new();
+    for name in &all {
+        let reasons = ends.each_ref().map(|ends| ends[name].0.as_str());
+        let winner =
+            reasons.iter().position(|reason| *reason == "Applied").unwrap_or_else(|| panic!("{name}: {reasons:?}"));
+        assert_eq!(reasons[1 - winner], "ChangedSinceRequest", "{name}");
+        set.push((name, &passwords[winner][name]));
+    }
+    in_force(server, &set);
+    // Those that had begun were turned away by the server itself.
+    let met = sites.each_ref().map(|site| site.records().len()).iter().sum::<usize>() - RACES;
+    println!("{RACES} races, {met} of them decided by the server");
+    assert!(met > 0, "the operators never met");
 }
