@@ -127,6 +127,27 @@ fn links_lead_somewhere() {
     }
 }
 
+/// `kubectl explain` shows it.
+#[test]
+fn every_field_has_a_text() {
+    for document in serde_saphyr::from_multiple::<Value>(&text("crds/credreset.yaml")).unwrap() {
+        let kind = document["spec"]["names"]["kind"].as_str().unwrap();
+        for part in ["spec", "status"] {
+            let schema = &document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][part];
+            described(schema, &format!("{kind}.{part}"));
+        }
+    }
+}
+
+fn described(schema: &Value, at: &str) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let at = format!("{at}.{name}");
+        assert!(field["description"].as_str().is_some_and(|text| text.len() >= 10), "{at} has no text");
+        described(field, &at);
+        described(&field["items"], &at);
+    }
+}
+
 /// They say what the kinds mean, and the requests go to a Directory that stands beside them and lets them through.
 #[test]
 fn examples_are_understood() {

@@ -74,7 +74,7 @@ pub enum Provider {
     Zoho(Zoho),
     /// A realm of Keycloak.
     Keycloak(Keycloak),
-    /// OpenLDAP.
+    /// An OpenLDAP server, with overlay ppolicy or without it.
     #[serde(rename = "openLDAP")]
     OpenLdap(OpenLdap),
     /// Active Directory, or Samba as its domain controller.
