@@ -17,7 +17,7 @@ use secrecy::SecretString;
 use crate::{
     api::directory::{self, DirectorySpec, Guarantees},
     core::{
-        ledger::{Attempt, Record, Reply},
+        ledger::{Attempt, Finish, Record, Reply},
         plan::{CleanUp, Once},
         request::{Mode, UserRef},
         world::{Feature, Found, Proof, User, Why},
@@ -70,6 +70,12 @@ impl Fenced {
     #[must_use]
     pub fn attempt(&self) -> &Attempt {
         &self.record.attempt
+    }
+
+    /// What the operator has to do after the call.
+    #[must_use]
+    pub fn finish(&self) -> &Finish {
+        &self.record.finish
     }
 
     /// To be asked right before the request goes out, when everything else has been fetched: false means that nothing may be

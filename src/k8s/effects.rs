@@ -233,7 +233,7 @@ impl Run {
             self.world.proof = Seen::Unknown(Why::new("there is no password, or no Directory, to sign in with."));
             return Ok(());
         };
-        operator.ledger.signs_in(&record.attempt.id, false);
+        operator.ledger.signs_in(&record.attempt.id, true);
         let signed_in = provider.sign_in(&record, &password).await;
         let proven = signed_in == Ok(true);
         operator.metrics.call(&facts.name, "sign-in", if proven { "ok" } else { "error" });
@@ -248,7 +248,7 @@ impl Run {
             Ok(true) => self.world.proof = Seen::Known(Proof::Proven(Evidence::SignIn)),
             Ok(false) => {}
             Err(why) => {
-                operator.ledger.signs_in(&record.attempt.id, true);
+                operator.ledger.signs_in(&record.attempt.id, false);
                 self.world.proof = Seen::Unknown(why);
             }
         }
@@ -260,7 +260,6 @@ impl Run {
     pub(super) async fn write(&mut self, record: &Record) -> Result<(), Error> {
         let operator = Arc::clone(&self.term.operator);
         let object = self.record.clone().ok_or(Error::Restless)?;
-        let before = object.spec.sign_in_by.clone();
         let mut pause = Duration::from_millis(100);
         let written = loop {
             match operator.ledger.write(&object, record).await {
@@ -275,9 +274,6 @@ impl Run {
         };
         if let Written::Stored(object) = &written {
             let record = object.record();
-            if record.sign_in_by.is_some() && before.is_none() {
-                operator.ledger.signs_in(&record.attempt.id, true);
-            }
             if record.state.is_settled() {
                 operator.ledger.signs_in(&record.attempt.id, false);
             }

@@ -62,8 +62,8 @@ pub struct Ledger {
     holder: String,
     held: Mutex<HashMap<String, Held>>,
     past: Mutex<HashMap<String, Past>>,
-    /// Attempts whose one sign-in is this process's to make, and is not made yet.
-    sign_ins: Mutex<HashSet<String>>,
+    /// Attempts whose one sign-in this process has made.
+    signed_in: Mutex<HashSet<String>>,
     /// Held from the question whether there is room within the limits to the reservation of that room.
     pub admission: tokio::sync::Mutex<()>,
 }
@@ -78,7 +78,7 @@ impl Ledger {
             holder: holder.to_owned(),
             held: Mutex::default(),
             past: Mutex::default(),
-            sign_ins: Mutex::default(),
+            signed_in: Mutex::default(),
             admission: tokio::sync::Mutex::default(),
         }
     }
@@ -318,15 +318,15 @@ impl Ledger {
         }
     }
 
-    /// Whether the attempt's one sign-in is this process's to make.
-    pub fn may_sign_in(&self, attempt: &str) -> bool {
-        lock(&self.sign_ins).contains(attempt)
+    /// Whether the one sign-in of the record's attempt is this process's to make: the record says so, and it is not made yet.
+    pub fn may_sign_in(&self, record: &Record) -> bool {
+        record.sign_in_by.as_ref() == Some(&self.holder) && !lock(&self.signed_in).contains(&record.attempt.id)
     }
 
-    /// This process has written down that it makes the attempt's one sign-in; or it has made it, or never will.
-    pub fn signs_in(&self, attempt: &str, still: bool) {
-        let mut all = lock(&self.sign_ins);
-        if still {
+    /// Whether this process has made the attempt's one sign-in. It may have been about to, and nothing was sent.
+    pub fn signs_in(&self, attempt: &str, made: bool) {
+        let mut all = lock(&self.signed_in);
+        if made {
             all.insert(attempt.to_owned());
         } else {
             all.remove(attempt);

@@ -204,7 +204,7 @@ impl Run {
         self.world.now = Timestamp::now();
         let Seen::Known(record) = &self.world.record else { return };
         let leading = self.term.leadership.held();
-        self.world.may_sign_in = self.term.operator.ledger.may_sign_in(&record.attempt.id);
+        self.world.may_sign_in = self.term.operator.ledger.may_sign_in(record);
         if let Some((holding, progress)) = self.term.operator.ledger.holding(record, leading) {
             // What an earlier reconcile has done; this one knows better what it does itself.
             if self.world.holding.is_none() {

@@ -256,7 +256,7 @@ struct Process {
     incarnation: u32,
     held: BTreeMap<String, Held>,
     past: BTreeMap<String, Past>,
-    sign_ins: BTreeSet<String>,
+    signed_in: BTreeSet<String>,
     run: Option<Arc<Run>>,
     rests: BTreeMap<Item, Rest>,
 }

@@ -12,9 +12,12 @@ mod metadata;
 mod tests;
 mod user;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, PoisonError},
+};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use ldap3::{Mod, Scope, SearchEntry};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
@@ -31,7 +34,7 @@ use super::{
 use crate::{
     api::directory::{self, DirectorySpec, Guarantees},
     core::{
-        ledger::{Evidence, Record, Reply},
+        ledger::{Evidence, MARGIN, Record, Reply},
         plan::{CleanUp, Once},
         request::Mode,
         text,
@@ -49,6 +52,8 @@ const SAMBA: &str = "Samba Team";
 /// What the right password is answered where something else keeps its owner out: it must be changed, the account is
 /// disabled, or has expired.
 const RIGHT_BUT: [&str; 3] = ["data 773", "data 533", "data 701"];
+/// Longer than anybody waits for a step after the call.
+const FORGET: SignedDuration = SignedDuration::from_hours(24 * 14);
 /// `pwdLastSet` of a user who must choose another password at the next sign-in.
 const MUST_CHANGE: &str = "0";
 /// The server stores the time in its place.
@@ -66,6 +71,10 @@ pub struct ActiveDirectory {
     protected: Vec<String>,
     /// The id of the operator's account.
     own: OnceCell<String>,
+    /// When it was first asked whether a user may be marked, by attempt.
+    asked: Mutex<HashMap<String, Timestamp>>,
+    /// How long a call may be on its way.
+    arrival: SignedDuration,
 }
 
 impl ActiveDirectory {
@@ -80,9 +89,12 @@ impl ActiveDirectory {
     ) -> Result<Self, NotReady> {
         let ldap = &active_directory.ldap;
         let timeout = super::ldap::timeout(spec);
-        let client = timeout.and_then(|timeout| Client::new(WHERE, ldap, credentials, timeout));
+        let made = timeout.and_then(|timeout| Ok((Client::new(WHERE, ldap, credentials, timeout)?, timeout)));
+        let (client, timeout) = made.map_err(|wrong| NotReady::InvalidConfiguration(format!("{wrong}.")))?;
         Ok(Self {
-            client: client.map_err(|wrong| NotReady::InvalidConfiguration(format!("{wrong}.")))?,
+            client,
+            arrival: SignedDuration::try_from(timeout).unwrap_or(SignedDuration::ZERO) + MARGIN,
+            asked: Mutex::default(),
             base: ldap.base_dn.clone(),
             sign_in: ldap.sign_in,
             unlock: spec.unlock,
@@ -120,8 +132,9 @@ impl ActiveDirectory {
         }
         for group in &self.protected {
             let filter = Self::named(std::slice::from_ref(group));
-            let found = self.client.search(&connection, domain, Scope::Subtree, &filter, &["objectSid"]).await;
-            if found.map_err(|e| not_ready(&e))?.is_empty() {
+            let found = self.client.search(&connection, domain, Scope::Subtree, &filter, &["sAMAccountName"]).await;
+            // The server may find more than a user's groups are then compared with.
+            if !found.map_err(|e| not_ready(&e))?.iter().any(|found| user::is_named(found, group)) {
                 return Err(no_such_group(group));
             }
         }
@@ -180,6 +193,13 @@ impl ActiveDirectory {
     pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
         let attempt = fenced.attempt().clone();
         let Some(fence) = attempt.baseline.as_deref().and_then(Fence::parse) else { return Reply::NotSent };
+        // Told to choose another password since the first attempt, so that nothing would set the mark again.
+        let due = State::parse(fence.value).is_some_and(|before| before.must_change());
+        let marks = fenced.finish().clean_up.is_some_and(|what| what.must_change);
+        if attempt.conditional && due && !marks && matches!(once, Once::SetPassword { force_change_on_login: true, .. })
+        {
+            return Reply::Outdated;
+        }
         let answer = match self.send(&fence, attempt.conditional, once, user, password, || fenced.pass()).await {
             Ok(answer) => answer,
             Err(reply) => return reply,
@@ -282,7 +302,7 @@ impl ActiveDirectory {
         let not = |why: &str| Why::new(format!("the user need not choose another password yet: {why}."));
         // One of the calls may still be on its way, and would find the condition as it was.
         let answered = matches!(record.evidence, None | Some(Evidence::Response)) && record.adopted_by.is_none();
-        if !answered && Timestamp::now() < record.over() {
+        if !answered && !self.is_quiet(record) {
             return Err(not("the call whose answer was lost must not find the mark should it arrive again"));
         }
         // Where the call was made: elsewhere it may not be known yet.
@@ -300,6 +320,16 @@ impl ActiveDirectory {
             Ok(answer) => Err(not(&format!("the directory answered {}", answer.code))),
             Err(error) => Err(not(&error.to_string())),
         }
+    }
+
+    /// No call of `record`'s can arrive any more. A repeat may have been sent long after the first, but not since it became known
+    /// that one took effect; that was before this process first asked here.
+    fn is_quiet(&self, record: &Record) -> bool {
+        let now = Timestamp::now();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|_, since| now.duration_since(*since) < FORGET);
+        let since = *asked.entry(record.attempt.id.clone()).or_insert(now);
+        now >= record.over() && now.duration_since(since) >= self.arrival
     }
 
     /// How the user is now, and when the password was set last.
@@ -335,10 +365,15 @@ impl ActiveDirectory {
         if !self.sign_in {
             return Err(Why::new("the Directory says that no sign-in may be tried."));
         }
-        let connection = self.client.connection().await.map_err(|e| e.why())?;
+        let fence = record.attempt.baseline.as_deref().and_then(Fence::parse);
+        let fence = fence.ok_or_else(|| Why::new("it is not known how the user was before the call."))?;
+        let connection = self.client.connection_rather_to(fence.server).await.map_err(|e| e.why())?;
         let found = self.by_id(&connection, &record.user.id).await;
         let entry = found.map_err(|e| e.why())?.ok_or_else(|| Why::new("the directory no longer shows the user."))?;
-        let Some(answer) = self.client.sign_in(&entry.dn, password).await? else { return Ok(false) };
+        if State::of(&entry).is_none_or(|now| now.is(&fence)) {
+            return Err(Why::new("the server that would be asked does not show the change yet."));
+        }
+        let Some(answer) = self.client.sign_in(&connection.url, &entry.dn, password).await? else { return Ok(false) };
         let detail = answer.code.detail.as_deref().unwrap_or_default();
         Ok(answer.number() == 0 || (answer.number() == 49 && RIGHT_BUT.contains(&detail)))
     }

@@ -7,7 +7,7 @@ use std::{
 use jiff::Timestamp;
 use ldap3::{Scope, SearchEntry};
 
-use super::{ActiveDirectory, State, file_time, metadata};
+use super::{ActiveDirectory, State, file_time, keeps_conditions, metadata};
 use crate::{
     core::{
         ledger::UserId,
@@ -100,8 +100,9 @@ impl ActiveDirectory {
         let control: u32 = control.ok_or_else(|| unreadable("userAccountControl"))?;
         let changed_at = changed_at(entry);
         let mut handle = BTreeMap::new();
-        // Not without the number of changes where there is no time: from 0 to 0 and to 0 again looks like nothing.
-        if !state.must_change() || state.changes.is_some() {
+        // Not without the number of changes where there is no time: from 0 to 0 and to 0 again looks like nothing. Where the
+        // condition is not relied upon, it is only compared.
+        if !state.must_change() || state.changes.is_some() || !keeps_conditions(connection) {
             handle.insert(CONDITION.to_owned(), Fence::text(&state.text(), &connection.server));
         }
         let expired = value(entry, "accountExpires").and_then(file_time).is_some_and(|end| end <= Timestamp::now());
@@ -167,12 +168,15 @@ impl ActiveDirectory {
         let found = self.client.search(connection, domain, Scope::Subtree, &filter, &["sAMAccountName"]).await?;
         let mut all = Vec::new();
         for group in &found {
-            let account = value(group, "sAMAccountName").map(str::to_lowercase);
-            let is = |named: &&String| same_dn(named, &group.dn) || account == Some(named.to_lowercase());
-            all.extend(self.groups.iter().filter(is).cloned());
+            all.extend(self.groups.iter().filter(|name| is_named(group, name)).cloned());
         }
         Ok(all)
     }
+}
+
+/// The group goes by this name, as it is written in rules and protections.
+pub(super) fn is_named(group: &SearchEntry, name: &str) -> bool {
+    same_dn(name, &group.dn) || value(group, "sAMAccountName").map(str::to_lowercase) == Some(name.to_lowercase())
 }
 
 /// When the password was set, to the end of the second where no more is known. Unknown: the account may not see it.

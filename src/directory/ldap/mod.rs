@@ -19,7 +19,8 @@ use std::{
 };
 
 use ldap3::{
-    Ldap, LdapConnAsync, LdapConnSettings, LdapError, Mod, Scope, SearchEntry, SearchOptions, controls::RawControl,
+    Ldap, LdapConnAsync, LdapConnSettings, LdapError, Mod, Scope, SearchEntry, SearchOptions, SearchResult,
+    controls::RawControl,
 };
 use rustls::{
     ClientConfig,
@@ -70,6 +71,8 @@ impl std::fmt::Debug for Client {
 #[derive(Clone)]
 pub struct Connection {
     ldap: Ldap,
+    /// The server's address.
+    pub url: Url,
     /// Which server it leads to: the name that the server gives itself (Active Directory's `dnsHostName`), else its address.
     pub server: String,
     /// What the server says about itself.
@@ -185,8 +188,9 @@ impl Client {
     fn take(&self, wanted: impl Fn(&str) -> bool) -> Option<Connection> {
         let mut idle = lock(&self.idle);
         idle.retain(Connection::is_usable);
-        let at = idle.iter().position(|connection| wanted(&connection.server))?;
-        Some(idle.swap_remove(at))
+        // The one that was used last is the least likely to have been dropped on its way without a word.
+        let at = idle.iter().rposition(|connection| wanted(&connection.server))?;
+        Some(idle.remove(at))
     }
 
     /// A new connection, bound as the operator's account.
@@ -197,10 +201,12 @@ impl Client {
             return Err(Failed::Refused(answer.code));
         }
         let asked = ["dnsHostName", "defaultNamingContext", "namingContexts", "vendorName"];
-        let mut handle = ldap.clone();
-        let found = guarded(async move { handle.search("", Scope::Base, "(objectClass=*)", asked).await }).await?;
-        let root = found.0.into_iter().next().map(SearchEntry::construct);
-        let root = root.unwrap_or_else(|| SearchEntry {
+        let (mut handle, timeout) = (ldap.clone(), self.timeout);
+        let found = guarded(async move {
+            let found = handle.with_timeout(timeout).search("", Scope::Base, "(objectClass=*)", asked).await?;
+            Ok(found.0.into_iter().next().map(SearchEntry::construct))
+        });
+        let root = found.await?.unwrap_or_else(|| SearchEntry {
             dn: String::new(),
             attrs: std::collections::HashMap::new(),
             bin_attrs: std::collections::HashMap::new(),
@@ -211,6 +217,7 @@ impl Client {
             since: Instant::now(),
             timeout: self.timeout,
             broken: Arc::default(),
+            url: url.clone(),
             ldap,
             root,
         })
@@ -238,22 +245,33 @@ impl Client {
         Ok(bound.await?.into())
     }
 
-    /// What `dn` is answered when it signs in with `password`, at the first server that there is a connection to. The password is
-    /// sent once: a wrong one counts towards a lock-out. `None`: no answer came.
+    /// What `dn` is answered when it signs in with `password` at this server. The password is sent once: a wrong one counts towards a
+    /// lock-out. `None`: no answer came.
     ///
     /// # Errors
     /// Why it was not sent.
-    pub async fn sign_in(&self, dn: &str, password: &SecretString) -> Result<Option<Answer>, Why> {
+    pub async fn sign_in(&self, url: &Url, dn: &str, password: &SecretString) -> Result<Option<Answer>, Why> {
         // Such a bind is anonymous, and succeeds for anybody (RFC 4513, section 5.1.2).
         if dn.is_empty() || password.expose_secret().is_empty() {
             return Ok(None);
         }
-        for url in &self.servers {
-            if let Ok(ldap) = self.open(url).await {
-                return Ok(self.bind(&ldap, dn, password).await.ok());
-            }
+        let ldap = self.open(url).await.map_err(|e| e.why())?;
+        match self.bind(&ldap, dn, password).await {
+            // The server is in trouble and has not looked at it.
+            Ok(answer) if matches!(answer.number(), 51 | 52) => Err(Failed::Answered(answer.code).why()),
+            answer => Ok(answer.ok()),
         }
-        Err(Failed::NoConnection.why())
+    }
+
+    /// A connection to that very server or, if there is none, to another.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn connection_rather_to(&self, server: &str) -> Result<Lease, Failed> {
+        match self.connection_to(server).await {
+            Ok(connection) => Ok(connection),
+            Err(_) => self.connection().await,
+        }
     }
 
     /// Whether it leads to the first of the servers.
@@ -288,7 +306,9 @@ impl Client {
             ldap.with_search_options(SearchOptions::new().sizelimit(MOST).timelimit(seconds));
             let all = ldap.with_timeout(timeout).search(&base, scope, &filter, attributes);
             // The limit above begins anew with every entry.
-            tokio::time::timeout(timeout, all).await?
+            let SearchResult(found, result) = tokio::time::timeout(timeout, all).await??;
+            let entries = found.into_iter().filter(|entry| !entry.is_ref()).map(SearchEntry::construct);
+            Ok((entries.collect::<Vec<SearchEntry>>(), result))
         });
         let found = match found.await {
             Ok(found) => found,
@@ -297,10 +317,10 @@ impl Client {
                 return Err(error);
             }
         };
-        match found.1.rc {
-            0 => Ok(found.0.into_iter().filter(|entry| !entry.is_ref()).map(SearchEntry::construct).collect()),
-            32 => Ok(Vec::new()),
-            _ => Err(Failed::Answered(Code::of(&found.1))),
+        match found {
+            (entries, result) if result.rc == 0 => Ok(entries),
+            (_, result) if result.rc == 32 => Ok(Vec::new()),
+            (_, result) => Err(Failed::Answered(Code::of(&result))),
         }
     }
 

@@ -57,9 +57,10 @@ fn an_empty_credential_is_none() {
 #[tokio::test]
 async fn without_a_password_nobody_signs_in() {
     let client = client(&["ldap://127.0.0.1:1"], false).unwrap();
-    let answer = client.sign_in("cn=op", &SecretString::from("")).await;
+    let url = Url::parse("ldap://127.0.0.1:1").unwrap();
+    let answer = client.sign_in(&url, "cn=op", &SecretString::from("")).await;
     assert!(answer.unwrap().is_none(), "not even a connection is made");
-    assert!(client.sign_in("cn=op", &SecretString::from("secret")).await.is_err());
+    assert!(client.sign_in(&url, "cn=op", &SecretString::from("secret")).await.is_err());
     assert_eq!(client.connection().await.err(), Some(Failed::NoConnection));
 }
 

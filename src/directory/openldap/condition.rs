@@ -36,15 +36,16 @@ pub(super) fn moved(fence: &Fence<'_>, entry: &SearchEntry) -> bool {
     value(entry, attribute).is_some_and(|now| now != fence.value)
 }
 
-/// The filter that says that nothing has moved.
-pub(super) fn assertion(value: &str) -> Option<String> {
-    if value == NEVER {
-        Some("(!(pwdChangedTime=*))".to_owned())
+/// The filter that says that nothing has moved. With the id, since somebody else may have the name by now.
+pub(super) fn assertion(id: &str, value: &str) -> Option<String> {
+    let unmoved = if value == NEVER {
+        "(!(pwdChangedTime=*))".to_owned()
     } else if value.contains('#') {
-        Some(equals("entryCSN", value))
+        equals("entryCSN", value)
     } else {
-        generalized_time(value).map(|_| equals("pwdChangedTime", value))
-    }
+        generalized_time(value).map(|_| equals("pwdChangedTime", value))?
+    };
+    Some(format!("(&{}{unmoved})", equals("entryUUID", id)))
 }
 
 /// It may be that the server's clock still shows the second of that change.
@@ -72,11 +73,13 @@ mod tests {
 
     #[test]
     fn the_condition_is_what_was_read() {
-        assert_eq!(assertion("20261124185646Z").unwrap(), "(pwdChangedTime=20261124185646Z)");
-        assert_eq!(assertion(NEVER).unwrap(), "(!(pwdChangedTime=*))");
+        let id = "6a7d5c0e-5d7c-103f-9d6e-0123456789ab";
+        let of = |filter: &str| Some(format!("(&(entryUUID={id}){filter})"));
+        assert_eq!(assertion(id, "20261124185646Z"), of("(pwdChangedTime=20261124185646Z)"));
+        assert_eq!(assertion(id, NEVER), of("(!(pwdChangedTime=*))"));
         let csn = "20261124185646.123456Z#000000#000#000000";
-        assert_eq!(assertion(csn).unwrap(), format!("(entryCSN={csn})"));
-        assert_eq!(assertion("anything)(uid=*"), None);
+        assert_eq!(assertion(id, csn), of(&format!("(entryCSN={csn})")));
+        assert_eq!(assertion(id, "anything)(uid=*"), None);
     }
 
     #[test]

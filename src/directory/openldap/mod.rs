@@ -22,7 +22,7 @@ use super::{
     ldap::{
         Client, Connection, Lease,
         answer::{Answer, Failed, PASSWORD_POLICY, no_such_group, not_ready},
-        entry::{replace, value},
+        entry::{is_under, replace, same_dn, value},
         fence::{Fence, is_in_time, judge},
     },
 };
@@ -116,9 +116,11 @@ impl OpenLdap {
                 "{WHERE}.baseDN: there is no such entry, or the operator's account may not see it."
             )));
         }
+        // In the way that a user's groups are found, and spelt as the server spells it: else it would protect nobody.
         for group in &self.protected {
-            let found = self.client.search(&connection, group, Scope::Base, "(objectClass=*)", &["1.1"]).await;
-            if found.map_err(|e| not_ready(&e))?.is_empty() {
+            let found = self.client.search(&connection, group, Scope::Base, user::GROUP, &["1.1"]).await;
+            let found = found.map_err(|e| not_ready(&e))?;
+            if !is_under(group, self.groups_base(&connection)) || !found.iter().any(|entry| same_dn(&entry.dn, group)) {
                 return Err(no_such_group(group));
             }
         }
@@ -156,8 +158,16 @@ impl OpenLdap {
         let change = vec![replace("description", [])];
         let answer = self.client.modify(connection, &self.base, change, vec![never]).await;
         let answer = answer.map_err(|e| not_ready(&e))?;
-        if !is_read_only(&answer) {
-            return Ok(());
+        match answer.number() {
+            122 => return Ok(()),
+            51 | 52 => return Err(not_ready(&Failed::Answered(answer.code))),
+            _ if is_read_only(&answer) => {}
+            _ => {
+                return Err(NotReady::InvalidConfiguration(format!(
+                    "the server does not keep conditions (assertion control, RFC 4528): it answers {} where it should refuse.",
+                    answer.code
+                )));
+            }
         }
         // The next check begins with the first server again.
         self.client.forget(connection);
@@ -270,7 +280,7 @@ impl OpenLdap {
             changes.push(replace("pwdReset", force_change_on_login.then(|| b"TRUE".to_vec())));
         }
         let assertion: RawControl =
-            Assertion { filter: assertion(fence.value).ok_or(Reply::NotSent)? }.critical().into();
+            Assertion { filter: assertion(&user.id.id, fence.value).ok_or(Reply::NotSent)? }.critical().into();
         let control = RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: None };
         if is_of_this_second(fence.value) {
             tokio::time::sleep(SECOND).await;
@@ -310,10 +320,15 @@ impl OpenLdap {
         if !self.sign_in {
             return Err(Why::new("the Directory says that no sign-in may be tried."));
         }
-        let connection = self.client.connection().await.map_err(|e| e.why())?;
+        let fence = record.attempt.baseline.as_deref().and_then(Fence::parse);
+        let fence = fence.ok_or_else(|| Why::new("it is not known how the user was before the call."))?;
+        let connection = self.client.connection_rather_to(fence.server).await.map_err(|e| e.why())?;
         let found = self.by_id(&connection, &record.user.id).await;
         let entry = found.map_err(|e| e.why())?.ok_or_else(|| Why::new("the directory no longer shows the user."))?;
-        Ok(self.client.sign_in(&entry.dn, password).await?.is_some_and(|answer| answer.number() == 0))
+        if !moved(&fence, &entry) {
+            return Err(Why::new("the server that would be asked does not show the change yet."));
+        }
+        Ok(self.client.sign_in(&connection.url, &entry.dn, password).await?.is_some_and(|answer| answer.number() == 0))
     }
 }
 

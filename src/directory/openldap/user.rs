@@ -1,5 +1,5 @@
 //! Who is meant, and what the guards ask about.
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use jiff::Timestamp;
 use ldap3::{Scope, SearchEntry};
@@ -21,8 +21,19 @@ use crate::{
     },
 };
 
-const ATTRIBUTES: [&str; 8] =
-    ["entryUUID", "uid", "mail", "entryCSN", "pwdChangedTime", "pwdAccountLockedTime", "pwdEndTime", "memberOf"];
+const ATTRIBUTES: [&str; 9] = [
+    "entryUUID",
+    "uid",
+    "mail",
+    "entryCSN",
+    "pwdChangedTime",
+    "pwdAccountLockedTime",
+    "pwdEndTime",
+    "memberOf",
+    "gidNumber",
+];
+/// What has members, as far as they are looked for.
+pub(super) const GROUP: &str = "(|(member=*)(uniqueMember=*)(memberUid=*)(gidNumber=*))";
 
 impl OpenLdap {
     /// Finds a user. The server compares names and addresses without regard to case.
@@ -98,10 +109,7 @@ impl OpenLdap {
 
     /// By `memberOf` and by search, with those above; as rules and protections spell them where they do.
     async fn groups_of(&self, connection: &Connection, entry: &SearchEntry) -> Result<Vec<String>, Failed> {
-        let base = match &self.groups_base {
-            Some(base) => base.clone(),
-            None => self.suffix(connection).unwrap_or(&self.base).to_owned(),
-        };
+        let base = self.groups_base(connection);
         let mut all: Vec<String> = values(entry, "memberOf").map(str::to_owned).collect();
         let mut below = vec![entry.dn.clone()];
         below.extend(all.iter().cloned());
@@ -115,12 +123,20 @@ impl OpenLdap {
             for uid in values(entry, "uid") {
                 filter += &equals("memberUid", uid);
             }
-            let found = self.client.search(connection, &base, Scope::Subtree, &(filter + ")"), &["1.1"]).await?;
+            // A primary group does not list its members.
+            for number in values(entry, "gidNumber") {
+                let _ = write!(filter, "(&(objectClass=posixGroup){})", equals("gidNumber", number));
+            }
+            let found = self.client.search(connection, base, Scope::Subtree, &(filter + ")"), &["1.1"]).await?;
             below = found.into_iter().map(|group| group.dn).filter(|dn| !all.iter().any(|g| same_dn(g, dn))).collect();
             all.extend(below.iter().cloned());
         }
         let spelt = |dn: String| self.groups.iter().find(|named| same_dn(named, &dn)).cloned().unwrap_or(dn);
         Ok(all.into_iter().map(spelt).collect())
+    }
+
+    pub(super) fn groups_base<'a>(&'a self, connection: &'a Connection) -> &'a str {
+        self.groups_base.as_deref().or_else(|| self.suffix(connection)).unwrap_or(&self.base)
     }
 
     /// The top of the tree that the users are in.

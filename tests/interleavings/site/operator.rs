@@ -117,7 +117,8 @@ impl Site {
     pub(super) fn look_around(&self, p: usize, run: &mut Run) {
         run.world.now = self.clock(p);
         let Seen::Known(record) = &run.world.record else { return };
-        run.world.may_sign_in = self.processes[p].sign_ins.contains(&record.attempt.id);
+        run.world.may_sign_in = record.sign_in_by.as_ref() == Some(&self.me(p).holder)
+            && !self.processes[p].signed_in.contains(&record.attempt.id);
         let Some(held) = self.processes[p].held.get(&record.attempt.id) else { return };
         let in_time = self.now + TIMEOUT <= held.deadline;
         if run.world.holding.is_none() {
@@ -420,7 +421,7 @@ impl Site {
                     run.world.proof = Seen::Unknown(Why::new("nothing was sent."));
                     return Ok(true);
                 }
-                self.processes[p].sign_ins.remove(&record.attempt.id);
+                self.processes[p].signed_in.insert(record.attempt.id.clone());
                 let Some(truth) = self.truths.get_mut(&record.attempt.id) else { return Ok(false) };
                 ensure!(!truth.signed_in, "the password of {} is tried a second time", record.attempt.id);
                 truth.signed_in = true;
@@ -541,7 +542,6 @@ impl Site {
 
     fn write(&mut self, p: usize, run: &mut Run, record: Record, fate: Fate) -> Result<bool, String> {
         let holds = self.processes[p].held.contains_key(&record.attempt.id);
-        let tried = matches!(&run.world.record, Seen::Known(before) if before.sign_in_by.is_some());
         if fate == Fate::Failed {
             // What only this process knows is tried until it is written.
             if holds {
@@ -578,9 +578,6 @@ impl Site {
             run.world.holding = None;
             run.world.progress = Progress::default();
             run.world.me = self.me(p);
-        }
-        if record.sign_in_by.is_some() && !tried {
-            self.processes[p].sign_ins.insert(record.attempt.id.clone());
         }
         self.found(run, Some(&record.name));
         Ok(true)
