@@ -160,6 +160,33 @@ fn openldap_refusals() {
     site.apply(&password("acme", "one", json!({"user": {"username": null, "email": "one@acme.example"}})));
     refused(&site, "one", "UserAmbiguous");
 
+    // By a primary group, which does not list its members.
+    let [group, user] = ["cn=desk,ou=groups,dc=acme,dc=example".to_owned(), dn("pam")];
+    let entry = |attributes: &[(&'static str, &str)]| -> Vec<(&'static str, Vec<u8>)> {
+        attributes.iter().map(|(name, value)| (*name, value.as_bytes().to_vec())).collect()
+    };
+    let person = [
+        ("objectClass", "inetOrgPerson"),
+        ("objectClass", "posixAccount"),
+        ("uid", "pam"),
+        ("cn", "pam"),
+        ("sn", "pam"),
+        ("uidNumber", "700"),
+        ("gidNumber", "70"),
+        ("homeDirectory", "/home/pam"),
+        ("userPassword", "pam-old-1"),
+    ];
+    server.add(&[
+        (group.clone(), entry(&[("objectClass", "posixGroup"), ("cn", "desk"), ("gidNumber", "70")])),
+        (user, entry(&person)),
+    ]);
+    let mut desk = protect();
+    desk["protect"]["groups"] = json!([group]);
+    site.ldap("desk", KIND, &server, server.value("LDAPS_URL"), desk);
+    site.until_directory("desk", "Connected");
+    site.apply(&password("desk", "pam", json!({})));
+    assert!(refused(&site, "pam", "UserProtected").contains("cn=desk"));
+
     // What the server refuses, with its code.
     site.apply(&password("acme", "boss", json!({})));
     let said = refused(&site, "boss", "Rejected");
@@ -186,7 +213,7 @@ fn openldap_refusals() {
     site.apply(&password("acme", "amy", json!({"password": {"deliverTo": {"secret": "amy-again"}}})));
     let said = refused(&site, "amy", "Rejected");
     assert!(said.contains("passwordTooYoung"), "{said}");
-    for name in ["ann", "bob", "off", "one", "two"] {
+    for name in ["ann", "bob", "off", "one", "two", "pam"] {
         assert_eq!(changes(&server, name), 0, "{name}");
     }
 }

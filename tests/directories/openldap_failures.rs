@@ -40,12 +40,20 @@ fn openldap_failures() {
     applied(&site, "ann");
     opens(&server, &site, "ann", MUST_CHANGE);
 
-    // A group that is not there would protect nobody.
-    let mut gone = protect();
-    gone["protect"]["groups"] = json!(["cn=gone,ou=groups,dc=acme,dc=example"]);
-    site.ldap("gone", KIND, &server, server.value("LDAPS_URL"), gone);
-    let said = site.until_directory("gone", "InvalidConfiguration");
-    assert!(said.contains("cn=gone") && said.contains("protect nobody"), "{said}");
+    // A group that is not there, that is none, or that users' groups are not looked for in, would protect nobody.
+    let groups = "ou=groups,dc=acme,dc=example";
+    for (directory, group, base) in [
+        ("gone", format!("cn=gone,{groups}"), json!(null)),
+        ("none", "cn=default,ou=policies,dc=acme,dc=example".to_owned(), json!(null)),
+        ("beside", format!("cn=administrators,{groups}"), json!("ou=people,dc=acme,dc=example")),
+    ] {
+        let mut wrong = protect();
+        wrong["protect"]["groups"] = json!([group]);
+        wrong["provider"] = json!({KIND: {"groupsBaseDN": base}});
+        site.ldap(directory, KIND, &server, server.value("LDAPS_URL"), wrong);
+        let said = site.until_directory(directory, "InvalidConfiguration");
+        assert!(said.contains(&group) && said.contains("protect nobody"), "{said}");
+    }
 
     // An account that may read everything and set nothing.
     site.ldap("blind", KIND, &server, server.value("LDAPS_URL"), protect());
