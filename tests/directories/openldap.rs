@@ -42,9 +42,13 @@ pub fn writes(server: &Server, name: &str) -> usize {
         Some(before.split_once("conn=")?.1.to_owned())
     };
     let modify = format!(" MOD dn=\"{}\"", dn(name));
-    let asked: Vec<String> = log.lines().filter_map(|line| operation(line, &modify)).collect();
-    let done: Vec<String> = log.lines().filter_map(|line| operation(line, " RESULT tag=103 err=0 ")).collect();
-    asked.iter().filter(|operation| done.contains(operation)).count()
+    // Connections are numbered anew with every start.
+    let starts = log.split("slapd starting").map(|log| {
+        let asked: Vec<String> = log.lines().filter_map(|line| operation(line, &modify)).collect();
+        let done: Vec<String> = log.lines().filter_map(|line| operation(line, " RESULT tag=103 err=0 ")).collect();
+        asked.iter().filter(|operation| done.contains(operation)).count()
+    });
+    starts.sum()
 }
 
 pub fn sign_in(server: &Server, name: &str, password: &str) -> (u32, Option<u8>) {
