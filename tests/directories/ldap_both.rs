@@ -10,7 +10,7 @@ use crate::{
     env::{SYSTEM, Site, TEAM, password_reset, time, wait_for},
     ldap_proxy::{Cut, LdapProxy},
     ldap_server::Server,
-    openldap, password,
+    names, openldap, password,
     proxy::{Action, Proxy, Rule},
     samba, samba_lost,
 };
@@ -89,7 +89,7 @@ fn restarts_among_resets(kind: &Kind) {
     site.ldap("acme", kind.name, &server, &proxy.url, (kind.directory)());
     let _operator = site.operator();
     site.until_directory("acme", "Connected");
-    let all: Vec<String> = (0..RESETS).map(|i| format!("many{i}x")).collect();
+    let all = names("many", RESETS);
     (kind.users)(&server, &all);
     let manifests: Vec<String> = all.iter().map(|name| password("acme", name, json!({}))).collect();
     let mut manifests = manifests.chunks(RESETS / 4);
@@ -208,7 +208,7 @@ pub fn races(kind: &Kind, server: &Server, in_force: impl Fn(&Server, &[(&String
     const RACES: usize = 500;
     const HELD: usize = 3;
     let sites = [Site::start(), Site::start()];
-    let all: Vec<String> = (0..RACES).map(|i| format!("race{i}x")).collect();
+    let all = names("race", RACES);
     (kind.users)(server, &all);
     for site in &sites {
         site.ldap("acme", kind.name, server, server.value("LDAPS_URL"), (kind.directory)());

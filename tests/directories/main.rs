@@ -67,6 +67,11 @@ fn asked(manifest: &str, directory: &str, user: &str, patch: Value) -> String {
     object.to_string()
 }
 
+/// Names of so many users, none of which begins with another.
+fn names(kind: &str, n: usize) -> Vec<String> {
+    (0..n).map(|i| format!("{kind}{i}x")).collect()
+}
+
 /// In the user's own words, chosen by the request's author.
 fn entered(site: &Site, user: &str, password: &str) -> Value {
     let name = format!("{user}-chosen");

@@ -93,10 +93,6 @@ pub fn changed_once<'a>(server: &Server, passwords: impl IntoIterator<Item = (&'
     }
 }
 
-pub fn names(kind: &str, n: usize) -> Vec<String> {
-    (0..n).map(|i| format!("{kind}{i}x")).collect()
-}
-
 #[test]
 fn openldap_passwords() {
     let server = Server::openldap();

@@ -8,8 +8,9 @@ use crate::{
     ldap_both::{OPENLDAP, races},
     ldap_proxy::{Cut, LdapProxy},
     ldap_server::Server,
+    names,
     openldap::{
-        KIND, MAY_ENTER, MUST_CHANGE, POLICY, WRONG, add, changed_once, changes, dn, names, opens, protect, sign_in,
+        KIND, MAY_ENTER, MUST_CHANGE, POLICY, WRONG, add, changed_once, changes, dn, opens, protect, sign_in,
         without_history, writes,
     },
     password, refused,

@@ -8,7 +8,8 @@ use crate::{
     applied,
     env::Site,
     ldap_server::Server,
-    openldap::{KIND, add, changed_once, names, protect},
+    names,
+    openldap::{KIND, add, changed_once, protect},
     password,
     wire::{Place, Way, Wire},
 };

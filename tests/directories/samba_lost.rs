@@ -10,7 +10,7 @@ use crate::{
     ldap_both::{SAMBA, races},
     ldap_proxy::{Cut, LdapProxy},
     ldap_server::Server,
-    password, refused,
+    names, password, refused,
     samba::{KIND, LOCKED_OUT, MAY_ENTER, MUST_CHANGE, WRONG, add, changes, dn, id, opens, sign_in},
 };
 
@@ -27,7 +27,7 @@ pub fn add_users(server: &Server, names: &[String]) {
 }
 
 fn users(server: &Server, kind: &str, n: usize) -> Vec<String> {
-    let all: Vec<String> = (0..n).map(|i| format!("{kind}{i}x")).collect();
+    let all = names(kind, n);
     add_users(server, &all);
     all
 }

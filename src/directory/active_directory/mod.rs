@@ -192,7 +192,7 @@ impl ActiveDirectory {
     /// Sends the call, once.
     pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
         let attempt = fenced.attempt().clone();
-        let Some(fence) = attempt.baseline.as_deref().and_then(Fence::parse) else { return Reply::NotSent };
+        let Some(fence) = Fence::before(&attempt) else { return Reply::NotSent };
         // Told to choose another password since the first attempt, so that nothing would set the mark again.
         let due = State::parse(fence.value).is_some_and(|before| before.must_change());
         let marks = fenced.finish().clean_up.is_some_and(|what| what.must_change);
@@ -278,10 +278,7 @@ impl ActiveDirectory {
         if !may() {
             return Err(Reply::NotSent);
         }
-        self.modify(&connection, &user.id.id, changes).await.map_err(|error| match error {
-            Failed::NoConnection => Reply::NotSent,
-            _ => Reply::Unsure,
-        })
+        self.modify(&connection, &user.id.id, changes).await.map_err(|error| error.in_the_call())
     }
 
     /// By its id: whoever has its name by now is somebody else.
@@ -294,7 +291,7 @@ impl ActiveDirectory {
     /// # Errors
     /// What is not done, and why.
     pub async fn clean_up(&self, record: &Record, what: CleanUp) -> Result<(), Why> {
-        let Some(fence) = record.attempt.baseline.as_deref().and_then(Fence::parse) else { return Ok(()) };
+        let Some(fence) = Fence::before(&record.attempt) else { return Ok(()) };
         let Some(before) = State::parse(fence.value).filter(State::must_change) else { return Ok(()) };
         if !what.must_change {
             return Ok(());
@@ -348,7 +345,7 @@ impl ActiveDirectory {
     /// # Errors
     /// Why it could not be asked.
     pub async fn verify(&self, record: &Record) -> Result<Proof, Why> {
-        let Some(fence) = record.attempt.baseline.as_deref().and_then(Fence::parse) else {
+        let Some(fence) = Fence::before(&record.attempt) else {
             return Ok(Proof::Nothing("It is not known how the user was before the call.".to_owned()));
         };
         Ok(match self.seen(&record.user.id).await.map_err(|e| e.why())? {
@@ -365,7 +362,7 @@ impl ActiveDirectory {
         if !self.sign_in {
             return Err(Why::new("the Directory says that no sign-in may be tried."));
         }
-        let fence = record.attempt.baseline.as_deref().and_then(Fence::parse);
+        let fence = Fence::before(&record.attempt);
         let fence = fence.ok_or_else(|| Why::new("it is not known how the user was before the call."))?;
         let connection = self.client.connection_rather_to(fence.server).await.map_err(|e| e.why())?;
         let found = self.by_id(&connection, &record.user.id).await;

@@ -1,7 +1,7 @@
 //! What servers answer, and what that means.
 use std::fmt;
 
-use ldap3::LdapResult;
+use ldap3::{LdapResult, controls::RawControl};
 
 use crate::{
     core::{ledger::Reply, text, world::Why},
@@ -10,6 +10,12 @@ use crate::{
 
 /// The password policy control (draft-behera-ldap-password-policy-10, section 6).
 pub const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
+
+/// Asks for that control in the answer.
+#[must_use]
+pub fn ask_for_policy() -> RawControl {
+    RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: None }
+}
 
 /// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +39,15 @@ impl Failed {
     #[must_use]
     pub fn why(&self) -> Why {
         Why::new(format!("the directory gave no answer that could be used: {self}."))
+    }
+
+    /// What it means for the call itself.
+    #[must_use]
+    pub fn in_the_call(&self) -> Reply {
+        match self {
+            Self::NoConnection => Reply::NotSent,
+            Self::Refused(_) | Self::Broken | Self::Answered(_) => Reply::Unsure,
+        }
     }
 
     /// What it means for a call that could not be sent because of it.

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use crate::core::{
-    ledger::{Evidence, MARGIN, Record},
+    ledger::{Attempt, Evidence, MARGIN, Record},
     world::Proof,
 };
 
@@ -28,6 +28,12 @@ impl<'a> Fence<'a> {
     #[must_use]
     pub fn text(value: &str, server: &str) -> String {
         format!("{value}{AT}{server}")
+    }
+
+    /// What was so before the attempt.
+    #[must_use]
+    pub fn before(attempt: &'a Attempt) -> Option<Self> {
+        Self::parse(attempt.baseline.as_deref()?)
     }
 
     /// What an attempt remembers.

@@ -36,7 +36,7 @@ use crate::{
     core::world::Why,
 };
 
-use answer::{Answer, Code, Failed, PASSWORD_POLICY};
+use answer::{Answer, Code, Failed, ask_for_policy};
 use entry::value;
 
 /// More entries than any look-up of one user, or of the groups of one, should find.
@@ -239,8 +239,7 @@ impl Client {
     async fn bind(&self, ldap: &Ldap, dn: &str, password: &SecretString) -> Result<Answer, Failed> {
         let (mut ldap, timeout, dn, password) = (ldap.clone(), self.timeout, dn.to_owned(), password.clone());
         let bound = guarded(async move {
-            let control = RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: None };
-            ldap.with_timeout(timeout).with_controls(control).simple_bind(&dn, password.expose_secret()).await
+            ldap.with_timeout(timeout).with_controls(ask_for_policy()).simple_bind(&dn, password.expose_secret()).await
         });
         Ok(bound.await?.into())
     }

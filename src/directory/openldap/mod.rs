@@ -21,7 +21,7 @@ use super::{
     Checked, Credentials, Fenced, NotReady,
     ldap::{
         Client, Connection, Lease,
-        answer::{Answer, Failed, PASSWORD_POLICY, no_such_group, not_ready},
+        answer::{Answer, Failed, ask_for_policy, no_such_group, not_ready},
         entry::{is_under, replace, same_dn, value},
         fence::{Fence, is_in_time, judge},
     },
@@ -281,19 +281,15 @@ impl OpenLdap {
         }
         let assertion: RawControl =
             Assertion { filter: assertion(&user.id.id, fence.value).ok_or(Reply::NotSent)? }.critical().into();
-        let control = RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: None };
         if is_of_this_second(fence.value) {
             tokio::time::sleep(SECOND).await;
         }
         if !may() {
             return Err(Reply::NotSent);
         }
-        let controls = vec![assertion, control];
-        match self.client.modify(&connection, dn, changes, controls).await {
-            Ok(answer) => Ok((answer, connection)),
-            Err(Failed::NoConnection) => Err(Reply::NotSent),
-            Err(_) => Err(Reply::Unsure),
-        }
+        let controls = vec![assertion, ask_for_policy()];
+        let answer = self.client.modify(&connection, dn, changes, controls).await.map_err(|e| e.in_the_call())?;
+        Ok((answer, connection))
     }
 
     /// Looks whether the call of `record` took effect.
@@ -305,7 +301,7 @@ impl OpenLdap {
         let Some(entry) = self.by_id(&connection, &record.user.id).await.map_err(|e| e.why())? else {
             return Ok(Proof::Nothing("The directory no longer shows the user.".to_owned()));
         };
-        let Some(fence) = record.attempt.baseline.as_deref().and_then(Fence::parse) else {
+        let Some(fence) = Fence::before(&record.attempt) else {
             return Ok(Proof::Nothing("It is not known how the user was before the call.".to_owned()));
         };
         let at = changed_at(&entry);
@@ -320,7 +316,7 @@ impl OpenLdap {
         if !self.sign_in {
             return Err(Why::new("the Directory says that no sign-in may be tried."));
         }
-        let fence = record.attempt.baseline.as_deref().and_then(Fence::parse);
+        let fence = Fence::before(&record.attempt);
         let fence = fence.ok_or_else(|| Why::new("it is not known how the user was before the call."))?;
         let connection = self.client.connection_rather_to(fence.server).await.map_err(|e| e.why())?;
         let found = self.by_id(&connection, &record.user.id).await;
