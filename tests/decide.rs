@@ -143,6 +143,12 @@ fn gates() -> Vec<(Reason, Value)> {
             "name": "r", "namespaces": [namespace], "modes": ["Password"], "users": {"emailDomains": [domain]},
         }]})
     };
+    let approved = |distinct: bool| {
+        json!({
+            "name": "r", "namespaces": ["helpdesk"], "modes": ["Password"], "users": {"emailDomains": ["zylker.biz"]},
+            "approvals": {"count": 1, "distinctFromRequester": distinct},
+        })
+    };
     let other = json!({
         "record": "r-other", "directoryIdentity": "zoho:x/1", "user": "7", "mode": "Password", "state": "Sent",
         "startedAt": "2026-11-24T09:04:00Z", "over": "2026-11-24T09:05:25Z",
@@ -164,6 +170,10 @@ fn gates() -> Vec<(Reason, Value)> {
         (Reason::NotSupported, directory(json!({"supports": []}))),
         (Reason::ChangedSinceRequest, user(json!({"changedAt": {"unknown": null, "known": "2026-11-24T09:01:00Z"}}))),
         (Reason::DeliveryConflict, json!({"delivery": {"known": "taken"}})),
+        (
+            Reason::AwaitingApproval,
+            json!({"approvals": {"known": []}, "directory": {"known": {"allow": [approved(true)]}}, "subject": {"object": {"request": {"requestedBy": "hana"}}}}),
+        ),
         (Reason::UserBusy, json!({"past": [other]})),
         (Reason::LimitReached, directory(json!({"limits": {"resetsPerHour": 0}}))),
     ]

@@ -73,7 +73,7 @@ fn reset() -> Value {
         "spec": {
             "directory": "zylker", "user": {"email": "annette.c@zylker.biz"}, "mode": "Password",
             "password": {"fromSecret": {"name": "chosen", "key": "password"}, "emailToUser": true},
-            "requestedAt": "2026-11-24T09:00:00Z", "validFor": "24h", "reason": "Locked out, HELP-4711",
+            "requestedAt": "2026-11-24T09:00:00Z", "validFor": "24h", "reason": "Locked out, HELP-4711", "requestedBy": "hana",
         },
     })
 }
@@ -90,6 +90,7 @@ fn directory() -> Value {
             }},
             "allow": [{
                 "name": "staff", "namespaces": ["helpdesk"], "modes": ["Password"], "users": {"emailDomains": ["zylker.biz"]}, "maxValidFor": "24h",
+                "approvals": {"count": 1, "distinctFromRequester": true},
                 "namespaceSelector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "k", "operator": "In", "values": ["v"]}]},
             }],
             "protect": {"users": ["ceo@zylker.biz"], "groups": ["Board"]},

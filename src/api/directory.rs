@@ -339,6 +339,22 @@ pub struct AllowRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"))]
     pub max_valid_for: Option<String>,
+    /// Approvals in the cluster (CredentialResetApproval) that a request needs besides. It waits for them until its deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
+}
+
+/// Approvals that a request needs.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct Approvals {
+    /// How many people have to approve.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 8))]
+    pub count: i32,
+    /// Who asked does not count as one of them. Requests then need spec.requestedBy.
+    #[serde(default = "yes")]
+    pub distinct_from_requester: bool,
 }
 
 /// A label selector.
@@ -437,6 +453,9 @@ impl Default for Limits {
 
 fn yes() -> bool {
     true
+}
+fn one() -> i32 {
+    1
 }
 fn twenty() -> i32 {
     20
@@ -556,7 +575,7 @@ impl Directory {
 
 impl AllowRule {
     fn settings(&self) -> Result<world::Rule, String> {
-        let Self { name, namespaces, namespace_selector, modes, users, max_valid_for } = self;
+        let Self { name, namespaces, namespace_selector, modes, users, max_valid_for, approvals } = self;
         Ok(world::Rule {
             name: name.clone(),
             namespaces: namespaces.clone(),
@@ -580,6 +599,11 @@ impl AllowRule {
                 }
                 None => None,
             },
+            // A count that makes no sense is one that nobody can reach.
+            approvals: approvals.as_ref().map(|a| crate::core::approvals::Approvals {
+                count: u32::try_from(a.count).ok().filter(|count| *count > 0).unwrap_or(u32::MAX),
+                distinct_from_requester: a.distinct_from_requester,
+            }),
         })
     }
 }

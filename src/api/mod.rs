@@ -1,6 +1,7 @@
 //! The kinds of `credreset.dev/v1alpha1`.
 #![allow(clippy::doc_markdown, reason = "these texts are what kubectl explain shows")]
 #![allow(clippy::duplicated_attributes, reason = "printcolumn is there once for each column")]
+pub mod approval;
 pub mod directory;
 pub mod record;
 pub mod reset;
@@ -9,6 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
+pub use approval::CredentialResetApproval;
 pub use directory::Directory;
 pub use record::CredentialResetRecord;
 pub use reset::CredentialReset;
@@ -16,7 +18,10 @@ pub use reset::CredentialReset;
 /// The custom resource definitions as they are to be installed.
 #[must_use]
 pub fn definitions() -> Vec<Value> {
-    [Directory::crd(), CredentialReset::crd(), CredentialResetRecord::crd()].into_iter().map(finished).collect()
+    [Directory::crd(), CredentialReset::crd(), CredentialResetApproval::crd(), CredentialResetRecord::crd()]
+        .into_iter()
+        .map(finished)
+        .collect()
 }
 
 /// What the derive cannot express.

@@ -33,6 +33,8 @@ use crate::core::{
     printcolumn(name = "Request", type_ = "string", json_path = ".spec.request.name"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Requested", type_ = "string", json_path = ".spec.requestedAt", priority = 1),
+    printcolumn(name = "Requested-By", type_ = "string", json_path = ".spec.request.requestedBy", priority = 1),
+    printcolumn(name = "Approved-By", type_ = "string", json_path = ".spec.attempt.approvedBy", priority = 1),
     printcolumn(name = "Keep-Until", type_ = "string", json_path = ".spec.keepUntil", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]

@@ -33,6 +33,7 @@ use crate::core::{
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "User-ID", type_ = "string", json_path = ".status.user.id", priority = 1),
     printcolumn(name = "Requested", type_ = "string", json_path = ".spec.requestedAt", priority = 1),
+    printcolumn(name = "Digest", type_ = "string", json_path = ".status.digest", priority = 1),
     printcolumn(name = "Completed", type_ = "string", json_path = ".status.completionTime", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     validation = Rule::new("self.metadata.name.size() <= 63").message("a name may have at most 63 characters").field_path(".metadata.name"),
@@ -77,6 +78,11 @@ pub struct CredentialResetSpec {
     /// Why, and how the user was identified: 8 to 1024 characters, for the reviewer and the audit.
     #[schemars(length(min = 8, max = 1024))]
     pub reason: String,
+    /// User name of who asks, as the API server knows people: needed where a rule asks for approval by somebody else. Admission
+    /// compares it with who creates the object, unless that is a pipeline that may vouch for what was reviewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub requested_by: Option<String>,
 }
 
 fn a_day() -> String {
@@ -231,6 +237,9 @@ pub struct CredentialResetStatus {
     /// The user as the directory names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
+    /// Hash of the spec: what an approval is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Name of the ledger's record in the operator's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
@@ -291,6 +300,7 @@ impl CredentialReset {
             requested_at: spec.requested_at,
             valid_for,
             reason: spec.reason.clone(),
+            requested_by: spec.requested_by.clone(),
         })
     }
 

@@ -1,4 +1,5 @@
 //! One file per command.
+pub mod approve;
 pub mod crds;
 pub mod run;
 pub mod sandbox;
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Run the operator
     Run(run::Args),
+    /// Approve a request in the cluster, where its Directory's rule asks for that
+    Approve(approve::Args),
     /// Run a stand-in for a directory, for demos and tests
     Sandbox(sandbox::Args),
     /// Print the custom resource definitions, for kubectl apply
@@ -37,6 +40,7 @@ enum Command {
 pub fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run::run(args),
+        Command::Approve(args) => approve::run(args),
         Command::Sandbox(args) => sandbox::run(args),
         Command::Crds => crds::run(),
     }

@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::{CredentialReset, CredentialResetRecord, Directory},
+    api::{CredentialReset, CredentialResetApproval, CredentialResetRecord, Directory},
     k8s::{
         admin::{self, Admin, Metrics},
         controller,
@@ -153,6 +153,7 @@ async fn reachable(client: &Client, namespace: &str) {
         let kinds = async {
             Api::<Directory>::all(client.clone()).list(&few).await?;
             Api::<CredentialReset>::all(client.clone()).list(&few).await?;
+            Api::<CredentialResetApproval>::all(client.clone()).list(&few).await?;
             Api::<CredentialResetRecord>::namespaced(client.clone(), namespace).list(&few).await?;
             kube::Result::Ok(())
         };

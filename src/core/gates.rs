@@ -2,7 +2,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Decision, Fact, Next,
+    Decision, Fact, Next, approvals,
     ledger::{Finish, MARGIN},
     limits,
     plan::plan,
@@ -21,6 +21,8 @@ pub(super) struct Pass<'a> {
     pub directory: &'a Directory,
     pub user: &'a User,
     pub finish: Finish,
+    /// Who has approved, where the rule asks for that.
+    pub approved_by: Vec<String>,
 }
 
 /// Either all gates are open, or the decision of the first that is not.
@@ -33,7 +35,7 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     already_started(world, request)?;
     fit(request, user)?;
     protected(world, request, directory, user)?;
-    allowed(world, request, directory, user)?;
+    let rule = allowed(world, request, directory, user)?;
     let finish = plan(request, directory, user).map_err(|missing| {
         refuse(
             View::new(
@@ -48,8 +50,10 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     // whoever is told to delete it throws away the one in force.
     unchanged(world, request, directory, user)?;
     secrets(world, request)?;
+    // Last of what somebody has to see to: nobody is asked to approve what would then be refused.
+    let approved_by = approvals::check(world, request, directory, rule, user)?;
     limits::check(world, request, directory, user)?;
-    Ok(Pass { directory, user, finish })
+    Ok(Pass { directory, user, finish, approved_by })
 }
 
 fn in_time(world: &World, request: &Request) -> Result<(), Decision> {
@@ -378,7 +382,8 @@ fn protected(world: &World, request: &Request, directory: &Directory, user: &Use
     ))
 }
 
-fn allowed(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
+/// The rule that allows it.
+fn allowed<'a>(world: &World, request: &Request, directory: &'a Directory, user: &User) -> Result<&'a Rule, Decision> {
     for rule in &directory.allow {
         if !rule.modes.contains(&request.mode())
             || !concerns_namespace(world, request, rule)?
@@ -399,7 +404,21 @@ fn allowed(world: &World, request: &Request, directory: &Directory, user: &User)
                 )
                 .about(&user.id),
             )),
-            _ => Ok(()),
+            _ if rule.approvals.as_ref().is_some_and(|a| a.distinct_from_requester) && request.requested_by.is_none() => {
+                Err(stall(
+                    request,
+                    View::new(
+                        Reason::NotAllowed,
+                        format!(
+                            "Rule {} of Directory {} asks for approval by somebody else than the requester, and spec.requestedBy does not say \
+                             who that is: nothing was sent. File a new request with requestedBy.",
+                            rule.name, directory.name
+                        ),
+                    )
+                    .about(&user.id),
+                ))
+            }
+            _ => Ok(rule),
         };
     }
     Err(not_allowed(request, directory, Some(user)))
@@ -582,7 +601,7 @@ pub(super) fn wait_about(
 }
 
 /// A fact could not be read: waits.
-fn unreadable(world: &World, request: &Request, reason: Reason, what: &str, why: &Why) -> Decision {
+pub(super) fn unreadable(world: &World, request: &Request, reason: Reason, what: &str, why: &Why) -> Decision {
     // A time that has passed would be looked at again at once, without end.
     let until = why
         .not_before

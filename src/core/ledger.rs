@@ -117,6 +117,10 @@ pub struct Attempt {
     /// The call is carried out only if the baseline still holds: it may be sent again, and takes effect once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub conditional: bool,
+    /// User names of who approved it, where the rule asks for approvals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub approved_by: Vec<String>,
     /// The directory refused the first password that was drawn, and this is the second.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redrawn: bool,
@@ -124,6 +128,7 @@ pub struct Attempt {
 
 /// The request that a record belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Origin {
     /// Namespace of the object.
     #[schemars(length(max = 63), regex(pattern = text::OBJECT_NAME))]
@@ -137,6 +142,9 @@ pub struct Origin {
     pub key: String,
     /// Hash of what is asked for: another one under the same identity is a conflict.
     pub digest: String,
+    /// User name of who asked, if the request says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
 }
 
 /// What remains to be done once the change is proven. It is in the record, since the object may be gone by then.
@@ -304,6 +312,7 @@ impl Record {
                 uid: request.uid.clone(),
                 key: request.key(),
                 digest: request.digest(),
+                requested_by: request.requested_by.clone(),
             },
             call: plan::once(request, directory, &finish),
             finish,

@@ -11,6 +11,7 @@
 //!                              another process's: wait, then look for evidence
 //! ```
 //! The record's own states are drawn in [`ledger`].
+pub mod approvals;
 mod follow;
 mod gates;
 pub mod ledger;
@@ -51,6 +52,8 @@ pub enum Fact {
     Entered,
     /// The Secret that is to receive the password.
     Delivery,
+    /// What approvals there are of this request.
+    Approvals,
     /// Evidence of the attempt's effect.
     Proof,
     /// Whether a later request of the same user and mode has been applied.
@@ -250,6 +253,7 @@ fn start(world: &World, request: &Request, released: Option<&Record>) -> Decisio
         secret: world.stored.clone(),
         baseline: pass.user.baseline(),
         conditional: pass.directory.conditional.contains(&request.mode()),
+        approved_by: pass.approved_by,
         redrawn: released
             .is_some_and(|r| r.attempt.redrawn || r.verdict.as_ref().is_some_and(|v| v.reason == Reason::Rejected)),
     };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ledger::Finish,
-    request::{Action, Factor, Request},
+    request::{Action, Factor, Request, Source},
     world::{Directory, Feature, Seen, User},
 };
 
@@ -90,6 +90,53 @@ pub fn once(request: &Request, directory: &Directory, finish: &Finish) -> Once {
             Once::RemoveFactors { factors: factors.clone(), enrolled_before: request.requested_at }
         }
         Action::Mfa { .. } => Once::ResetMfa {},
+    }
+}
+
+/// What will be done for `request`, in words for who reviews or approves it.
+#[must_use]
+pub fn steps(request: &Request) -> Vec<String> {
+    let whose = format!("of {} in Directory {}", request.user, request.directory);
+    let namespace = &request.namespace;
+    match &request.action {
+        Action::Password {
+            source,
+            force_change_on_login,
+            clear_mobile_sessions_and_api_tokens,
+            email_to_user,
+            deliver_to,
+        } => {
+            let mut steps = vec![match source {
+                Source::Generate { length } => format!("Draw a password of {length} characters."),
+                Source::FromSecret { name, key } => {
+                    format!("Take the password from key {key} of Secret {namespace}/{name}.")
+                }
+            }];
+            let then = if *force_change_on_login {
+                "at the next sign-in another one has to be chosen"
+            } else {
+                "it stays as it is: no other has to be chosen at the next sign-in"
+            };
+            steps.push(format!("Set it as the password {whose}; {then}."));
+            steps.push(
+                if *clear_mobile_sessions_and_api_tokens {
+                    "End the user's web sessions, mobile sessions and API tokens."
+                } else {
+                    "End the user's web sessions. Mobile sessions and API tokens stay."
+                }
+                .to_owned(),
+            );
+            steps.extend(deliver_to.as_ref().map(|secret| {
+                format!("Write it into Secret {namespace}/{secret}: whoever may read Secrets there can read it.")
+            }));
+            steps.extend(email_to_user.then(|| "Mail it to the user.".to_owned()));
+            steps
+        }
+        Action::Mfa { factors } if factors.is_empty() => vec![format!("Remove all second factors {whose}.")],
+        Action::Mfa { factors } => {
+            let kinds: Vec<String> = factors.iter().map(|factor| format!("{factor:?}")).collect();
+            vec![format!("Remove second factors {whose} of these kinds: {}.", kinds.join(", "))]
+        }
     }
 }
 

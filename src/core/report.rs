@@ -20,6 +20,7 @@ pub enum Reason {
     UserBusy,
     LimitReached,
     NotYetValid,
+    AwaitingApproval,
     Executing,
     Verifying,
     Finishing,
@@ -96,7 +97,7 @@ pub enum Outcome {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Pending,
         Self::DirectoryNotReady,
         Self::DirectorySuspended,
@@ -104,6 +105,7 @@ impl Reason {
         Self::UserBusy,
         Self::LimitReached,
         Self::NotYetValid,
+        Self::AwaitingApproval,
         Self::Executing,
         Self::Verifying,
         Self::Finishing,
@@ -143,6 +145,7 @@ impl Reason {
             | Self::UserBusy
             | Self::LimitReached
             | Self::NotYetValid
+            | Self::AwaitingApproval
             | Self::Executing
             | Self::Verifying
             | Self::Finishing => (Unknown, Unknown, Some(Extra::Reconciling)),
@@ -198,6 +201,7 @@ impl Reason {
             | Self::UserBusy
             | Self::LimitReached
             | Self::NotYetValid
+            | Self::AwaitingApproval
             | Self::Executing
             | Self::Verifying
             | Self::Finishing => None,

@@ -151,6 +151,9 @@ pub struct Request {
     pub valid_for: SignedDuration,
     /// Why, in the words of who asked.
     pub reason: String,
+    /// User name of who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
 }
 
 impl Request {
@@ -184,6 +187,20 @@ impl Request {
     #[must_use]
     pub fn digest(&self) -> String {
         hash(&(&self.action, self.valid_for.as_secs(), &self.reason))
+    }
+
+    /// What an approval is for: a hash of the whole spec. Nobody can make two specs that have the same.
+    #[must_use]
+    pub fn spec_digest(&self) -> String {
+        hash(&(
+            &self.directory,
+            &self.user,
+            &self.action,
+            self.requested_at,
+            self.valid_for.as_secs(),
+            &self.reason,
+            &self.requested_by,
+        ))
     }
 }
 

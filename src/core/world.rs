@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    approvals::{Approval, Approvals},
     ledger::{Evidence, NEVER, Record, Reply, State, UserId},
     plan::CleanUp,
     report::{Outcome, Reason, Shown},
@@ -78,6 +79,9 @@ pub struct World {
     /// The Secret that the password is to be delivered to.
     #[serde(default)]
     pub delivery: Seen<Delivery>,
+    /// Approvals that name this request.
+    #[serde(default)]
+    pub approvals: Seen<Vec<Approval>>,
     /// Open records, and all that were started within the last hour.
     #[serde(default)]
     pub past: Vec<Past>,
@@ -117,6 +121,7 @@ impl World {
             user: Seen::Unread,
             entered: Seen::Unread,
             delivery: Seen::Unread,
+            approvals: Seen::Unread,
             past: Vec::new(),
             stored: None,
             holding: None,
@@ -283,6 +288,9 @@ pub struct Rule {
     /// At most this much between `requestedAt` and the deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_valid_for: Option<SignedDuration>,
+    /// People who have to approve a request in the cluster, besides whatever review it had before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
 }
 
 /// A label selector as Kubernetes defines it.

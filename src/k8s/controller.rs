@@ -28,7 +28,7 @@ use super::{
     reconcile::{self, Item, Operator, Term},
 };
 use crate::{
-    api::{CredentialReset, CredentialResetRecord},
+    api::{CredentialReset, CredentialResetApproval, CredentialResetRecord},
     core::{Next, ledger::State},
 };
 
@@ -128,6 +128,11 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
     Controller::for_stream(new, reader)
         .with_config(controller::Config::default().concurrency(concurrency))
         .reconcile_on(affected)
+        .watches(
+            Api::<CredentialResetApproval>::all(operator.client.clone()),
+            watcher::Config::default().page_size(500),
+            |approval| Some(ObjectRef::new(&approval.spec.request).within(&approval.namespace().unwrap_or_default())),
+        )
         .run(
             |object: Arc<CredentialReset>, shared: Arc<Shared>| async move {
                 let item = Item::Request(object.namespace().unwrap_or_default(), object.name_any());

@@ -41,6 +41,7 @@ pub fn status(object: &CredentialReset, view: &View, now: Timestamp) -> Credenti
         observed_generation: object.meta().generation.unwrap_or_default(),
         outcome: view.outcome(),
         user: view.user.clone(),
+        digest: object.request().ok().map(|request| request.spec_digest()),
         record: view.record.clone(),
         evidence: view.evidence,
         start_time: view.started_at.map(Time),
@@ -106,7 +107,7 @@ fn same(old: &CredentialResetStatus, new: &CredentialResetStatus) -> bool {
 /// A merge patch removes a field only where it says null.
 fn with_nulls(status: &CredentialResetStatus) -> Value {
     let mut value = json!({
-        "outcome": null, "user": null, "record": null, "evidence": null, "startTime": null, "completionTime": null,
+        "outcome": null, "user": null, "digest": null, "record": null, "evidence": null, "startTime": null, "completionTime": null,
     });
     if let (Value::Object(all), Ok(Value::Object(set))) = (&mut value, serde_json::to_value(status)) {
         all.extend(set);

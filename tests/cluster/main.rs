@@ -19,6 +19,7 @@ mod smtp;
 mod texts;
 
 mod accounting;
+mod approvals;
 mod chaos;
 mod console_form;
 mod crashes;

@@ -2,7 +2,9 @@
 use std::collections::BTreeSet;
 
 use credreset::core::{
-    Decision, Effect, Fact, Mode, Next, Reason, Request, World, decide,
+    Decision, Effect, Fact, Mode, Next, Reason, Request, World,
+    approvals::{Approval, Approvals},
+    decide,
     ledger::{Attempt, Evidence, Finish, Record, Reply, State, UserId, Verdict},
     plan::CleanUp,
     report::{Outcome, Shown},
@@ -72,8 +74,10 @@ fn request() -> impl Strategy<Value = Request> {
         1 => subsequence(vec![Factor::TOTP, Factor::WebAuthn], 0..2).prop_map(|factors| Action::Mfa { factors }),
     ];
     let valid = select(vec![1i64, 24, 168]).prop_map(SignedDuration::from_hours);
-    (text(&["helpdesk", "branch"]), text(&["uid-1", "uid-2"]), moment(), proptest::bool::weighted(0.1), action, valid)
-        .prop_map(|(namespace, uid, created, restored, action, valid_for)| Request {
+    let requester = option::weighted(0.8, text(&["hana"]));
+    let whose = (text(&["helpdesk", "branch"]), text(&["uid-1", "uid-2"]), requester);
+    (whose, moment(), proptest::bool::weighted(0.1), action, valid).prop_map(
+        |((namespace, uid, requested_by), created, restored, action, valid_for)| Request {
             namespace,
             name: "annette".to_owned(),
             uid,
@@ -85,7 +89,9 @@ fn request() -> impl Strategy<Value = Request> {
             requested_at: asked(),
             valid_for,
             reason: "HELP-4711".to_owned(),
-        })
+            requested_by,
+        },
+    )
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
@@ -93,14 +99,18 @@ fn rule() -> impl Strategy<Value = Rule> {
         .prop_map(|(everyone, email_domains, groups)| Users { email_domains, groups, everyone });
     let modes = subsequence(std::vec![Mode::Password, Mode::MFA], 1..=2);
     let namespaces = subsequence(vec!["helpdesk".to_owned(), "branch".to_owned()], 0..=2);
-    (modes, namespaces, users, any::<bool>(), option::of(Just(SignedDuration::from_hours(1)))).prop_map(
-        |(modes, namespaces, users, selects, max_valid_for)| Rule {
+    let approvals = (1u32..3, any::<bool>())
+        .prop_map(|(count, distinct_from_requester)| Approvals { count, distinct_from_requester });
+    let hour = option::of(Just(SignedDuration::from_hours(1)));
+    (modes, namespaces, users, any::<bool>(), hour, option::weighted(0.3, approvals)).prop_map(
+        |(modes, namespaces, users, selects, max_valid_for, approvals)| Rule {
             name: "rule".to_owned(),
             namespaces,
             namespace_selector: selects.then(Default::default),
             modes,
             users,
             max_valid_for,
+            approvals,
         },
     )
 }
@@ -248,6 +258,7 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
                     secret: (request.mode() == Mode::Password).then(|| "credreset-a1".to_owned()),
                     baseline: None,
                     conditional,
+                    approved_by: Vec::new(),
                     redrawn,
                 };
                 let mut record = Record::open(&request, &directory, annette(), finish, attempt);
@@ -320,6 +331,7 @@ struct Facts {
     user: Seen<Found>,
     entered: Seen<Entered>,
     delivery: Seen<Delivery>,
+    approvals: Seen<Vec<Approval>>,
     proof: Seen<Proof>,
     superseded: Seen<bool>,
 }
@@ -335,6 +347,16 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
         Just(Proof::Nothing("Nothing is shown.".to_owned())),
         Just(Proof::Open("It has changed.".to_owned())),
     ];
+    let digest = request.spec_digest();
+    let approval = (text(&["hana", "olga", "otto"]), proptest::bool::weighted(0.1), mostly(), mostly()).prop_map(
+        move |(approver, withdrawn, this, here)| Approval {
+            name: "yes".to_owned(),
+            approver,
+            directory: if here { "zylker" } else { "elsewhere" }.to_owned(),
+            digest: if this { digest.clone() } else { "another".to_owned() },
+            withdrawn,
+        },
+    );
     (
         prop_oneof![1 => Just(Seen::Absent), 1 => read(record(request))],
         prop_oneof![16 => Just(Seen::Absent), 1 => read(Just(()))],
@@ -342,18 +364,12 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
         read(found),
         read(entered),
         prop_oneof![4 => Just(Seen::Absent), 1 => read(select(vec![Delivery::Taken, Delivery::Forbidden]))],
+        read(vec(approval, 0..4)),
         read(proof),
         read(any::<bool>()),
     )
-        .prop_map(|(record, record_by_name, directory, user, entered, delivery, proof, superseded)| Facts {
-            record,
-            record_by_name,
-            directory,
-            user,
-            entered,
-            delivery,
-            proof,
-            superseded,
+        .prop_map(|(record, record_by_name, directory, user, entered, delivery, approvals, proof, superseded)| {
+            Facts { record, record_by_name, directory, user, entered, delivery, approvals, proof, superseded }
         })
 }
 
@@ -403,6 +419,7 @@ fn walk(mut world: World, facts: &Facts) -> Result<(World, Decision), TestCaseEr
             Decision::Read(Fact::User) => world.user = facts.user.clone(),
             Decision::Read(Fact::Entered) => world.entered = facts.entered.clone(),
             Decision::Read(Fact::Delivery) => world.delivery = facts.delivery.clone(),
+            Decision::Read(Fact::Approvals) => world.approvals = facts.approvals.clone(),
             Decision::Read(Fact::Proof) => world.proof = facts.proof.clone(),
             Decision::Read(Fact::Superseded) => world.superseded = facts.superseded.clone(),
             decision => return Ok((world, decision)),
@@ -444,8 +461,19 @@ fn may_start(world: &World) -> bool {
             Seen::Absent => true,
             Seen::Unread | Seen::Unknown(_) => directory.protect.groups.is_empty(),
         };
+    let approved = directory.allow.iter().any(|rule| {
+        let Some(wanted) = &rule.approvals else { return true };
+        let Seen::Known(all) = &world.approvals else { return false };
+        let people: BTreeSet<&str> = all
+            .iter()
+            .filter(|a| !a.withdrawn && a.digest == request.spec_digest() && a.directory == request.directory)
+            .map(|a| a.approver.as_str())
+            .filter(|by| !wanted.distinct_from_requester || request.requested_by.as_deref().is_some_and(|r| r != *by))
+            .collect();
+        people.len() >= wanted.count as usize
+    });
     let changed = matches!(&user.changed_at, Seen::Known(at) if *at >= request.requested_at);
-    in_time && usable && named && fit && unprotected && record && !busy && !changed
+    in_time && usable && named && fit && unprotected && record && approved && !busy && !changed
 }
 
 proptest! {

@@ -133,6 +133,7 @@ impl Life {
             Fact::Entered => world.entered = Seen::Known(Entered::Usable),
             Fact::Delivery if fails => world.delivery = Seen::Known(Delivery::Taken),
             Fact::Delivery => world.delivery = Seen::Absent,
+            Fact::Approvals => world.approvals = Seen::Absent,
             Fact::Superseded => world.superseded = Seen::Known(false),
             Fact::Proof if fails => world.proof = Seen::Unknown(no_answer()),
             Fact::Proof => {

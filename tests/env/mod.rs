@@ -131,6 +131,7 @@ impl Site {
             "--timeout=30s",
             "crd/directories.credreset.dev",
             "crd/credentialresets.credreset.dev",
+            "crd/credentialresetapprovals.credreset.dev",
             "crd/credentialresetrecords.credreset.dev",
         ]);
         site.apply(&list(SETUP.iter().flat_map(|file| labelled(&text(file)))));

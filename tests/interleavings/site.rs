@@ -234,8 +234,18 @@ impl Hash for Run {
 
 /// What of a record differs.
 fn brief(record: &Record) -> impl Hash + use<> {
-    let Attempt { id, number, holder, started_at, deadline: _, secret: _, baseline, conditional: _, redrawn } =
-        record.attempt.clone();
+    let Attempt {
+        id,
+        number,
+        holder,
+        started_at,
+        deadline: _,
+        secret: _,
+        baseline,
+        conditional: _,
+        approved_by: _,
+        redrawn,
+    } = record.attempt.clone();
     let verdict = record.verdict.as_ref().map(|v| v.reason);
     let ends = (record.evidence, verdict, record.retry_at, record.note.is_some(), record.settled_at);
     let attempt = (id, number, holder, started_at, baseline, redrawn);

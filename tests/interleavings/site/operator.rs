@@ -212,6 +212,8 @@ impl Site {
                 let taken = name.is_some_and(|name| self.delivered.contains_key(&name));
                 run.world.delivery = if taken { Seen::Known(Delivery::Taken) } else { Seen::Absent };
             }
+            // No rule asks for them.
+            Fact::Approvals => run.world.approvals = Seen::Absent,
             Fact::Proof => {
                 run.world.proof = self.proof(run);
                 self.look_back(p, run);
@@ -596,6 +598,7 @@ fn dark(world: &mut World, fact: Fact) {
         Fact::User => world.user = Seen::Unknown(why()),
         Fact::Entered => world.entered = Seen::Unknown(why()),
         Fact::Delivery => world.delivery = Seen::Unknown(why()),
+        Fact::Approvals => world.approvals = Seen::Unknown(why()),
         Fact::Proof => world.proof = Seen::Unknown(why()),
         Fact::Superseded => world.superseded = Seen::Unknown(why()),
     }

@@ -1,0 +1,57 @@
+//! `CredentialResetApproval`: somebody's yes to a request, given in the cluster.
+use kube::{CustomResource, KubeSchema, ResourceExt};
+use serde::{Deserialize, Serialize};
+
+use crate::core::{approvals::Approval, text::OBJECT_NAME};
+
+/// Somebody's approval of a request, for Directories whose rules ask for that. It is for one digest of the request's spec. The
+/// admission policies see to it that spec.approver is who creates it, and has the verb approve on the Directory.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug)]
+#[kube(
+    group = "credreset.dev",
+    version = "v1alpha1",
+    kind = "CredentialResetApproval",
+    namespaced,
+    shortname = "capproval",
+    category = "credreset",
+    selectable = ".spec.request",
+    printcolumn(name = "Request", type_ = "string", json_path = ".spec.request"),
+    printcolumn(name = "Directory", type_ = "string", json_path = ".spec.directory"),
+    printcolumn(name = "Approver", type_ = "string", json_path = ".spec.approver"),
+    printcolumn(name = "Withdrawn", type_ = "boolean", json_path = ".spec.withdrawn"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Digest", type_ = "string", json_path = ".spec.digest", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(
+        "self.request == oldSelf.request && self.directory == oldSelf.directory && self.digest == oldSelf.digest && self.approver == oldSelf.approver"
+    ).message("an approval never changes, it can only be withdrawn: create another one"),
+    validation = Rule::new("!oldSelf.withdrawn || self.withdrawn").message("what was withdrawn stays so: create another approval"),
+)]
+pub struct CredentialResetApprovalSpec {
+    /// Name of the CredentialReset in this namespace.
+    #[schemars(length(min = 1, max = 63), regex(pattern = OBJECT_NAME))]
+    pub request: String,
+    /// The Directory that the request names.
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
+    pub directory: String,
+    /// The request's status.digest: what is approved is this spec and no other.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub digest: String,
+    /// User name of who approves: that of the creator of this object.
+    #[schemars(length(min = 1, max = 256))]
+    pub approver: String,
+    /// True takes it back, for as long as the reset has not begun.
+    #[serde(default)]
+    pub withdrawn: bool,
+}
+
+impl CredentialResetApproval {
+    /// The approval in the core's terms.
+    #[must_use]
+    pub fn approval(&self) -> Approval {
+        let CredentialResetApprovalSpec { request: _, directory, digest, approver, withdrawn } = self.spec.clone();
+        Approval { name: self.name_any(), approver, directory, digest, withdrawn }
+    }
+}

@@ -1,0 +1,306 @@
+//! Approvals in the cluster: who may give them, which of them count, and that nothing starts without them.
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::env::{SYSTEM, Setup, Site, TEAM, condition, message, password_reset, time, wait_for};
+
+/// A site with ordinary users, whose Directory asks `count` people to approve.
+fn site(users: usize) -> Site {
+    Site::with(&Setup { sandbox: vec!["--users".to_owned(), users.to_string()], ..Setup::default() })
+}
+
+fn asks_for(site: &Site, approvals: Value) {
+    site.directory(
+        "zylker",
+        json!({
+            "limits": {"resetsPerHour": 1000, "minIntervalPerUser": "0s"},
+            "allow": [{"name": "staff", "namespaces": [TEAM], "modes": ["Password", "MFA"], "users": {"everyone": true}, "approvals": approvals}],
+        }),
+    );
+}
+
+fn user(number: usize) -> String {
+    format!("user{number:04}@zylker.biz")
+}
+
+/// A request of `hana`'s for user `number`.
+fn request(site: &Site, name: &str, number: usize, patch: Value) {
+    let mut spec = json!({"requestedBy": "hana"});
+    crate::env::merge(&mut spec, patch);
+    site.apply(&password_reset(name, &user(number), json!({ "spec": spec })));
+}
+
+fn approval(name: &str, request: &str, digest: &str, approver: &str) -> String {
+    json!({
+        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetApproval",
+        "metadata": {"name": name, "namespace": TEAM},
+        "spec": {"request": request, "directory": "zylker", "digest": digest, "approver": approver},
+    })
+    .to_string()
+}
+
+/// The request waits, and says of its approvals what is expected.
+fn waits(site: &Site, name: &str, says: &str) -> String {
+    let said = wait_for(&format!("{name} to say {says:?}"), || {
+        let reset = site.reset(name);
+        let waits = condition(&reset, "Ready")? == ("Unknown".to_owned(), "AwaitingApproval".to_owned());
+        (waits && message(&reset).contains(says)).then_some(reset)
+    });
+    said["status"]["digest"].as_str().unwrap().to_owned()
+}
+
+/// `credreset approve` as somebody else; `stdin` null.
+fn approve(site: &Site, who: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_credreset"))
+        .arg("approve")
+        .args(arguments)
+        .env("KUBECONFIG", kubeconfig_of(site, who))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn kubeconfig_of(site: &Site, who: &str) -> PathBuf {
+    let view = site.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
+    let mut config: Value = serde_json::from_str(&view).unwrap();
+    config["users"][0]["user"]["as"] = json!(who);
+    config["contexts"][0]["context"]["namespace"] = json!(TEAM);
+    let file = site.dir.join(format!("{who}.kubeconfig"));
+    fs::write(&file, config.to_string()).unwrap();
+    file
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Each kind of approval that there can be, under each kind of rule.
+#[test]
+fn which_approvals_count() {
+    let site = site(20);
+    let _operator = site.operator();
+    asks_for(&site, json!({"count": 1}));
+    let password_calls = || site.sandbox.count("reset-password");
+
+    // Nobody, who asked, for another spec, for another Directory, withdrawn, for another request.
+    request(&site, "one", 1, json!({}));
+    let digest = waits(&site, "one", "asks for 1 approval by others than hana, and none is given");
+    site.apply(&approval("own", "one", &digest, "hana"));
+    site.apply(&approval("old", "one", &"0".repeat(64), "olga"));
+    let mut stray: Value = serde_json::from_str(&approval("stray", "one", &digest, "olga")).unwrap();
+    stray["spec"]["directory"] = json!("elsewhere");
+    site.apply(&stray.to_string());
+    let mut gone: Value = serde_json::from_str(&approval("gone", "one", &digest, "olga")).unwrap();
+    gone["spec"]["withdrawn"] = json!(true);
+    site.apply(&gone.to_string());
+    site.apply(&approval("two-is-another", "two", &digest, "olga"));
+    waits(
+        &site,
+        "one",
+        "Not counted: gone is withdrawn, old is for another digest, own is by the requester, stray is for another Directory.",
+    );
+    assert_eq!(password_calls(), 0);
+    // Of another namespace.
+    let elsewhere = approval("elsewhere", "one", &digest, "olga").replace(TEAM, "default");
+    site.apply(&elsewhere);
+    // One that counts.
+    site.apply(&approval("yes", "one", &digest, "olga"));
+    let reset = site.until("one", "Applied");
+    let record = site.get(&["crecord", "-n", SYSTEM, reset["status"]["record"].as_str().unwrap()]);
+    assert_eq!(record["spec"]["request"]["requestedBy"], "hana");
+    assert_eq!(record["spec"]["attempt"]["approvedBy"], json!(["olga"]));
+    assert_eq!(password_calls(), 1);
+    let wide = site.kubectl(&["get", "creset", "-n", TEAM, "one", "-o", "wide"]);
+    assert!(wide.contains(&digest), "{wide}");
+
+    // Given before the request is there; and the request made anew under the same name is another one.
+    request(&site, "early", 2, json!({}));
+    let digest = waits(&site, "early", "none is given");
+    let first = site.reset("early");
+    site.delete("early");
+    site.apply(&approval("early-yes", "early", &digest, "olga"));
+    request(
+        &site,
+        "early",
+        2,
+        json!({"requestedAt": first["spec"]["requestedAt"], "password": {"forceChangeOnLogin": false}}),
+    );
+    waits(&site, "early", "early-yes is for another digest");
+    site.delete("early");
+    request(&site, "early", 2, json!({"requestedAt": first["spec"]["requestedAt"]}));
+    site.until("early", "Applied");
+
+    // Two people, each counted once.
+    asks_for(&site, json!({"count": 2}));
+    request(&site, "two", 3, json!({}));
+    let digest = waits(
+        &site,
+        "two",
+        "asks for 2 approvals by others than hana, and none is given. Not counted: two-is-another is for another digest",
+    );
+    site.apply(&approval("two-a", "two", &digest, "olga"));
+    site.apply(&approval("two-b", "two", &digest, "olga"));
+    waits(&site, "two", "and 1 is given");
+    site.apply(&approval("two-c", "two", &digest, "otto"));
+    site.until("two", "Applied");
+
+    // Who asked may approve where the rule says so; then it does not matter who that is.
+    asks_for(&site, json!({"count": 1, "distinctFromRequester": false}));
+    request(&site, "own", 4, json!({}));
+    let digest = waits(&site, "own", "asks for 1 approval, and none is given");
+    site.apply(&approval("own-yes", "own", &digest, "hana"));
+    site.until("own", "Applied");
+    request(&site, "nobody", 5, json!({"requestedBy": null}));
+    waits(&site, "nobody", "asks for 1 approval, and none is given");
+    // Not where it must be somebody else. Changing the rule is enough to have it looked at again.
+    asks_for(&site, json!({"count": 1}));
+    let reset = site.until("nobody", "NotAllowed");
+    assert!(message(&reset).contains("spec.requestedBy does not say who that is"), "{}", message(&reset));
+    // And a rule that asks for no more lets go.
+    request(&site, "freed", 6, json!({}));
+    waits(&site, "freed", "none is given");
+    asks_for(&site, Value::Null);
+    for name in ["nobody", "freed"] {
+        site.until(name, "Applied");
+    }
+    assert_eq!(password_calls(), 6);
+
+    // What was said cannot be changed, only taken back, and not given again.
+    for (patch, says) in [
+        (json!({"approver": "otto"}), "an approval never changes"),
+        (json!({"digest": "0".repeat(64)}), "an approval never changes"),
+        (json!({"request": "other"}), "an approval never changes"),
+        (json!({"withdrawn": true}), ""),
+        (json!({"withdrawn": false}), "what was withdrawn stays so"),
+    ] {
+        let patch = json!({ "spec": patch }).to_string();
+        let output = site.try_kubectl(&["patch", "capproval", "-n", TEAM, "yes", "--type=merge", "-p", &patch], "");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.success(), says.is_empty(), "{patch}: {said}");
+        assert!(said.contains(says), "{patch}: {said}");
+    }
+    let bad = site.refused(&approval("bad", "one", "abc", "olga"));
+    assert!(bad.contains("spec.digest"), "{bad}");
+}
+
+/// Approvals and withdrawals that come as the request ends: each request is carried out before its end or not at all.
+#[test]
+fn approvals_race_the_deadline() {
+    const REQUESTS: usize = 24;
+    let site = site(REQUESTS + 1);
+    let _operator = site.operator();
+    asks_for(&site, json!({"count": 1}));
+    // All end at one moment, a little after the last one waits.
+    let asked = time(-3600);
+    let name = |number: usize| format!("race-{number:02}");
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(20);
+    let valid = end.duration_since(asked.parse().unwrap()).as_secs();
+    let valid_for = format!("{valid}s");
+    let end: jiff::Timestamp = asked.parse::<jiff::Timestamp>().unwrap() + jiff::SignedDuration::from_secs(valid);
+    for number in 1..=REQUESTS {
+        request(&site, &name(number), number, json!({"requestedAt": asked, "validFor": valid_for}));
+    }
+    let digests: Vec<String> = (1..=REQUESTS).map(|number| waits(&site, &name(number), "none is given")).collect();
+    // One in three is withdrawn at once. The last come after the end.
+    let mut number = 0;
+    while number < REQUESTS {
+        let left = end.duration_since(jiff::Timestamp::now()).as_millis();
+        let ahead = (i128::from(i32::try_from(REQUESTS - number).unwrap()) - 8) * 60;
+        if left > ahead {
+            std::thread::yield_now();
+            continue;
+        }
+        let (request, yes) = (name(number + 1), format!("yes-{number:02}"));
+        site.apply(&approval(&yes, &request, &digests[number], "olga"));
+        if number % 3 == 0 {
+            site.kubectl(&[
+                "patch",
+                "capproval",
+                "-n",
+                TEAM,
+                &yes,
+                "--type=merge",
+                "-p",
+                r#"{"spec":{"withdrawn":true}}"#,
+            ]);
+        }
+        number += 1;
+    }
+    let mut applied = 0;
+    for number in 1..=REQUESTS {
+        let reset = wait_for("an outcome", || {
+            let reset = site.reset(&name(number));
+            reset["status"]["outcome"].is_string().then_some(reset)
+        });
+        let (_, reason) = condition(&reset, "Ready").unwrap();
+        match reason.as_str() {
+            "Applied" => {
+                applied += 1;
+                let started: jiff::Timestamp = reset["status"]["startTime"].as_str().unwrap().parse().unwrap();
+                assert!(started < end, "{reset:#}");
+                let record = site.get(&["crecord", "-n", SYSTEM, reset["status"]["record"].as_str().unwrap()]);
+                assert_eq!(record["spec"]["attempt"]["approvedBy"], json!(["olga"]));
+            }
+            "Expired" => assert_eq!(reset["status"]["record"], Value::Null, "{reset:#}"),
+            other => panic!("{other}: {reset:#}"),
+        }
+    }
+    assert_eq!(site.sandbox.count("reset-password"), applied);
+    println!("{applied} of {REQUESTS} were approved in time");
+}
+
+/// `credreset approve`, as the people who would type it.
+#[test]
+fn the_command() {
+    let site = site(4);
+    let _operator = site.operator();
+    asks_for(&site, json!({"count": 1}));
+    request(&site, "one", 1, json!({"reason": "Locked out\u{1b}[2J, HELP-4711"}));
+    let digest = waits(&site, "one", "credreset approve one -n helpdesk");
+
+    let output = approve(&site, "olga", &["one"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = said(&output);
+    for part in [
+        "request    helpdesk/one",
+        "asked by   hana, for ",
+        "found as user0001@zylker.biz",
+        &digest,
+        r"Locked out\u{1b}[2J, HELP-4711",
+        "1. Draw a password of 20 characters.",
+        "Set it as the password of user0001@zylker.biz in Directory zylker; at the next sign-in another one has to be chosen.",
+        "Secret helpdesk/one-password",
+        "standard input is no terminal",
+        "--yes",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    for (who, arguments, says) in [
+        ("olga", &["none", "--yes"][..], "there is no creset none in namespace helpdesk"),
+        ("olga", &["one", "--withdraw"], "there is no approval of one by olga to withdraw"),
+        ("olga", &["one", "-n", "nowhere"], "there is no creset one in namespace nowhere"),
+    ] {
+        let output = approve(&site, who, arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said(&output).contains(says), "{arguments:?}: {}", said(&output));
+    }
+
+    let output = approve(&site, "hana", &["one", "--yes"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("You have asked for this yourself"), "{}", said(&output));
+    waits(&site, "one", "is by the requester");
+    assert!(approve(&site, "hana", &["one", "--withdraw"]).status.success());
+    waits(&site, "one", "is withdrawn");
+
+    let output = approve(&site, "olga", &["one", "--yes"]);
+    assert!(output.status.success() && said(&output).contains("approved: capproval/one-"), "{}", said(&output));
+    site.until("one", "Applied");
+    let output = approve(&site, "otto", &["one", "--yes"]);
+    assert!(said(&output).contains("is settled already (Applied)"), "{}", said(&output));
+    assert_eq!(site.sandbox.count("reset-password"), 1);
+}
