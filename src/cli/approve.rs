@@ -11,6 +11,7 @@ use kube::{
 };
 use serde_json::json;
 
+use super::said;
 use crate::{
     api::{CredentialReset, CredentialResetApproval, approval::CredentialResetApprovalSpec},
     core::{
@@ -56,6 +57,7 @@ async fn approve(args: Args) -> anyhow::Result<()> {
     let object = requests
         .get_opt(&name)
         .await
+        .map_err(said)
         .with_context(|| format!("creset {namespace}/{name} could not be read"))?
         .with_context(|| format!("there is no creset {name} in namespace {namespace}"))?;
     let request =
@@ -101,7 +103,11 @@ async fn approve(args: Args) -> anyhow::Result<()> {
             withdrawn: false,
         },
     };
-    let made = approvals.create(&PostParams::default(), &approval).await.context("the approval was not accepted")?;
+    let made = approvals
+        .create(&PostParams::default(), &approval)
+        .await
+        .map_err(said)
+        .context("the approval was not accepted")?;
     writeln!(out, "approved: capproval/{}", made.name_any())?;
     Ok(())
 }
@@ -112,6 +118,7 @@ async fn whoami(client: &Client) -> anyhow::Result<String> {
     let review = api
         .create(&PostParams::default(), &SelfSubjectReview::default())
         .await
+        .map_err(said)
         .context("the API server does not say who you are")?;
     let user = review.status.and_then(|status| status.user_info).and_then(|user| user.username);
     user.context("the API server does not say who you are")
@@ -119,7 +126,7 @@ async fn whoami(client: &Client) -> anyhow::Result<String> {
 
 async fn take_back(approvals: &Api<CredentialResetApproval>, name: &str, me: &str) -> anyhow::Result<()> {
     let of_this = ListParams::default().fields(&format!("spec.request={name}"));
-    let all = approvals.list(&of_this).await.context("the approvals could not be read")?;
+    let all = approvals.list(&of_this).await.map_err(said).context("the approvals could not be read")?;
     let own: Vec<_> = all.items.iter().filter(|a| a.spec.approver == me && !a.spec.withdrawn).collect();
     if own.is_empty() {
         bail!("there is no approval of {name} by {} to withdraw", shown(me, text::NAME));
@@ -130,6 +137,7 @@ async fn take_back(approvals: &Api<CredentialResetApproval>, name: &str, me: &st
         approvals
             .patch(&approval, &PatchParams::default(), &patch)
             .await
+            .map_err(said)
             .with_context(|| format!("capproval/{approval} was not withdrawn"))?;
         println!("withdrawn: capproval/{approval}");
     }

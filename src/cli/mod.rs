@@ -46,6 +46,16 @@ pub fn main() -> anyhow::Result<()> {
     }
 }
 
+/// What the API server said, without the wrapping.
+fn said(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => {
+            anyhow::anyhow!(crate::core::text::shown(&status.message, crate::core::text::MESSAGE))
+        }
+        error => error.into(),
+    }
+}
+
 /// A small runtime: these programs wait more than they compute.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
