@@ -3,18 +3,18 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{Api, ResourceExt};
 
 use super::{
+    approvals,
     directories::Connected,
     reconcile::{Error, Run},
     silent,
 };
 use crate::{
-    api::{CredentialResetApproval, CredentialResetRecord},
+    api::CredentialResetRecord,
     core::{
         Fact, Request,
-        approvals::Approval,
         ledger::{Evidence, record_name},
         request::{Action, Mode, Source, UserRef},
         world::{Entered, Found, Proof, Seen, Why},
@@ -136,19 +136,10 @@ impl Run {
                 };
                 self.world.delivery = operator.secrets.delivery(&request.namespace, name).await;
             }
-            Fact::Approvals => self.world.approvals = self.approvals(&request).await,
+            Fact::Approvals => self.world.approvals = approvals::read(&operator.client, &request).await,
             Fact::Proof | Fact::Superseded => {}
         }
         Ok(())
-    }
-
-    async fn approvals(&self, request: &Request) -> Seen<Vec<Approval>> {
-        let api: Api<CredentialResetApproval> = Api::namespaced(self.term.operator.client.clone(), &request.namespace);
-        let of_this = ListParams::default().fields(&format!("spec.request={}", request.name));
-        match api.list(&of_this).await {
-            Ok(list) => Seen::Known(list.items.iter().map(CredentialResetApproval::approval).collect()),
-            Err(_) => Seen::Unknown(silent()),
-        }
     }
 
     pub(super) async fn namespace_labels(&self, name: &str) -> Seen<BTreeMap<String, String>> {
