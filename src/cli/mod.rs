@@ -1,6 +1,7 @@
 //! One file per command.
 pub mod approve;
 pub mod crds;
+pub mod new;
 pub mod run;
 pub mod sandbox;
 
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Run the operator
     Run(run::Args),
+    /// Write manifests of requests
+    New(new::Args),
     /// Approve a request in the cluster, where its Directory's rule asks for that
     Approve(approve::Args),
     /// Run a stand-in for a directory, for demos and tests
@@ -40,6 +43,7 @@ enum Command {
 pub fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run::run(args),
+        Command::New(args) => new::run(&args),
         Command::Approve(args) => approve::run(args),
         Command::Sandbox(args) => sandbox::run(args),
         Command::Crds => crds::run(),
