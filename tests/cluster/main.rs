@@ -30,3 +30,4 @@ mod operations;
 mod outages;
 mod recovery;
 mod refusals;
+mod status_tools;
