@@ -44,8 +44,11 @@ fn tools(objects: &[Value]) -> Vec<Said> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("go");
-    let lines: String = objects.iter().map(|object| format!("{object}\n")).collect();
-    go.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let mut stdin = go.stdin.take().unwrap();
+    for object in objects {
+        writeln!(stdin, "{object}").unwrap();
+    }
+    drop(stdin);
     let output = go.wait_with_output().unwrap();
     assert!(output.status.success(), "tests/status-tools: {:?}", output.status);
     let said: Vec<Said> = String::from_utf8(output.stdout)
