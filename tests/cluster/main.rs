@@ -23,6 +23,7 @@ mod approvals;
 mod chaos;
 mod console_form;
 mod crashes;
+mod gitops;
 mod hostile;
 mod leaders;
 mod lost_state;

@@ -220,6 +220,22 @@ impl Site {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs commands that use kubectl, in this folder; returns what they print.
+    #[allow(dead_code, reason = "for tests of documented commands")]
+    pub fn shell(&self, folder: &Path, commands: &str) -> String {
+        let tools = self.kubectl.parent().unwrap_or(Path::new(""));
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", commands])
+            .current_dir(folder)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBECACHEDIR", self.dir.join("kube-cache"))
+            .env("PATH", format!("{}:{}", tools.display(), std::env::var("PATH").unwrap()))
+            .output()
+            .expect("bash");
+        assert!(output.status.success(), "{commands}: {}\n{}", String::from_utf8_lossy(&output.stderr), self.logs());
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub fn apply(&self, yaml: &str) {
         let output = self.try_kubectl(&["apply", "-f", "-"], yaml);
         assert!(output.status.success(), "{}\n{yaml}", String::from_utf8_lossy(&output.stderr));

@@ -1,0 +1,240 @@
+//! What `GitOps` tools do all day, with their field managers, on a real API server: the directory sees none of it. And the
+//! repository layout of examples/gitops, from a copy to a settled reset.
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::env::{ANNETTE, Setup, Site, TEAM, merge, message, password_reset, path, text};
+
+const LAYOUT: &str = "examples/gitops";
+const FLUX: &str = "kustomize-controller";
+const ARGO_CD: &str = "argocd-controller";
+
+/// As Flux and Argo CD apply: server-side, taking over whatever another manager holds. `more` are flags.
+fn sync(site: &Site, manager: &str, manifests: &str, more: &[&str]) -> Result<String, String> {
+    let manager = format!("--field-manager={manager}");
+    let mut arguments = vec!["apply", "--server-side", &manager, "-f", "-"];
+    arguments.extend(more);
+    let output = site.try_kubectl(&arguments, manifests);
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).unwrap())
+    } else {
+        Err(String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+fn with(manifest: &str, patch: Value) -> String {
+    let mut object: Value = serde_json::from_str(manifest).unwrap();
+    merge(&mut object, patch);
+    object.to_string()
+}
+
+#[test]
+fn habits_of_tools_send_nothing_twice() {
+    const FORCE: &[&str] = &["--force-conflicts"];
+    let site = Site::start();
+    site.usual_directory();
+    let _operator = site.operator();
+    site.until_directory("zylker", "Connected");
+    let annette = "annette.c@zylker.biz";
+    let manifest = password_reset("annette", annette, json!({"metadata": {"labels": {"team": "helpdesk"}}}));
+    let calls = || site.sandbox.count("reset-password");
+
+    // A dry run of the whole set, which Flux makes before every sync: nothing is created, nothing is sent.
+    let others = ["first", "second"].map(|name| password_reset(name, annette, json!({}))).join("\n---\n");
+    let set = format!("{manifest}\n---\n{others}");
+    let said = sync(&site, FLUX, &set, &["--dry-run=server"]).unwrap();
+    assert_eq!(said.matches("serverside-applied (server dry run)").count(), 3, "{said}");
+    assert!(site.get(&["creset", "-n", TEAM])["items"].as_array().unwrap().is_empty());
+
+    sync(&site, FLUX, &manifest, FORCE).unwrap();
+    let applied = site.until("annette", "Applied");
+    assert_eq!(calls(), 1);
+
+    // The same again by another tool, by hand, and by `replace`: one object, with more managers.
+    for manager in [FLUX, ARGO_CD, "kubectl"] {
+        sync(&site, manager, &manifest, FORCE).unwrap();
+    }
+    let output = site.try_kubectl(&["replace", "-f", "-"], &manifest);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // A field that another manager holds is a conflict, unless it is taken over; then it changes no more than a label.
+    let relabelled = with(&manifest, json!({"metadata": {"labels": {"team": "servicedesk"}}}));
+    let conflict = sync(&site, "somebody", &relabelled, &[]).unwrap_err();
+    assert!(
+        conflict.contains("conflict") && conflict.contains(FLUX) && conflict.contains(".metadata.labels.team"),
+        "{conflict}"
+    );
+    sync(&site, ARGO_CD, &relabelled, FORCE).unwrap();
+    let now = site.reset("annette");
+    assert_eq!(now["metadata"]["labels"]["team"], "servicedesk");
+    assert_eq!((&now["metadata"]["uid"], &now["status"]), (&applied["metadata"]["uid"], &applied["status"]));
+
+    // An edited file is refused, in the dry run already, and what is said names the request and what to do.
+    let edited = with(&manifest, json!({"spec": {"password": {"forceChangeOnLogin": false}}}));
+    for (manifests, more) in
+        [(format!("{edited}\n---\n{others}"), "--dry-run=server"), (edited.clone(), "--force-conflicts")]
+    {
+        let refused = sync(&site, FLUX, &manifests, &[more]).unwrap_err();
+        assert!(refused.contains(r#"The CredentialReset "annette" is invalid"#), "{refused}");
+        assert!(refused.contains("a request never changes: file a new one under another name"), "{refused}");
+    }
+    // What Flux with `force: true` does then: deletes and creates. The ledger knows that very request, with other flags.
+    site.delete("annette");
+    sync(&site, FLUX, &edited, FORCE).unwrap();
+    let told = message(&site.until("annette", "ConflictingRequest"));
+    assert_eq!((calls(), site.sandbox.user(ANNETTE)["passwordResets"].as_u64()), (1, Some(1)), "{told}");
+
+    // Hooks, `Replace=true` with `Force=true`, and habits of people: deleted and applied again at every sync.
+    let mut uids = BTreeSet::new();
+    for round in 0..20 {
+        let manager = if round % 2 == 0 { FLUX } else { ARGO_CD };
+        site.delete("annette");
+        sync(&site, manager, &manifest, FORCE).unwrap();
+        let again = site.until("annette", "AlreadyApplied");
+        assert_eq!(again["status"]["outcome"], "Applied");
+        uids.insert(again["metadata"]["uid"].to_string());
+        assert_eq!(calls(), 1, "round {round}");
+    }
+    assert_eq!(uids.len(), 20);
+    // The last file is removed: the object goes, what was done stays done, and the password stays delivered.
+    site.delete("annette");
+    assert_eq!(site.sandbox.sign_in(annette, &site.secret(TEAM, "annette-password", "password")), "must-change");
+    assert_eq!((calls(), site.records().len()), (1, 1));
+}
+
+/// The README's own commands, on a copy with the provider changed, as Flux and as Argo CD.
+#[test]
+fn layout_is_copied_and_a_reset_settles() {
+    let site = Site::with(&Setup { sandbox: ["--users", "20"].map(str::to_owned).to_vec(), ..Setup::default() });
+    if !site.is_own() {
+        println!("the layout's account and roles are made only where the API server is our own");
+        return;
+    }
+    let copy = site.dir.join("repository");
+    copy_folder(&path(LAYOUT), &copy);
+    // The first of the three things to change.
+    let sandbox = text("examples/zoho-sandbox/directory.yaml").replace("http://127.0.0.1:8090", &site.sandbox.url);
+    let sandbox: Vec<Value> = serde_saphyr::from_multiple(&sandbox).unwrap();
+    site.apply(&sandbox[0].to_string());
+    let file = copy.join("directories/zylker.yaml");
+    let mut directory: Value = serde_saphyr::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    directory["spec"]["provider"] = sandbox[1]["spec"]["provider"].clone();
+    fs::write(&file, directory.to_string()).unwrap();
+
+    let _operator = site.operator();
+    let readme = text("examples/gitops/README.md");
+    let commands = readme.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("commands");
+    let shown = site.shell(&copy, commands);
+    assert!(shown.contains("annette.c@zylker.biz"), "{shown}");
+    assert_eq!(site.reset("annette-locked-out")["status"]["outcome"], "Applied");
+    let password = site.secret(TEAM, "annette-password", "password");
+    assert_eq!(site.sandbox.sign_in("annette.c@zylker.biz", &password), "must-change");
+
+    // The next pull request, in a repository that Argo CD syncs, too: the first reset is as it was.
+    let first = fs::read_to_string(copy.join("resets/annette-locked-out.yaml")).unwrap();
+    let next = text("examples/gitops/resets/annette-locked-out.yaml")
+        .replace("annette.c@zylker.biz", "user0001@zylker.biz")
+        .replace("annette", "user1");
+    fs::write(copy.join("resets/user1-locked-out.yaml"), next).unwrap();
+    let shown = site.shell(&copy, &commands.replace(FLUX, ARGO_CD).replace("annette-locked-out", "user1-locked-out"));
+    assert!(shown.contains("user0001@zylker.biz"), "{shown}");
+    for name in ["annette-locked-out", "user1-locked-out"] {
+        assert_eq!(site.reset(name)["status"]["outcome"], "Applied", "{name}");
+    }
+    assert_eq!(fs::read_to_string(copy.join("resets/annette-locked-out.yaml")).unwrap(), first);
+    assert_eq!(site.sandbox.count("reset-password"), 2);
+
+    // Whatever else is merged into resets/ is refused.
+    let role = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other", "namespace": TEAM}});
+    let pipeline = format!("--as=system:serviceaccount:{TEAM}:credreset-pipeline");
+    let refused = sync(&site, FLUX, &role.to_string(), &[&pipeline]).unwrap_err();
+    assert!(refused.contains("Forbidden") && refused.contains("cannot patch resource \"configmaps\""), "{refused}");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// All objects of a folder of the layout.
+fn objects(folder: &str) -> Vec<Value> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(path(LAYOUT).join(folder)).unwrap().flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "yaml") {
+            all.extend(serde_saphyr::from_multiple::<Value>(&fs::read_to_string(entry.path()).unwrap()).unwrap());
+        }
+    }
+    all
+}
+
+fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let found = objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+/// What the layout's own objects name is there: folders, accounts, namespaces, one another.
+#[test]
+fn layout_hangs_together() {
+    let [directories, resets] = ["directories", "resets"].map(objects);
+    let account = named(&directories, "ServiceAccount", "credreset-pipeline");
+    let directory = named(&directories, "Directory", "zylker");
+    for reset in &resets {
+        assert_eq!(reset["kind"], "CredentialReset");
+        assert_eq!(reset["metadata"]["namespace"], account["metadata"]["namespace"]);
+        assert_eq!(reset["spec"]["directory"], directory["metadata"]["name"]);
+        assert!(directory["spec"]["allow"][0]["namespaces"].as_array().unwrap().contains(&json!(TEAM)));
+    }
+    let role = named(&directories, "ClusterRole", "credreset-pipeline-zylker");
+    assert_eq!(role["rules"][0]["resourceNames"], json!([directory["metadata"]["name"]]));
+    assert_eq!(role["rules"][0]["verbs"], json!(["use", "vouch"]));
+
+    let cluster = objects("flux/cluster");
+    for kustomization in cluster.iter().filter(|object| object["kind"] == "Kustomization") {
+        let spec = &kustomization["spec"];
+        assert!(path(LAYOUT).join(spec["path"].as_str().unwrap()).is_dir(), "{spec}");
+        assert!(spec["force"].is_null(), "it would delete what is refused, and create it again");
+        for needed in spec["dependsOn"].as_array().into_iter().flatten() {
+            let other = named(&cluster, "Kustomization", needed["name"].as_str().unwrap());
+            let namespace = if needed["namespace"].is_null() { &kustomization["metadata"] } else { needed };
+            assert_eq!(other["metadata"]["namespace"], namespace["namespace"]);
+        }
+    }
+    let flux = named(&cluster, "Kustomization", "credreset-resets");
+    // Flux looks for the account where the Kustomization is.
+    assert_eq!(flux["metadata"]["namespace"], account["metadata"]["namespace"]);
+    assert_eq!(flux["spec"]["serviceAccountName"], account["metadata"]["name"]);
+    assert_eq!((&flux["spec"]["wait"], &flux["spec"]["prune"]), (&json!(true), &json!(true)));
+    let charts = objects("flux/operator");
+    for release in charts.iter().filter(|object| object["kind"] == "HelmRelease") {
+        named(&charts, "OCIRepository", release["spec"]["chartRef"]["name"].as_str().unwrap());
+    }
+
+    let argo_cd = objects("argocd");
+    for application in argo_cd.iter().filter(|object| object["kind"] == "Application") {
+        let spec = &application["spec"];
+        let folder = spec["source"]["path"].as_str();
+        assert!(folder.is_none_or(|folder| path(LAYOUT).join(folder).is_dir()), "{spec}");
+        for option in spec["syncPolicy"]["syncOptions"].as_array().unwrap() {
+            assert!(!["Replace=true", "Force=true"].contains(&option.as_str().unwrap()), "deletes and creates again");
+        }
+    }
+    let application = named(&argo_cd, "Application", "credreset-resets");
+    let project = named(&argo_cd, "AppProject", application["spec"]["project"].as_str().unwrap());
+    assert_eq!(project["spec"]["destinations"], json!([application["spec"]["destination"]]));
+    assert_eq!(project["spec"]["sourceRepos"], json!([application["spec"]["source"]["repoURL"]]));
+    let impersonated = &project["spec"]["destinationServiceAccounts"][0];
+    assert_eq!(impersonated["namespace"], account["metadata"]["namespace"]);
+    assert_eq!(impersonated["defaultServiceAccount"], account["metadata"]["name"]);
+    for tool in [&cluster, &argo_cd] {
+        for name in ["credreset-system", TEAM] {
+            named(tool, "Namespace", name);
+        }
+    }
+}
