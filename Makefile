@@ -23,7 +23,7 @@ help:
 	@echo 'make bench         rates against bare clients, in target/benchmarks.json; leave the machine alone meanwhile'
 	@echo 'make guarantees    run the proofs and write their figures into docs/guarantees.md'
 	@echo 'make lint          format, clippy, licences'
-	@echo 'make crds          write crds/credreset.yaml anew'
+	@echo 'make crds          write charts/credreset-crds/templates/credreset.yaml anew'
 
 demo:
 	@cargo build --quiet
@@ -39,14 +39,14 @@ test-search:
 	cargo test --test interleavings -- --nocapture
 
 test-cluster:
-	@if [ -n "$$KUBECONFIG" ]; then echo "on the cluster of KUBECONFIG=$$KUBECONFIG"; else tests/env/build.sh >/dev/null; fi
+	@if [ -n "$$KUBECONFIG" ]; then echo "on the cluster of KUBECONFIG=$$KUBECONFIG"; tests/env/build.sh helm >/dev/null; else tests/env/build.sh >/dev/null; fi
 	@cargo build --release
 	cargo test --test cluster -- --test-threads=$(THREADS)
 
 test-directories: only := $(subst $(comma), ,$(ONLY))
 test-directories:
 	@unknown='$(filter-out $(DIRECTORIES),$(only))'; [ -z "$$unknown" ] || { echo "ONLY: $$unknown is none of: $(DIRECTORIES)" >&2; exit 1; }
-	@[ -n "$$KUBECONFIG" ] || tests/env/build.sh >/dev/null
+	@if [ -n "$$KUBECONFIG" ]; then tests/env/build.sh helm >/dev/null; else tests/env/build.sh >/dev/null; fi
 	cargo test --test directories -- --test-threads=$$((2 * $(THREADS))) $(only) # they wait most of the time
 
 bench:
@@ -69,4 +69,4 @@ $(DENY):
 	rm -rf target/cargo-deny
 
 crds:
-	cargo run --quiet -- crds >crds/credreset.yaml
+	cargo run --quiet -- crds >charts/credreset-crds/templates/credreset.yaml

@@ -29,6 +29,8 @@ fn finished(crd: CustomResourceDefinition) -> Value {
     let mut crd = serde_json::to_value(crd).unwrap_or_default();
     // Absent and null would be two ways to say the same thing; rules on `has()` know one only.
     drop_nullable(&mut crd);
+    // Uninstalling a chart must not delete the kinds, and every request and record with them.
+    crd["metadata"]["annotations"]["helm.sh/resource-policy"] = json!("keep");
     if let Some(schema) = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
         // A rule with fieldPath .metadata.name is refused unless the schema has that field.
         schema["properties"]["metadata"] = json!({"type": "object", "properties": {"name": {"type": "string"}}});

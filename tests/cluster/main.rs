@@ -1,5 +1,5 @@
-//! The operator on a real API server: as its own process, under its own `ServiceAccount`'s token, with the RBAC of
-//! examples/operator. What is asserted is seen at the API server and at the directory.
+//! The operator on a real API server: as its own process, under its own `ServiceAccount`'s token, with what the chart
+//! grants. What is asserted is seen at the API server and at the directory.
 #![cfg(test)]
 #![allow(
     clippy::needless_pass_by_value,

@@ -6,7 +6,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::env::{SYSTEM, Site, TEAM, mfa_reset, password_reset, rules, text, time, wait_for};
+use crate::env::{SYSTEM, Site, TEAM, chart, mfa_reset, password_reset, rules, time, wait_for};
 
 const EMAIL: &str = "annette.c@zylker.biz";
 
@@ -48,6 +48,12 @@ fn rights_are_exactly_what_is_used() {
     site.until("mfa", "NotAllowed");
     suspend(true);
     site.until("mfa", "DirectorySuspended");
+    // A rule that asks for approvals.
+    let approvals = json!({"spec": {"suspend": false, "allow": [
+        {"name": "four-eyes", "namespaces": [TEAM], "modes": ["MFA"], "users": {"everyone": true}, "approvals": {"distinctFromRequester": false}},
+    ]}});
+    site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", &approvals.to_string()]);
+    site.until("mfa", "AwaitingApproval");
     wait_for("the old record's end", || {
         (!site.kubectl(&["get", "crecord", "-n", SYSTEM]).contains("r-old")).then_some(())
     });
@@ -55,14 +61,13 @@ fn rights_are_exactly_what_is_used() {
     assert_eq!(operator.stop(), Some(0));
 
     let mut granted = BTreeSet::new();
-    for file in ["examples/operator/rbac.yaml", "examples/operator/helpdesk.yaml"] {
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&text(file)).unwrap();
-        for document in documents {
-            let place = document["metadata"]["namespace"].as_str().unwrap_or("*").to_owned();
-            for (group, resource, verb) in rules(&document) {
-                assert!(![&group, &resource, &verb].contains(&&"*".to_owned()), "a wildcard in {file}");
-                granted.insert((place.clone(), group, resource, verb));
-            }
+    for document in
+        chart(&[]).iter().filter(|d| ["credreset", "credreset-passwords"].iter().any(|n| d["metadata"]["name"] == *n))
+    {
+        let place = document["metadata"]["namespace"].as_str().unwrap_or("*").to_owned();
+        for (group, resource, verb) in rules(document) {
+            assert!(![&group, &resource, &verb].contains(&&"*".to_owned()), "a wildcard in {document}");
+            granted.insert((place.clone(), group, resource, verb));
         }
     }
     let mut used = BTreeSet::new();

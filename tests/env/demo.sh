@@ -96,7 +96,7 @@ manifest() { sed "s/2026-11-24T09:00:00Z/$now/" "$examples/$1.yaml"; }
 request=$(name_of "$password")
 
 say "1. A real API server, $what, and the operator"
-tests/env/build.sh >/dev/null
+helm=$(value HELM "$(tests/env/build.sh)")
 up=$("$cluster" up) # on a line of its own: if it fails, kubectl must not go to the caller's cluster
 KUBECONFIG=$(value KUBECONFIG "$up") KUBECACHEDIR=$(value KUBECACHEDIR "$up") KUBECTL=$(value KUBECTL "$up")
 export KUBECONFIG KUBECACHEDIR
@@ -104,7 +104,8 @@ PATH=$(dirname "$KUBECTL"):$PATH
 serve
 "$bin" crds | kubectl apply -f - >/dev/null
 kubectl wait --for=condition=Established --timeout=30s crd/credentialresets.credreset.dev crd/directories.credreset.dev crd/credentialresetrecords.credreset.dev >/dev/null
-kubectl apply -f examples/operator >/dev/null
+for namespace in credreset-system helpdesk; do kubectl create namespace $namespace >/dev/null; done
+"$helm" template credreset charts/credreset --namespace credreset-system --set 'namespaces={helpdesk}' | kubectl apply -f - >/dev/null
 connection | kubectl apply -f - >/dev/null
 operator=$("$cluster" sa credreset-system credreset)
 KUBECONFIG=$operator "$bin" run --listen 127.0.0.1:0 --log-format json --log info 2>"$dir/operator.log" &

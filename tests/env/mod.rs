@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -23,16 +23,23 @@ pub use merge::merge;
 pub use objects::{condition, message, mfa_reset, password_reset, rules, time};
 pub use process::{Operator, Sandbox, http_get, wait_for};
 
-/// The operator's namespace, as in examples/operator.
+/// The operator's namespace.
 pub const SYSTEM: &str = "credreset-system";
-/// The requesters' namespace, as in examples/operator.
+/// The requesters' namespace.
 pub const TEAM: &str = "helpdesk";
 /// Annette Charbonneau.
 pub const ANNETTE: &str = "700012399";
 /// On what tests make, so that on a cluster of somebody else they change and delete nothing but that.
 const LABEL: &str = "credreset.dev/made-by-tests";
-/// What every site has.
-const SETUP: [&str; 2] = ["examples/operator/rbac.yaml", "examples/operator/helpdesk.yaml"];
+/// Users who may do what only the operator may: the administrators of our own clusters and of kind's, since tests take status and
+/// records away.
+const WRITERS: &str = "admin,kubernetes-admin";
+/// What every site has: the namespaces, and what the chart makes. Rendered once for the process.
+static SETUP: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let namespaces =
+        [SYSTEM, TEAM].map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+    namespaces.into_iter().chain(chart(&[&format!("admission.writers={{{WRITERS}}}")])).map(own).collect()
+});
 /// Longer than anything takes here; a limit for what hangs, not a measure.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -124,7 +131,7 @@ impl Site {
         let mut site = Self { dir, kubeconfig, kubectl, instance, settled: false, sandbox, _turn: turn };
         site.make_room();
         site.settled = true;
-        site.apply(&text("crds/credreset.yaml"));
+        site.apply(&text("charts/credreset-crds/templates/credreset.yaml"));
         site.kubectl(&[
             "wait",
             "--for=condition=Established",
@@ -134,7 +141,7 @@ impl Site {
             "crd/credentialresetapprovals.credreset.dev",
             "crd/credentialresetrecords.credreset.dev",
         ]);
-        site.apply(&list(SETUP.iter().flat_map(|file| labelled(&text(file)))));
+        site.apply(&list(SETUP.iter().cloned()));
         site
     }
 
@@ -144,7 +151,7 @@ impl Site {
         if self.instance.is_some() {
             return;
         }
-        let names = list(SETUP.iter().flat_map(|file| labelled(&text(file))));
+        let names = list(SETUP.iter().cloned());
         let mut found = items(&self.try_kubectl(&["get", "--ignore-not-found", "-o", "json", "-f", "-"], &names));
         if !self.kubectl(&["get", "crd", "--ignore-not-found", "directories.credreset.dev"]).is_empty() {
             found.extend(items(&self.try_kubectl(&["get", "directories,creset", "-A", "-o", "json"], "")));
@@ -170,7 +177,7 @@ impl Site {
 
     /// Deletes what tests have made on somebody else's cluster.
     fn clear(&self) {
-        let names = list(SETUP.iter().flat_map(|file| labelled(&text(file))));
+        let names = list(SETUP.iter().cloned());
         let _ = self.try_kubectl(&["delete", "directories,creset", "-A", "-l", LABEL], "");
         let _ = self.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], &names);
     }
@@ -425,6 +432,26 @@ impl Drop for Site {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// The path of helm.
+pub fn helm() -> PathBuf {
+    let output = Command::new(path("tests/env/build.sh")).arg("helm").stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "tests/env/build.sh helm failed");
+    let said = String::from_utf8(output.stdout).unwrap();
+    PathBuf::from(said.trim().strip_prefix("HELM=").unwrap_or_else(|| panic!("{said}")))
+}
+
+/// What the chart makes for the requesters' namespace, with these values besides.
+pub fn chart(values: &[&str]) -> Vec<Value> {
+    let mut command = Command::new(helm());
+    command.args(["template", "credreset", "--namespace", SYSTEM]).arg(path("charts/credreset"));
+    for value in [&format!("namespaces={{{TEAM}}}").as_str()].into_iter().chain(values) {
+        command.args(["--set", value]);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_saphyr::from_multiple(std::str::from_utf8(&output.stdout).unwrap()).unwrap()
 }
 
 /// The documents of a YAML text, marked as the tests' own.
