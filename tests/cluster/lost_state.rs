@@ -2,7 +2,7 @@
 //! password was changed, and nothing is done twice.
 use serde_json::{Value, json};
 
-use crate::env::{SYSTEM, Setup, Site, TEAM, message, mfa_reset, password_reset, text, time, wait_for};
+use crate::env::{SYSTEM, Setup, Site, TEAM, chart, message, mfa_reset, password_reset, time, wait_for};
 
 /// Flags of a sandbox that shows change times.
 fn setup() -> Setup {

@@ -19,8 +19,10 @@ mod smtp;
 mod texts;
 
 mod accounting;
+mod admission;
 mod approvals;
 mod chaos;
+mod charts;
 mod console_form;
 mod crashes;
 mod gitops;

@@ -1,0 +1,156 @@
+//! The charts, with helm itself.
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::env::{SYSTEM, Site, TEAM, helm, mfa_reset, path, text};
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn template(values: &[&str]) -> Result<Vec<Value>, String> {
+    let mut command = Command::new(helm());
+    command.args(["template", "credreset", "--namespace", SYSTEM]).arg(path("charts/credreset"));
+    for value in values {
+        command.args(["--set-json", value]);
+    }
+    let output = command.output().unwrap();
+    if !output.status.success() {
+        return Err(said(&output));
+    }
+    Ok(serde_saphyr::from_multiple(std::str::from_utf8(&output.stdout).unwrap()).unwrap())
+}
+
+fn of<'a>(all: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> {
+    all.iter().find(|d| d["kind"] == kind && d["metadata"]["name"] == name)
+}
+
+#[test]
+fn values_do_what_they_say_and_nonsense_is_refused() {
+    for chart in ["charts/credreset-crds", "charts/credreset"] {
+        let output = Command::new(helm()).args(["lint", "--strict"]).arg(path(chart)).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    let plain = template(&[]).unwrap();
+    assert!(of(&plain, "NetworkPolicy", "credreset").is_some() && of(&plain, "Role", "credreset-passwords").is_none());
+    assert!(of(&plain, "ConfigMap", "credreset-argocd-health").is_none());
+    let all = template(&[
+        r#"namespaces=["helpdesk","branch"]"#,
+        r#"access=[{"directory":"zylker","verbs":["use","vouch"],"subjects":[{"kind":"ServiceAccount","name":"flux","namespace":"x"}]}]"#,
+        r#"directories={"zylker":{"provider":{"keycloak":{"url":"https://sso.example","realm":"r","credentials":{"secret":"s"}}}}}"#,
+        "networkPolicy.enabled=false",
+        "argocd.health=true",
+        r#"admission.writers=["system:serviceaccount:velero:velero"]"#,
+        r#"imagePullSecrets=[{"name":"registry"}]"#,
+        r#"nodeSelector={"a":"b"}"#,
+        r#"tolerations=[{"key":"a","operator":"Exists"}]"#,
+        "operator.grace=60",
+        r#"image.tag="v9""#,
+    ])
+    .unwrap();
+    assert!(of(&all, "NetworkPolicy", "credreset").is_none());
+    assert_eq!(all.iter().filter(|d| d["kind"] == "Role" && d["metadata"]["name"] == "credreset-passwords").count(), 2);
+    let access = of(&all, "ClusterRole", "credreset-use-vouch-zylker-0").unwrap();
+    assert_eq!(access["rules"][0]["resourceNames"], json!(["zylker"]));
+    assert_eq!(of(&all, "Directory", "zylker").unwrap()["spec"]["provider"]["keycloak"]["realm"], "r");
+    let health = of(&all, "ConfigMap", "credreset-argocd-health").unwrap();
+    let script = health["data"]["resource.customizations.health.credreset.dev_CredentialReset"].as_str().unwrap();
+    assert_eq!(script.trim(), text("charts/credreset/files/health.lua").trim());
+    let records = of(&all, "ValidatingAdmissionPolicy", "credreset-records").unwrap();
+    let expression = records["spec"]["validations"][0]["expression"].as_str().unwrap();
+    assert!(expression.contains("'system:serviceaccount:velero:velero'"), "{expression}");
+    let pod = &of(&all, "Deployment", "credreset").unwrap()["spec"]["template"]["spec"];
+    assert_eq!(pod["terminationGracePeriodSeconds"], 70);
+    assert_eq!(pod["imagePullSecrets"][0]["name"], "registry");
+    assert!(pod["containers"][0]["image"].as_str().unwrap().ends_with(":v9"));
+    let help = Command::new(env!("CARGO_BIN_EXE_credreset")).args(["run", "--help"]).output().unwrap();
+    for variable in pod["containers"][0]["env"].as_array().unwrap() {
+        let name = variable["name"].as_str().unwrap();
+        assert!(said(&help).contains(&format!("[env: {name}=")), "{name} is no setting of credreset run");
+    }
+    for nonsense in [
+        "replicas=0",
+        r#"replicas="two""#,
+        "replica=2",
+        r#"namespaces="helpdesk""#,
+        r#"namespaces=["Help Desk"]"#,
+        "operator.concurrency=65",
+        r#"operator.logFormat="xml""#,
+        r#"access=[{"directory":"zylker","verbs":["impersonate"],"subjects":[{"kind":"User","name":"x"}]}]"#,
+        r#"access=[{"verbs":["use"],"subjects":[]}]"#,
+        r#"directories={"zylker":{}}"#,
+        r#"admission.writers=["x' || true || 'x"]"#,
+        "networkPolicy.directoryPorts=[0]",
+    ] {
+        let said = template(&[nonsense]).expect_err(nonsense);
+        assert!(said.contains("don't meet the specifications of the schema"), "{nonsense}: {said}");
+    }
+}
+
+/// helm itself, from nothing to nothing, beside a request that was carried out.
+#[test]
+fn install_upgrade_rollback_uninstall() {
+    let site = Site::start();
+    if !site.is_own() {
+        return; // what the site has must be helm's for this
+    }
+    let release = |arguments: &[&str]| {
+        let mut command = Command::new(helm());
+        for (variable, folder) in
+            [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
+        {
+            command.env(variable, site.dir.join("helm").join(folder));
+        }
+        let output = command
+            .args(arguments)
+            .args(["--namespace", SYSTEM, "--kubeconfig"])
+            .arg(site.kubeconfig())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "helm {arguments:?}: {}", said(&output));
+        said(&output)
+    };
+    // What a site has already becomes helm's, as with `kubectl apply` before it.
+    let (crds, chart) = (path("charts/credreset-crds"), path("charts/credreset"));
+    let (crds, chart) = (crds.to_str().unwrap(), chart.to_str().unwrap());
+    release(&["install", "credreset-crds", crds, "--take-ownership", "--force-conflicts"]);
+    let namespaces = format!("namespaces={{{TEAM}}}");
+    let own = [&namespaces, "admission.writers={admin}"].map(|v| ["--set", v]).concat();
+    let notes =
+        release(&[&["install", "credreset", chart, "--take-ownership", "--force-conflicts"], &own[..]].concat());
+    assert!(notes.contains(&format!("Passwords are delivered in: {TEAM}")), "{notes}");
+
+    site.usual_directory();
+    let operator = site.operator();
+    site.apply(&mfa_reset("one", "annette.c@zylker.biz", json!({})));
+    site.until("one", "Applied");
+    release(&[&["upgrade", "credreset", chart, "--set", "replicas=3"], &own[..]].concat());
+    assert_eq!(site.get(&["deployment", "-n", SYSTEM, "credreset"])["spec"]["replicas"], 3);
+    // The Pod it would run is one that the strictest Pod security takes.
+    site.kubectl(&["label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted"]);
+    let deployment = site.get(&["deployment", "-n", SYSTEM, "credreset"]);
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "namespace": SYSTEM}});
+    pod["spec"] = deployment["spec"]["template"]["spec"].clone();
+    let fine = site.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &pod.to_string());
+    let missing = "serviceaccount \"credreset\" not found";
+    assert!(fine.status.success() || said(&fine).contains(missing), "{}", said(&fine));
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
+    let bad = site.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &pod.to_string());
+    assert!(said(&bad).contains("violates PodSecurity"), "{}", said(&bad));
+    release(&["rollback", "credreset", "1"]);
+    assert_eq!(site.get(&["deployment", "-n", SYSTEM, "credreset"])["spec"]["replicas"], 2);
+    site.apply(&mfa_reset("two", "jan.n@zylker.biz", json!({})));
+    site.until("two", "Applied");
+    assert_eq!(operator.stop(), Some(0));
+
+    release(&["uninstall", "credreset"]);
+    release(&["uninstall", "credreset-crds"]);
+    assert_eq!(
+        site.kubectl(&["get", "clusterrole,validatingadmissionpolicy", "-o", "name"]).matches("credreset").count(),
+        0
+    );
+    assert_eq!((site.reset("one")["status"]["outcome"].as_str(), site.records().len()), (Some("Applied"), 2));
+    assert_eq!(site.get(&["directory", "zylker"])["metadata"]["name"], "zylker");
+    assert_eq!(site.sandbox.count("reset-mfa"), 2);
+}
