@@ -3,7 +3,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::env::{SYSTEM, Site, TEAM, helm, mfa_reset, path, text};
+use crate::env::{SYSTEM, Site, TEAM, chart, helm, mfa_reset, path, text};
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -28,8 +28,8 @@ fn of<'a>(all: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> {
 
 #[test]
 fn values_do_what_they_say_and_nonsense_is_refused() {
-    for chart in ["charts/credreset-crds", "charts/credreset"] {
-        let output = Command::new(helm()).args(["lint", "--strict"]).arg(path(chart)).output().unwrap();
+    for folder in ["charts/credreset-crds", "charts/credreset"] {
+        let output = Command::new(helm()).args(["lint", "--strict"]).arg(path(folder)).output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
     }
     let plain = template(&[]).unwrap();
@@ -111,21 +111,25 @@ fn install_upgrade_rollback_uninstall() {
         assert!(output.status.success(), "helm {arguments:?}: {}", said(&output));
         said(&output)
     };
-    // What a site has already becomes helm's, as with `kubectl apply` before it.
-    let (crds, chart) = (path("charts/credreset-crds"), path("charts/credreset"));
-    let (crds, chart) = (crds.to_str().unwrap(), chart.to_str().unwrap());
-    release(&["install", "credreset-crds", crds, "--take-ownership", "--force-conflicts"]);
+    // What a site has already is to be helm's.
+    let there = json!({"apiVersion": "v1", "kind": "List", "items": chart(&[])}).to_string();
+    let output = site.try_kubectl(&["delete", "-f", "-"], &there);
+    assert!(output.status.success(), "{}", said(&output));
+    let output = site.try_kubectl(&["delete", "-f", "-"], &text("charts/credreset-crds/templates/credreset.yaml"));
+    assert!(output.status.success(), "{}", said(&output));
+    let (crds, own) = (path("charts/credreset-crds"), path("charts/credreset"));
+    let (crds, own) = (crds.to_str().unwrap(), own.to_str().unwrap());
+    release(&["install", "credreset-crds", crds]);
     let namespaces = format!("namespaces={{{TEAM}}}");
-    let own = [&namespaces, "admission.writers={admin}"].map(|v| ["--set", v]).concat();
-    let notes =
-        release(&[&["install", "credreset", chart, "--take-ownership", "--force-conflicts"], &own[..]].concat());
+    let values = [&namespaces, "admission.writers={admin}"].map(|v| ["--set", v]).concat();
+    let notes = release(&[&["install", "credreset", own], &values[..]].concat());
     assert!(notes.contains(&format!("Passwords are delivered in: {TEAM}")), "{notes}");
 
     site.usual_directory();
     let operator = site.operator();
     site.apply(&mfa_reset("one", "annette.c@zylker.biz", json!({})));
     site.until("one", "Applied");
-    release(&[&["upgrade", "credreset", chart, "--set", "replicas=3"], &own[..]].concat());
+    release(&[&["upgrade", "credreset", own, "--set", "replicas=3"], &values[..]].concat());
     assert_eq!(site.get(&["deployment", "-n", SYSTEM, "credreset"])["spec"]["replicas"], 3);
     // The Pod it would run is one that the strictest Pod security takes.
     site.kubectl(&["label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted"]);
