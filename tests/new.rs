@@ -70,7 +70,8 @@ fn what_is_asked_for_is_what_is_written() {
 #[test]
 fn from_a_list() {
     let folder = std::env::temp_dir().join(format!("credreset-new-{}", std::process::id()));
-    let list: String = (0..300).map(|n| format!("{n},User {n},user.{}@zylker.biz\r\n", n / 2 * 1000 + n)).collect();
+    let line = |n: usize| format!("{n},User {n},user.{}@zylker.biz", n / 2 * 1000 + n);
+    let list = (0..300).map(line).collect::<Vec<_>>().join("\r\n");
     let input = format!("\u{feff}id,name,user\r\n{list}").replace("id,name", "id,\"a name\"");
     let arguments = ["--from-csv", "-", "--reason", "Phished, INC-88", "--into", folder.to_str().unwrap()];
     let output = new(&arguments, input.as_bytes());

@@ -60,7 +60,10 @@ fn habits_of_tools_send_nothing_twice() {
     // A field that another manager holds is a conflict, unless it is taken over; then it changes no more than a label.
     let relabelled = with(&manifest, json!({"metadata": {"labels": {"team": "servicedesk"}}}));
     let conflict = sync(&site, "somebody", &relabelled, &[]).unwrap_err();
-    assert!(conflict.contains("conflict with") && conflict.contains(".metadata.labels.team"), "{conflict}");
+    assert!(
+        conflict.contains("conflict") && conflict.contains(FLUX) && conflict.contains(".metadata.labels.team"),
+        "{conflict}"
+    );
     sync(&site, ARGO_CD, &relabelled, FORCE).unwrap();
     let now = site.reset("annette");
     assert_eq!(now["metadata"]["labels"]["team"], "servicedesk");
@@ -69,9 +72,9 @@ fn habits_of_tools_send_nothing_twice() {
     // An edited file is refused, in the dry run already, and what is said names the request and what to do.
     let edited = with(&manifest, json!({"spec": {"password": {"forceChangeOnLogin": false}}}));
     for (manifests, more) in
-        [(format!("{edited}\n---\n{others}"), "--dry-run=server"), (edited.clone(), "--force-conflicts")]
+        [(format!("{edited}\n---\n{others}"), &["--dry-run=server", "--force-conflicts"][..]), (edited.clone(), FORCE)]
     {
-        let refused = sync(&site, FLUX, &manifests, &[more]).unwrap_err();
+        let refused = sync(&site, FLUX, &manifests, more).unwrap_err();
         assert!(refused.contains(r#"The CredentialReset "annette" is invalid"#), "{refused}");
         assert!(refused.contains("a request never changes: file a new one under another name"), "{refused}");
     }
