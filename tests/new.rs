@@ -11,7 +11,8 @@ use credreset::api::CredentialReset;
 
 fn new(arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_credreset"))
-        .args(["new", "--directory", "zylker"])
+        .arg("new")
+        .args(if arguments.contains(&"--directory") { &[][..] } else { &["--directory", "zylker"] })
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -94,12 +95,16 @@ fn from_a_list() {
 fn what_makes_no_request_is_refused_in_one_sentence() {
     let reason = ["--reason", "Locked out, HELP-4711"];
     let with = |arguments: &[&'static str]| [arguments, &reason[..]].concat();
-    let cases: [(Vec<&str>, &[u8], &str); 10] = [
-        (vec!["a@b.example", "--reason", "short"], b"", "--reason has 8 to 1024 characters"),
+    let cases: [(Vec<&str>, &[u8], &str); 14] = [
+        (vec!["a@b.example", "--reason", "short"], b"", "spec.reason: value is shorter than 8 characters"),
         (with(&["a@b.example", "A@B.example"]), b"", "A@B.example is named twice"),
         (with(&["a@b.example", "--valid-for", "169h"]), b"", "at most 168h"),
-        (with(&["a@b.example", "--valid-for", "soon"]), b"", "is not a duration"),
-        (with(&[" "]), b"", "a user has 1 to 320 characters"),
+        (with(&["a@b.example", "--valid-for", "PT24H"]), b"", "spec.validFor: value does not match"),
+        (with(&["a@b.example", "--directory", "Zylker AD"]), b"", "spec.directory: value does not match"),
+        (with(&["a@b.example", "--namespace", "Help Desk"]), b"", "metadata.namespace must be"),
+        (with(&["a@b.example", "--requested-by", ""]), b"", "spec.requestedBy: value is shorter than 1 character"),
+        (with(&["--from-csv", "-"]), b"user,user\na,b\n", "- has two columns named user"),
+        (with(&[" "]), b"", "a user has a name"),
         (with(&["--from-csv", "-"]), b"name\na\n", "- has no column named user in its first line"),
         (with(&["--from-csv", "-"]), b"user\n", "- names nobody"),
         (with(&["--from-csv", "-"]), b"user,x\na@b.example,1\n,2\n", "- line 3 names no user"),

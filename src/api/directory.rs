@@ -1,5 +1,5 @@
 //! `Directory`: a connection, who may reset whom through it, and how often.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema, ResourceExt};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reset::ResetMode;
 use crate::core::{
+    request::Mode,
     text::{OBJECT_NAME, is_object_name},
     world::{self, Feature, Guarantee},
 };
@@ -532,7 +533,42 @@ pub struct Guarantees {
     pub mfa: Option<Guarantee>,
 }
 
+impl Guarantees {
+    /// Modes whose call is carried out only if what it changes is as it was before.
+    #[must_use]
+    pub fn conditional(&self) -> BTreeSet<Mode> {
+        let all = [(Mode::Password, Some(self.password)), (Mode::MFA, self.mfa)];
+        all.into_iter().filter(|(_, how)| *how == Some(Guarantee::ExactlyOnce)).map(|(mode, _)| mode).collect()
+    }
+}
+
 impl Directory {
+    /// The Directory in the core's terms, as the operator's status tells.
+    #[must_use]
+    pub fn known(&self) -> world::Directory {
+        let said = match self.settings() {
+            Ok(said) => said,
+            Err(wrong) => {
+                return world::Directory { not_ready: Some(wrong), ..world::Directory::unusable(&self.name_any()) };
+            }
+        };
+        let status = self.status.clone().unwrap_or_default();
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let not_ready = match ready {
+            Some(ready) if Some(status.observed_generation) == self.metadata.generation => {
+                (ready.status != "True").then(|| ready.message.clone())
+            }
+            _ => Some("the operator has not checked it yet.".to_owned()),
+        };
+        world::Directory {
+            identity: status.identity.unwrap_or_default(),
+            supports: status.supports.into_iter().collect(),
+            conditional: status.guarantees.map(|guarantees| guarantees.conditional()).unwrap_or_default(),
+            not_ready,
+            ..said
+        }
+    }
+
     /// The Directory in the core's terms, as far as the object itself tells.
     ///
     /// # Errors
@@ -553,8 +589,8 @@ impl Directory {
             kind: provider.kind().to_owned(),
             suspend: *suspend,
             not_ready: None,
-            supports: std::collections::BTreeSet::new(),
-            conditional: std::collections::BTreeSet::new(),
+            supports: BTreeSet::new(),
+            conditional: BTreeSet::new(),
             apart: crate::core::plan::CleanUp::default(),
             remains: None,
             allow: allow.iter().map(AllowRule::settings).collect::<Result<_, _>>()?,

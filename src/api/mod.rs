@@ -5,6 +5,7 @@ pub mod approval;
 pub mod directory;
 pub mod record;
 pub mod reset;
+pub mod validation;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

@@ -46,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 async fn approve(args: Args) -> anyhow::Result<()> {
     let Args { name, namespace, yes, withdraw } = args;
-    let client = Client::try_default().await.context("no Kubernetes configuration: set KUBECONFIG")?;
+    let client = super::cluster().await?;
     let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let requests: Api<CredentialReset> = Api::namespaced(client.clone(), &namespace);
     let approvals: Api<CredentialResetApproval> = Api::namespaced(client.clone(), &namespace);

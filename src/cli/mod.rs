@@ -2,11 +2,15 @@
 pub mod approve;
 pub mod crds;
 pub mod new;
+pub mod plan;
 pub mod run;
 pub mod sandbox;
 
+use std::process::ExitCode;
+
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 #[command(
     version,
     about,
-    after_help = "Exit codes: 0, ended as asked; 1, failed, with one sentence that says why; 2, wrong arguments."
+    after_help = "Exit codes: 0, ended as asked; 1, failed, or wrong arguments, with one sentence that says why. plan has more: see its --help."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -28,6 +32,8 @@ enum Command {
     Run(run::Args),
     /// Write manifests of requests
     New(new::Args),
+    /// Say what would come of requests, and change nothing
+    Plan(plan::Args),
     /// Approve a request in the cluster, where its Directory's rule asks for that
     Approve(approve::Args),
     /// Run a stand-in for a directory, for demos and tests
@@ -39,14 +45,41 @@ enum Command {
 /// Runs the command that the arguments name.
 ///
 /// # Errors
-/// A sentence for people; the process then ends with exit code 1. Wrong arguments end it with 2.
-pub fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
-        Command::Run(args) => run::run(args),
-        Command::New(args) => new::run(&args),
-        Command::Approve(args) => approve::run(args),
-        Command::Sandbox(args) => sandbox::run(args),
-        Command::Crds => crds::run(),
+/// A sentence for people; the process then ends with exit code 1.
+pub fn main() -> anyhow::Result<ExitCode> {
+    let command = match Cli::try_parse() {
+        Ok(Cli { command }) => command,
+        Err(usage) => {
+            usage.print().context("the terminal")?;
+            return Ok(if usage.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        }
+    };
+    match command {
+        Command::Plan(args) => return plan::run(args),
+        Command::Run(args) => run::run(args)?,
+        Command::New(args) => new::run(&args)?,
+        Command::Approve(args) => approve::run(args)?,
+        Command::Sandbox(args) => sandbox::run(args)?,
+        Command::Crds => crds::run()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The cluster of the kubeconfig, if it knows our kinds.
+///
+/// # Errors
+/// One sentence: what is missing.
+async fn cluster() -> anyhow::Result<Client> {
+    let config = Config::infer().await.map_err(|_| anyhow::anyhow!("no Kubernetes configuration: set KUBECONFIG"))?;
+    let url = config.cluster_url.to_string();
+    let client = Client::try_from(config).context("the Kubernetes configuration cannot be used")?;
+    match client.list_api_group_resources("credreset.dev/v1alpha1").await {
+        Ok(_) => Ok(client),
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            anyhow::bail!("the API server at {url} does not know credreset.dev/v1alpha1: install chart credreset-crds")
+        }
+        Err(kube::Error::Api(status)) => Err(said(kube::Error::Api(status))),
+        Err(_) => anyhow::bail!("the API server at {url} does not answer"),
     }
 }
 

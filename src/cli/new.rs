@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use jiff::{Timestamp, Unit};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 use crate::{
-    api::CredentialReset,
+    api::validation::Rules,
     core::text::{NAME, shown},
 };
 
@@ -76,18 +76,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(file) = &args.from_csv {
         users.extend(from_csv(file)?);
     }
-    let requested_at = Timestamp::now().round(Unit::Second).context("the clock")?;
+    // Not a moment that is still to come: the request would wait for it.
+    let whole = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
+    let requested_at = Timestamp::now().round(whole).context("the clock")?;
+    let rules = Rules::new().map_err(anyhow::Error::msg).context("the rules of the API cannot be read")?;
     let mut names = BTreeSet::new();
     let mut manifests = Vec::with_capacity(users.len());
     let mut seen = BTreeSet::new();
     for user in &users {
+        if user.trim().is_empty() {
+            bail!("a user has a name: one is blank");
+        }
         // The same person twice would be two requests with one identity: the second would be refused.
         if !seen.insert(user.to_lowercase()) {
             bail!("{} is named twice", shown(user, NAME));
         }
         let name = name_of(user, requested_at, &mut names);
         let manifest = manifest(args, user, &name, requested_at);
-        check(&manifest).with_context(|| format!("no request can be made of {:?}", shown(user, NAME)))?;
+        if let Some(fault) = rules.faults(&manifest).into_iter().next() {
+            bail!("no request can be made of {:?}: {fault}", shown(user, NAME));
+        }
         manifests.push((name, serde_saphyr::to_string(&manifest).context("a manifest has no YAML form")?));
     }
     match &args.into {
@@ -130,8 +138,11 @@ fn from_csv(file: &Path) -> anyhow::Result<Vec<String>> {
     };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
     let header = reader.headers().with_context(|| format!("{whence} is no CSV file"))?;
-    let Some(column) = header.iter().position(|name| name.trim_start_matches('\u{feff}') == "user") else {
-        bail!("{whence} has no column named user in its first line");
+    let mut named = header.iter().enumerate().filter(|(_, name)| name.trim_start_matches('\u{feff}') == "user");
+    let column = match (named.next(), named.next()) {
+        (Some((column, _)), None) => column,
+        (Some(_), Some(_)) => bail!("{whence} has two columns named user in its first line"),
+        (None, _) => bail!("{whence} has no column named user in its first line"),
     };
     let mut users = Vec::new();
     for record in reader.records() {
@@ -187,22 +198,6 @@ fn manifest(args: &Args, user: &str, name: &str, requested_at: Timestamp) -> Val
         "metadata": {"name": name, "namespace": args.namespace},
         "spec": spec,
     })
-}
-
-/// What the API server would say of it.
-fn check(manifest: &Value) -> anyhow::Result<()> {
-    let object: CredentialReset = serde_json::from_value(manifest.clone())?;
-    object.request().map_err(anyhow::Error::msg)?;
-    let spec = &object.spec;
-    if !(8..=1024).contains(&spec.reason.chars().count()) {
-        bail!("--reason has 8 to 1024 characters");
-    }
-    let typed = [&spec.user.email, &spec.user.username, &spec.user.id].into_iter().flatten().next();
-    let most = if spec.user.id.is_some() { 128 } else { 320 };
-    if typed.is_none_or(|user| user.chars().count() > most || user.trim().is_empty()) {
-        bail!("a user has 1 to {most} characters");
-    }
-    Ok(())
 }
 
 /// A name for the request that people recognize: of the user, and when it was asked for.

@@ -56,6 +56,12 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     Ok(Pass { directory, user, finish, approved_by })
 }
 
+/// The rule that allows it, where the Directory and the user are known.
+pub(super) fn rule<'a>(world: &'a World, request: &Request) -> Option<&'a Rule> {
+    let directory = directory(world, request).ok()?;
+    allowed(world, request, directory, user(world, request, directory).ok()?).ok()
+}
+
 fn in_time(world: &World, request: &Request) -> Result<(), Decision> {
     let now = world.now;
     // By whichever clock: an object that was made too late is started by nobody.

@@ -13,6 +13,7 @@
 //! The record's own states are drawn in [`ledger`].
 pub mod approvals;
 mod follow;
+pub mod forecast;
 mod gates;
 pub mod ledger;
 mod limits;

@@ -140,6 +140,25 @@ pub fn steps(request: &Request) -> Vec<String> {
     }
 }
 
+/// What the reset is for the user, in words that complete "The user ...".
+#[must_use]
+pub fn cost(request: &Request) -> Vec<String> {
+    let said = match &request.action {
+        Action::Password { force_change_on_login, clear_mobile_sessions_and_api_tokens, .. } => {
+            let sessions = if *clear_mobile_sessions_and_api_tokens {
+                "is signed out everywhere, apps and API tokens included"
+            } else {
+                "is signed out of web sessions"
+            };
+            let change = force_change_on_login.then_some("has to choose another password at the next sign-in");
+            ["can no longer sign in with the old password", sessions].into_iter().chain(change).collect()
+        }
+        Action::Mfa { factors } if factors.is_empty() => vec!["loses every second factor and has to enrol anew"],
+        Action::Mfa { .. } => vec!["loses the second factors of these kinds and has to enrol anew"],
+    };
+    said.into_iter().map(str::to_owned).collect()
+}
+
 /// What of the request this directory cannot do, as a sentence.
 pub type NotSupported = String;
 

@@ -191,6 +191,20 @@ pub enum Feature {
     EmailToUser,
 }
 
+impl Feature {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::ResetPassword,
+        Self::ResetMFA,
+        Self::FactorsByKind,
+        Self::ForceChangeOnLogin,
+        Self::KeepAfterLogin,
+        Self::ClearWebSessions,
+        Self::ClearMobileSessionsAndApiTokens,
+        Self::EmailToUser,
+    ];
+}
+
 /// How much of "exactly once" a directory allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Guarantee {
@@ -248,6 +262,12 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Directory {
+    /// The modes that its rules are about.
+    #[must_use]
+    pub fn modes(&self) -> BTreeSet<Mode> {
+        self.allow.iter().flat_map(|rule| rule.modes.iter().copied()).collect()
+    }
+
     /// One whose object makes no sense.
     #[must_use]
     pub fn unusable(name: &str) -> Self {

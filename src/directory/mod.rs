@@ -20,7 +20,7 @@ use crate::{
         ledger::{Attempt, Finish, Record, Reply},
         plan::{CleanUp, Once},
         request::{Mode, UserRef},
-        world::{Feature, Found, Proof, User, Why},
+        world::{self, Feature, Found, Proof, User, Why},
     },
 };
 
@@ -104,6 +104,22 @@ pub struct Checked {
     pub apart: CleanUp,
     /// What a reset leaves alive and the operator cannot end, as a sentence.
     pub remains: Option<&'static str>,
+}
+
+impl Checked {
+    /// Adds what was found to what the Directory's object says.
+    #[must_use]
+    pub fn add_to(&self, said: world::Directory) -> world::Directory {
+        let Self { identity, guarantees, supports, apart, remains } = self;
+        world::Directory {
+            identity: identity.clone(),
+            supports: supports.clone(),
+            conditional: guarantees.conditional(),
+            apart: *apart,
+            remains: remains.map(str::to_owned),
+            ..said
+        }
+    }
 }
 
 /// Why a Directory cannot be used. The text says what is wrong and what to do; it has fixed words and names only.

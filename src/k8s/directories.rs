@@ -32,9 +32,8 @@ use super::{
 use crate::{
     api::{Directory, directory::DirectoryStatus},
     core::{
-        request::Mode,
         text,
-        world::{self, Guarantee, Seen, Why},
+        world::{self, Seen, Why},
     },
     directory::{Checked, NotReady, Provider, mail::Mailer},
 };
@@ -297,8 +296,7 @@ impl Directories {
             *current = Some(Connection { versions, provider, mailer });
         }
         let Some(connection) = current else { return Err(invalid("it has no connection.".to_owned())) };
-        let modes: BTreeSet<Mode> = facts.allow.iter().flat_map(|rule| rule.modes.iter().copied()).collect();
-        connection.provider.check(&modes).await
+        connection.provider.check(&facts.modes()).await
     }
 
     /// Lets decisions know.
@@ -307,16 +305,7 @@ impl Directories {
         let changed = self.entry(&name, |entry| {
             let mut facts = object.settings().unwrap_or_else(|_| world::Directory::unusable(&name));
             match result {
-                Ok(Checked { identity, guarantees, supports, apart, remains }) => {
-                    facts.apart = *apart;
-                    facts.remains = remains.map(str::to_owned);
-                    let exact = [(Mode::Password, Some(guarantees.password)), (Mode::MFA, guarantees.mfa)]
-                        .into_iter()
-                        .filter(|(_, guarantee)| *guarantee == Some(Guarantee::ExactlyOnce));
-                    facts.conditional = exact.map(|(mode, _)| mode).collect();
-                    facts.identity.clone_from(identity);
-                    facts.supports.clone_from(supports);
-                }
+                Ok(checked) => facts = checked.add_to(facts),
                 Err(not_ready) => {
                     // What it was stays known, so that its records still find it.
                     facts.identity.clone_from(&entry.connected.facts.identity);

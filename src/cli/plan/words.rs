@@ -1,0 +1,143 @@
+//! A plan in words: for a terminal, and for a comment on a pull request. Nothing that somebody typed reaches either as it is.
+use std::fmt::Write;
+
+use super::{Planned, Report};
+use crate::core::{
+    forecast::Verdict,
+    text::{MESSAGE, NAME, shown},
+};
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Nothing => "nothing",
+        Verdict::Allowed => "allowed",
+        Verdict::Unclear => "unclear",
+        Verdict::Refused => "refused",
+    }
+}
+
+fn summary(report: &Report) -> String {
+    let count = |verdict: Verdict| report.requests.iter().filter(|p| p.verdict == verdict).count();
+    let said: Vec<String> = [Verdict::Allowed, Verdict::Refused, Verdict::Unclear, Verdict::Nothing]
+        .into_iter()
+        .filter_map(|verdict| match (count(verdict), verdict) {
+            (0, _) => None,
+            (n, Verdict::Nothing) => Some(format!("{n} with nothing to do")),
+            (n, verdict) => Some(format!("{n} {}", word(verdict))),
+        })
+        .collect();
+    if said.is_empty() { "no request".to_owned() } else { said.join(", ") }
+}
+
+impl Planned {
+    fn what(&self) -> String {
+        format!("{} of {} in {}", self.mode, self.user, self.directory)
+    }
+
+    /// What stands in the way, or is waited for.
+    fn why(&self) -> Option<String> {
+        let message = self.message.as_deref()?;
+        Some(self.reason.as_ref().map_or_else(|| message.to_owned(), |reason| format!("{reason}: {message}")))
+    }
+
+    /// Further facts, each with its name.
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let approvals = self
+            .approvals
+            .map_or_else(String::new, |n| format!(", with {n} approval{}", if n == 1 { "" } else { "s" }));
+        let mut facts = vec![("because", self.asked_because.clone())];
+        facts.extend(self.found.as_ref().map(|user| ("user", format!("{} ({})", user.name, user.id))));
+        facts.extend(self.rule.as_ref().map(|rule| ("rule", format!("{rule}{approvals}"))));
+        facts.extend((!self.cost.is_empty()).then(|| ("the user", self.cost.join("; "))));
+        facts.extend((!self.assumed.is_empty()).then(|| ("assumed", self.assumed.join("; "))));
+        facts.extend(self.digest.clone().map(|digest| ("digest", digest)));
+        facts
+    }
+}
+
+/// For a terminal.
+pub(super) fn text(report: &Report) -> String {
+    let mut out = String::new();
+    for planned in &report.requests {
+        let Planned { file, namespace, name, verdict, steps, .. } = planned;
+        let mut line = |name: &str, value: &str| {
+            let _ = writeln!(out, "  {name:<9} {}", shown(value, MESSAGE));
+        };
+        line(&word(*verdict).to_uppercase(), &format!("{namespace}/{name}: {}", planned.what()));
+        if let Some(why) = planned.why() {
+            line(if *verdict == Verdict::Allowed { "waits" } else { "why" }, &why);
+        }
+        for (name, value) in planned.facts() {
+            line(name, &value);
+        }
+        for (number, step) in steps.iter().enumerate() {
+            line(if number == 0 { "then" } else { "" }, &format!("{}. {step}", number + 1));
+        }
+        line("file", file);
+        out.push('\n');
+    }
+    let _ = writeln!(out, "{}", summary(report));
+    out
+}
+
+/// For a comment on a pull request.
+pub(super) fn markdown(report: &Report) -> String {
+    let sign = |verdict| match verdict {
+        Verdict::Nothing => "⚪ nothing",
+        Verdict::Allowed => "✅ allowed",
+        Verdict::Unclear => "❔ unclear",
+        Verdict::Refused => "❌ refused",
+    };
+    let mut out = format!("### Resets: {}\n", summary(report));
+    if report.requests.is_empty() {
+        return out;
+    }
+    out.push_str("\n| | request | what | |\n|---|---|---|---|\n");
+    for planned in &report.requests {
+        let why =
+            planned.why().unwrap_or_else(|| planned.cost.first().map(|c| format!("The user {c}.")).unwrap_or_default());
+        let name = code(&format!("{}/{}", planned.namespace, planned.name));
+        let _ = writeln!(out, "| {} | {name} | {} | {} |", sign(planned.verdict), code(&planned.what()), prose(&why));
+    }
+    for planned in report.requests.iter().filter(|p| p.verdict == Verdict::Allowed) {
+        let name = code(&format!("{}/{}", planned.namespace, planned.name));
+        let _ = writeln!(out, "\n<details><summary>{name}: what will be done, once</summary>\n");
+        for (number, step) in planned.steps.iter().enumerate() {
+            let _ = writeln!(out, "{}. {}", number + 1, prose(step));
+        }
+        out.push('\n');
+        for (name, value) in planned.facts() {
+            let value = if name == "digest" { code(&value) } else { prose(&value) };
+            let _ = writeln!(out, "* {name}: {value}");
+        }
+        out.push_str("\n</details>\n");
+    }
+    out
+}
+
+/// A text that means nothing to Markdown, HTML or whoever is mentioned by `@`.
+fn prose(text: &str) -> String {
+    let mut out = String::new();
+    for c in shown(text, MESSAGE).chars() {
+        match c {
+            '@' => out.push_str("&#64;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '#' | '~' | '!' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The same as code, also within a table.
+fn code(text: &str) -> String {
+    format!(
+        "<code>{}</code>",
+        shown(text, NAME * 2).replace('&', "&amp;").replace('<', "&lt;").replace('|', "&#124;").replace('@', "&#64;")
+    )
+}
