@@ -20,6 +20,8 @@ mod merge;
 use merge::merge;
 #[path = "decide/arbitrary.rs"]
 mod arbitrary;
+#[path = "decide/forecast.rs"]
+mod forecast;
 #[path = "decide/hostile.rs"]
 mod hostile;
 #[path = "decide/life.rs"]

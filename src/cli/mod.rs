@@ -49,9 +49,10 @@ enum Command {
 pub fn main() -> anyhow::Result<ExitCode> {
     let command = match Cli::try_parse() {
         Ok(Cli { command }) => command,
-        Err(usage) => {
-            usage.print().context("the terminal")?;
-            return Ok(if usage.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        Err(usage) if usage.use_stderr() => anyhow::bail!(in_a_sentence(&usage.render().to_string())),
+        Err(help) => {
+            help.print().context("standard output")?;
+            return Ok(ExitCode::SUCCESS);
         }
     };
     match command {
@@ -63,6 +64,16 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Crds => crds::run()?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is wrong with arguments, of a text of several lines that ends with the usage.
+fn in_a_sentence(text: &str) -> String {
+    let (wrong, usage) = text.split_once("Usage: ").unwrap_or((text, ""));
+    let said: Vec<&str> = wrong.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let command: Vec<&str> =
+        usage.split_whitespace().take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase())).collect();
+    let command = if command.is_empty() { "credreset".to_owned() } else { command.join(" ") };
+    format!("{} ({command} --help says more)", said.join(" ").trim_start_matches("error: "))
 }
 
 /// The cluster of the kubeconfig, if it knows our kinds.

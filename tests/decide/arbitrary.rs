@@ -324,16 +324,16 @@ fn past() -> impl Strategy<Value = Vec<Past>> {
 
 /// The facts that a read could bring.
 #[derive(Clone, Debug)]
-struct Facts {
-    record: Seen<Record>,
-    record_by_name: Seen<()>,
-    directory: Seen<Directory>,
-    user: Seen<Found>,
-    entered: Seen<Entered>,
-    delivery: Seen<Delivery>,
-    approvals: Seen<Vec<Approval>>,
-    proof: Seen<Proof>,
-    superseded: Seen<bool>,
+pub struct Facts {
+    pub record: Seen<Record>,
+    pub record_by_name: Seen<()>,
+    pub directory: Seen<Directory>,
+    pub user: Seen<Found>,
+    pub entered: Seen<Entered>,
+    pub delivery: Seen<Delivery>,
+    pub approvals: Seen<Vec<Approval>>,
+    pub proof: Seen<Proof>,
+    pub superseded: Seen<bool>,
 }
 
 fn facts(request: Request) -> impl Strategy<Value = Facts> {
@@ -373,7 +373,7 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
         })
 }
 
-fn world() -> impl Strategy<Value = (World, Facts)> {
+pub fn world() -> impl Strategy<Value = (World, Facts)> {
     let holding = (text(&["a1", "a1", "b1"]), any::<bool>(), option::weighted(0.6, reply()))
         .prop_map(|(attempt, may_send, reply)| Holding { attempt, may_send, reply, replied_at: None });
     let stored = option::weighted(0.3, text(&["credreset-a1", "credreset-b1"]));
@@ -406,7 +406,7 @@ fn world() -> impl Strategy<Value = (World, Facts)> {
 }
 
 /// Reads what is asked for, as often as it is asked for.
-fn walk(mut world: World, facts: &Facts) -> Result<(World, Decision), TestCaseError> {
+pub fn walk(mut world: World, facts: &Facts) -> Result<(World, Decision), TestCaseError> {
     for _ in 0..20 {
         match decide(&world) {
             Decision::Read(Fact::Record) => {

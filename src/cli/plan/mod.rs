@@ -121,6 +121,9 @@ pub struct Planned {
     assumed: Vec<String>,
     /// Why, in the words of who asked.
     asked_because: String,
+    /// Who asks, as the request says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_by: Option<String>,
     /// What an approval in the cluster would be for.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
@@ -240,6 +243,7 @@ fn parse(
         cost: Vec::new(),
         assumed: Vec::new(),
         asked_because: of("/spec/reason"),
+        requested_by: Some(of("/spec/requestedBy")).filter(|by| !by.is_empty()),
         digest: None,
     };
     let refuse = |reason: &str, message: String| Parsed {

@@ -46,6 +46,7 @@ impl Planned {
             .approvals
             .map_or_else(String::new, |n| format!(", with {n} approval{}", if n == 1 { "" } else { "s" }));
         let mut facts = vec![("because", self.asked_because.clone())];
+        facts.extend(self.requested_by.clone().map(|by| ("asked by", by)));
         facts.extend(self.found.as_ref().map(|user| ("user", format!("{} ({})", user.name, user.id))));
         facts.extend(self.rule.as_ref().map(|rule| ("rule", format!("{rule}{approvals}"))));
         facts.extend((!self.cost.is_empty()).then(|| ("the user", self.cost.join("; "))));

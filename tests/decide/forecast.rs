@@ -1,0 +1,161 @@
+//! What a plan says is what is done: a forecast on a world, and a run of the same world.
+use std::cell::Cell;
+
+use credreset::core::{
+    Decision, Effect, Mode, World, decide,
+    forecast::{Verdict, forecast},
+    plan::Once,
+    report::Shown,
+    request::{Action, Factor, Source},
+    world::{Entered, Feature, Found, Holding, Progress, Protect, Seen, Subject, Users},
+};
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+use super::arbitrary::{Facts, walk, world};
+
+/// The call that a run of `world` sends, if it sends one. A process that has just begun, and leads.
+fn run(world: World, facts: &Facts) -> Result<Option<Once>, TestCaseError> {
+    let (mut world, mut decision) = walk(world, facts)?;
+    for _ in 0..8 {
+        match decision {
+            Decision::Do(Effect::StorePassword { attempt, .. }) => world.stored = Some(format!("credreset-{attempt}")),
+            Decision::Do(Effect::DropPassword { .. }) => world.stored = None,
+            Decision::Do(Effect::Open(record) | Effect::TakeOver(record)) => {
+                world.holding =
+                    Some(Holding { attempt: record.attempt.id.clone(), may_send: true, reply: None, replied_at: None });
+                world.record = Seen::Known(*record);
+            }
+            Decision::Do(Effect::Send(once)) => return Ok(Some(once)),
+            _ => return Ok(None),
+        }
+        (world, decision) = match decide(&world) {
+            Decision::Read(_) => walk(world, facts)?,
+            decision => (world, decision),
+        };
+    }
+    Err(TestCaseError::fail("it does not come to rest"))
+}
+
+/// The steps in words, made of the request and the call that is sent.
+fn told(world: &World, once: &Once) -> Vec<String> {
+    let Subject::Object { request, .. } = &world.subject else { unreachable!("a request was planned") };
+    let whose = format!("of {} in Directory {}", request.user, request.directory);
+    let at = |secret: &str| format!("{}/{secret}", request.namespace);
+    match (&request.action, once) {
+        (
+            Action::Password { source, email_to_user, deliver_to, .. },
+            Once::SetPassword {
+                force_change_on_login,
+                clear_mobile_sessions_and_api_tokens,
+                email_to_user: by_directory,
+            },
+        ) => {
+            assert!(*email_to_user || !by_directory, "a mail that nobody asked for");
+            let mut all = vec![match source {
+                Source::Generate { length } => format!("Draw a password of {length} characters."),
+                Source::FromSecret { name, key } => format!("Take the password from key {key} of Secret {}.", at(name)),
+            }];
+            all.push(match force_change_on_login {
+                true => format!("Set it as the password {whose}; at the next sign-in another one has to be chosen."),
+                false => format!(
+                    "Set it as the password {whose}; it stays as it is: no other has to be chosen at the next sign-in."
+                ),
+            });
+            all.push(match clear_mobile_sessions_and_api_tokens {
+                true => "End the user's web sessions, mobile sessions and API tokens.".to_owned(),
+                false => "End the user's web sessions. Mobile sessions and API tokens stay.".to_owned(),
+            });
+            all.extend(deliver_to.iter().map(|secret| {
+                format!("Write it into Secret {}: whoever may read Secrets there can read it.", at(secret))
+            }));
+            all.extend(email_to_user.then(|| "Mail it to the user.".to_owned()));
+            all
+        }
+        (Action::Mfa { factors }, Once::ResetMfa {}) if factors.is_empty() => {
+            vec![format!("Remove all second factors {whose}.")]
+        }
+        (Action::Mfa { .. }, Once::RemoveFactors { factors, .. }) => {
+            let name = |factor: &Factor| format!("{factor:?}");
+            match factors.iter().map(name).collect::<Vec<_>>().join(", ") {
+                none if none.is_empty() => vec![format!("Remove all second factors {whose}.")],
+                kinds => vec![format!("Remove second factors {whose} of these kinds: {kinds}.")],
+            }
+        }
+        other => unreachable!("another call than was asked for: {other:?}"),
+    }
+}
+
+/// Worlds at random hardly ever send anything: of the things that stand in the way, those whose bit is set are taken away.
+fn clear_the_way(world: &mut World, facts: &mut Facts, bits: u16) {
+    let clear = |bit: u32| bits & (1 << bit) != 0;
+    let Subject::Object { request, shown } = &mut world.subject else { return };
+    if clear(0) {
+        (facts.record, facts.record_by_name) = (Seen::Absent, Seen::Absent);
+        (*shown, request.restored) = (Shown::default(), false);
+    }
+    if clear(1) {
+        world.now = request.requested_at;
+        request.created = request.requested_at;
+        request.valid_for = SignedDuration::from_hours(1);
+    }
+    if clear(2) {
+        world.past.clear();
+    }
+    if let (true, Seen::Known(directory)) = (clear(3), &mut facts.directory) {
+        (directory.suspend, directory.not_ready, directory.mail) = (false, None, true);
+        directory.protect = Protect { administrators: false, ..Protect::default() };
+        directory.supports = Feature::ALL.into();
+    }
+    if let (true, Seen::Known(directory)) = (clear(4), &mut facts.directory) {
+        for rule in &mut directory.allow {
+            rule.modes = vec![Mode::Password, Mode::MFA];
+            rule.namespaces = vec![request.namespace.clone()];
+            rule.users = Users { everyone: true, ..Users::default() };
+            (rule.max_valid_for, rule.approvals) = (None, None);
+        }
+    }
+    if let (true, Seen::Known(Found::One(user))) = (clear(5), &mut facts.user) {
+        (user.confirmed, user.active, user.federated) = (true, true, false);
+        (user.operator, user.administrator) = (Seen::Known(false), Seen::Known(false));
+        (user.changed_at, user.groups) = (Seen::Absent, Seen::Known(Vec::new()));
+        user.lacks.clear();
+    }
+    if clear(6) {
+        (facts.entered, facts.delivery) = (Seen::Known(Entered::Usable), Seen::Absent);
+    }
+}
+
+/// Seven bits, each set nine times of ten.
+fn mostly() -> impl Strategy<Value = u16> {
+    proptest::collection::vec(proptest::bool::weighted(0.9), 7)
+        .prop_map(|bits| bits.iter().enumerate().map(|(at, bit)| u16::from(*bit) << at).sum())
+}
+
+#[test]
+fn allowed_is_what_is_sent() {
+    let (sent, kept) = (Cell::new(0), Cell::new(0));
+    let config = ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |((mut world, mut facts) in world(), bits in mostly())| {
+        clear_the_way(&mut world, &mut facts, bits);
+        // A plan, and an operator that has just begun, hold nothing.
+        (world.holding, world.stored, world.progress) = (None, None, Progress::default());
+        if world.subject.request().is_none() {
+            return Ok(()); // a record without its object has no manifest to plan
+        }
+        let (known, decision) = walk(world.clone(), &facts)?;
+        let plan = forecast(&known, &decision).expect("all has been read");
+        let once = run(world, &facts)?;
+        prop_assert_eq!(plan.verdict == Verdict::Allowed && plan.view.is_none(), once.is_some(), "{:?}", plan);
+        match once {
+            Some(once) => {
+                prop_assert_eq!(&plan.steps, &told(&known, &once));
+                prop_assert!(plan.rule.is_some() && !plan.cost.is_empty());
+                sent.set(sent.get() + 1);
+            }
+            None => kept.set(kept.get() + 1),
+        }
+    });
+    println!("{} would be sent, {} would not", sent.get(), kept.get());
+    assert!(sent.get() > 200 && kept.get() > 200, "one side is hardly ever met");
+}
