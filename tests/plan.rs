@@ -1,0 +1,437 @@
+//! `credreset plan`, as a reviewer and a pipeline run it: on files, on a directory, on a repository.
+#![cfg(test)]
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+#[path = "env/merge.rs"]
+mod merge;
+use merge::merge;
+#[path = "env/process.rs"]
+#[allow(dead_code, clippy::needless_pass_by_value, reason = "only the sandbox is used here")]
+mod process;
+use process::Sandbox;
+
+/// For what hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A folder of its own for each test, deleted with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("credreset-plan-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// `credreset plan` in this folder, without any cluster.
+    fn plan(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_credreset"))
+            .arg("plan")
+            .args(arguments)
+            .current_dir(&self.0)
+            .env("KUBECONFIG", "/nowhere/kubeconfig")
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    fn git(&self, arguments: &[&str]) {
+        let identity = ["-c", "user.name=Hana", "-c", "user.email=hana@zylker.biz", "-c", "commit.gpgsign=false"];
+        let output = Command::new("git").args(identity).args(arguments).current_dir(&self.0).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// A request of a moment ago, with `patch`.
+fn request(name: &str, email: &str, patch: Value) -> Value {
+    let asked = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(2);
+    let mut object = json!({
+        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset",
+        "metadata": {"name": name, "namespace": "helpdesk"},
+        "spec": {
+            "directory": "zylker", "user": {"email": email}, "mode": "Password",
+            "password": {"generate": {"length": 20}, "deliverTo": {"secret": name}},
+            "requestedAt": asked.to_string(), "reason": "Locked out, identity checked by phone, HELP-4711",
+        },
+    });
+    merge(&mut object, patch);
+    object
+}
+
+fn mfa(name: &str, email: &str) -> Value {
+    request(name, email, json!({"spec": {"mode": "MFA", "password": null, "mfa": {"confirm": email}}}))
+}
+
+/// The Directory and the Secret of examples/zoho-sandbox, at `url`.
+fn directory(url: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/zoho-sandbox/directory.yaml");
+    fs::read_to_string(path).unwrap().replace("http://127.0.0.1:8090", url)
+}
+
+/// What is planned for each request of a JSON report, as `name verdict reason`.
+fn verdicts(output: &Output) -> Vec<String> {
+    let (_, out, error) = said(output);
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{error}"));
+    let of = |request: &Value, field: &str| request[field].as_str().unwrap_or_default().to_owned();
+    let all = report["requests"].as_array().unwrap().iter();
+    all.map(|r| ["name", "verdict", "reason"].map(|f| of(r, f)).join(" ").trim().to_owned()).collect()
+}
+
+/// Nothing is asked, so nothing is needed.
+#[test]
+fn offline() {
+    let folder = Folder::new();
+    let annette = "annette.c@zylker.biz";
+    let annotated =
+        |name: &str, key: &str, value: &str| request(name, annette, json!({"metadata": {"annotations": {key: value}}}));
+    let spec = |name: &str, patch: Value| request(name, annette, json!({ "spec": patch }));
+    let cases = [
+        (request("fine", annette, json!({})), "allowed", ""),
+        (request("by-name", annette, json!({"spec": {"user": {"email": null, "username": "annette"}}})), "allowed", ""),
+        (
+            spec("short", json!({"reason": "because"})),
+            "refused Invalid",
+            "spec.reason: value is shorter than 8 characters",
+        ),
+        (spec("typo", json!({"validfor": "2h"})), "refused Invalid", "'validfor' was unexpected"),
+        (
+            spec("long", json!({"validFor": "169h"})),
+            "refused Invalid",
+            "validFor is at most 168h: ask again after a week",
+        ),
+        (spec("nobody", json!({"user": {"id": "1"}})), "refused Invalid", "exactly one of email, username and id"),
+        (spec("lost", json!({"password": {"deliverTo": null}})), "refused Invalid", "must reach somebody"),
+        (spec("Name", json!({})), "refused Invalid", "metadata.name must be lower case"),
+        (annotated("hook", "helm.sh/hook", "post-install"), "refused Invalid", "must not be a hook"),
+        (annotated("hook-2", "argocd.argoproj.io/hook", "Sync"), "refused Invalid", "must not be a hook"),
+        (
+            annotated("replaced", "argocd.argoproj.io/sync-options", "Prune=false, Replace=true"),
+            "refused Invalid",
+            "Force=true or Replace=true",
+        ),
+        (annotated("options", "argocd.argoproj.io/sync-options", "Prune=false"), "allowed", ""),
+        (annotated("forced", "kustomize.toolkit.fluxcd.io/force", "Enabled"), "refused Invalid", "applied with force"),
+        (request("protected", "ceo@zylker.biz", json!({})), "refused UserProtected", "listed in spec.protect.users"),
+        (request("stranger", "a@elsewhere.biz", json!({})), "refused NotAllowed", "No rule of Directory zylker allows"),
+        (spec("too-long", json!({"validFor": "48h"})), "refused NotAllowed", "allows validFor up to"),
+        (spec("old", json!({"requestedAt": "2026-11-20T09:00:00Z"})), "refused Lapsed", "nothing was sent"),
+        (spec("lost-directory", json!({"directory": "zylkr"})), "refused DirectoryMissing", "no Directory named zylkr"),
+        (
+            request("elsewhere", annette, json!({"metadata": {"namespace": "kitchen"}})),
+            "refused NotAllowed",
+            "allows namespace kitchen",
+        ),
+    ];
+    for (number, (object, ..)) in cases.iter().enumerate() {
+        folder.write(&format!("resets/{number:02}.yaml"), object.to_string());
+    }
+    folder.write("directories/zylker.yaml", directory("http://127.0.0.1:9"));
+    let output = folder.plan(&["resets", "--directories", "directories", "--offline", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for ((object, verdict, says), planned) in cases.iter().zip(report["requests"].as_array().unwrap()) {
+        let name = &object["metadata"]["name"];
+        let told = [&planned["verdict"], &planned["reason"]].map(|v| v.as_str().unwrap_or_default()).join(" ");
+        assert_eq!(told.trim(), *verdict, "{name}: {planned:#}");
+        assert!(planned["message"].as_str().unwrap_or_default().contains(says), "{name}: {planned:#}");
+    }
+    // Without Directories nothing is known of rules, and the manifests are checked all the same.
+    let one = |file: &str| folder.plan(&[file, "--offline"]).status.code();
+    assert_eq!((one("resets/00.yaml"), one("resets/13.yaml"), one("resets/02.yaml")), (Some(0), Some(0), Some(2)));
+    // The same request twice under other names, and two of one name.
+    let twin = |name: &str| {
+        let mut object = cases[0].0.clone();
+        object["metadata"]["name"] = json!(name);
+        object.to_string()
+    };
+    folder.write("twins.yaml", [twin("a"), twin("b"), twin("a")].join("\n---\n"));
+    let output = folder.plan(&["twins.yaml", "--offline", "-o", "json"]);
+    assert_eq!(verdicts(&output), ["a allowed", "b refused Repeated", "a refused Repeated"]);
+    // What `new` writes passes, for one and for a whole incident.
+    let crowd: Vec<String> = (1..=300).map(|n| format!("user{n:04}@zylker.biz")).collect();
+    folder.write("crowd.csv", format!("user\n{}", crowd.join("\n")));
+    let new =
+        ["new", "--from-csv", "crowd.csv", "--directory", "zylker", "--reason", "Phished, INC-88", "--into", "inc"];
+    assert!(Command::new(env!("CARGO_BIN_EXE_credreset")).args(new).current_dir(&folder.0).status().unwrap().success());
+    let output = folder.plan(&["inc", "--offline", "--directories", "directories"]);
+    let (code, out, _) = said(&output);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.ends_with("300 allowed\n"), "{out}");
+}
+
+/// The directory itself is asked, with the Secrets beside the Directory.
+#[test]
+fn asks_the_directory() {
+    let folder = Folder::new();
+    let sandbox = Sandbox::at("127.0.0.1:0", &folder.0, &["--users".to_owned(), "300".to_owned()]);
+    folder.write("directories.yaml", directory(&sandbox.url));
+    let cases = [
+        (request("annette", "annette.c@zylker.biz", json!({})), "allowed"),
+        (mfa("annette-mfa", "annette.c@zylker.biz"), "allowed"),
+        (request("bruno", "bruno.k@zylker.biz", json!({})), "refused UserNotConfirmed"),
+        (request("daniel", "daniel.f@zylker.biz", json!({})), "refused UserInactive"),
+        (request("ines", "ines.m@zylker.biz", json!({})), "refused UserFederated"),
+        (request("erika", "erika.s@zylker.biz", json!({})), "refused UserProtected"),
+        (request("nobody", "nobody@zylker.biz", json!({})), "refused UserNotFound"),
+        (request("both", "support@zylker.biz", json!({})), "refused UserAmbiguous"),
+    ];
+    let all: Vec<String> = cases.iter().map(|(object, _)| object.to_string()).collect();
+    folder.write("resets.yaml", all.join("\n---\n"));
+    let plan = |output: &str| folder.plan(&["resets.yaml", "--directories", "directories.yaml", "-o", output]);
+    let output = plan("json");
+    let expected: Vec<String> =
+        cases.iter().map(|(o, verdict)| format!("{} {verdict}", o["metadata"]["name"].as_str().unwrap())).collect();
+    assert_eq!((output.status.code(), verdicts(&output)), (Some(2), expected));
+    let (_, text, _) = said(&plan("text"));
+    for part in [
+        "  ALLOWED   helpdesk/annette: Password of annette.c@zylker.biz in zylker\n",
+        "  user      annette.c@zylker.biz (700012399)\n",
+        "  rule      staff\n",
+        "can no longer sign in with the old password; is signed out of web sessions; has to choose another password",
+        "  then      1. Draw a password of 20 characters.\n            2. Set it as the password of annette.c@zylker.biz",
+        "  why       UserNotConfirmed: bruno.k@zylker.biz has not confirmed the account yet: nothing was sent.",
+        "2 allowed, 6 refused\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    // Only looked at.
+    assert_eq!((sandbox.count("reset-password"), sandbox.count("reset-mfa")), (0, 0));
+
+    // Without the Secret, and without an answer, nobody can tell.
+    let only: Vec<String> = directory(&sandbox.url).split("---\n").skip(1).map(str::to_owned).collect();
+    folder.write("no-secret.yaml", only.join("---\n"));
+    folder.write("one.yaml", cases[0].0.to_string());
+    let (code, text, _) = said(&folder.plan(&["one.yaml", "--directories", "no-secret.yaml"]));
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("UNCLEAR") && text.contains("Secret zylker-zoho is not among the files"), "{text}");
+    drop(sandbox);
+    let (code, text, _) = said(&folder.plan(&["one.yaml", "--directories", "directories.yaml"]));
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("UNCLEAR") && text.contains("DirectoryNotReady: Directory zylker is not Ready"), "{text}");
+}
+
+/// A pull request with five manifests. Its comment is docs/plan-comment.md.
+#[test]
+fn a_pull_request() {
+    let folder = Folder::new();
+    let beside = Folder::new();
+    let sandbox = Sandbox::at("127.0.0.1:0", &beside.0, &[]);
+    let down =
+        directory("http://127.0.0.1:9").replace("name: zylker}", "name: acme}").replace("zylker-zoho", "acme-zoho");
+    folder.write("directories/all.yaml", format!("{}\n---\n{down}", directory(&sandbox.url)));
+    let old = |name: &str| request(name, "hiro.t@zylker.biz", json!({"spec": {"requestedAt": "2026-11-20T09:00:00Z"}}));
+    for name in ["kept", "edited", "gone", "moved"] {
+        folder.write(&format!("resets/hiro-{name}.yaml"), old(&format!("hiro-{name}")).to_string());
+    }
+    folder.git(&["init", "--quiet", "--initial-branch=main"]);
+    folder.git(&["add", "."]);
+    folder.git(&["commit", "--quiet", "--message=before"]);
+    folder.git(&["checkout", "--quiet", "-b", "change"]);
+    folder.write("resets/annette.yaml", request("annette-locked-out", "annette.c@zylker.biz", json!({})).to_string());
+    folder.write("resets/bruno.yaml", request("bruno-locked-out", "bruno.k@zylker.biz", json!({})).to_string());
+    let acme = json!({"spec": {"directory": "acme"}});
+    folder.write("resets/carla.yaml", request("carla-locked-out", "carla@zylker.biz", acme).to_string());
+    let mut edited = old("hiro-edited");
+    merge(&mut edited, json!({"spec": {"requestedAt": "2026-11-26T09:00:00Z"}}));
+    folder.write("resets/hiro-edited.yaml", edited.to_string());
+    folder.git(&["rm", "--quiet", "resets/hiro-gone.yaml"]);
+    folder.git(&["mv", "resets/hiro-moved.yaml", "resets/elsewhere.yaml"]);
+    folder.git(&["add", "."]);
+    folder.git(&["commit", "--quiet", "--message=after"]);
+    // Meanwhile, on main: of no concern here.
+    folder.git(&["checkout", "--quiet", "main"]);
+    folder.git(&["rm", "--quiet", "resets/hiro-kept.yaml"]);
+    folder.git(&["commit", "--quiet", "--message=meanwhile"]);
+    folder.git(&["checkout", "--quiet", "change"]);
+
+    let plan = |output: &str| folder.plan(&["resets", "--base", "main", "--directories", "directories", "-o", output]);
+    let output = plan("json");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        verdicts(&output),
+        [
+            "annette-locked-out allowed",
+            "bruno-locked-out refused UserNotConfirmed",
+            "carla-locked-out unclear DirectoryNotReady",
+            "hiro-edited refused Edited",
+            "hiro-gone nothing Deleted",
+        ]
+    );
+    let (_, comment, _) = said(&plan("markdown"));
+    let comment = steady(&comment);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plan-comment.md");
+    if std::env::var_os("CREDRESET_UPDATE").is_some() {
+        fs::write(&path, &comment).unwrap();
+    }
+    assert_eq!(comment, fs::read_to_string(&path).unwrap(), "CREDRESET_UPDATE=1 writes {} anew", path.display());
+    // A folder without changes, and one file of it.
+    let none = folder.plan(&["directories", "--base", "main", "--offline"]);
+    assert_eq!(said(&none), (Some(0), "no request\n".to_owned(), String::new()));
+    let one = folder.plan(&["resets/hiro-edited.yaml", "--base", "main", "--offline", "-o", "json"]);
+    assert_eq!(verdicts(&one), ["hiro-edited refused Edited"]);
+    // What is not committed yet counts, too.
+    folder.write("resets/new.yaml", mfa("new", "annette.c@zylker.biz").to_string());
+    let one = folder.plan(&["resets/new.yaml", "--base", "main", "--offline", "-o", "json"]);
+    assert_eq!(verdicts(&one), ["new allowed"]);
+}
+
+/// Without times and digests, which are others at every run.
+fn steady(text: &str) -> String {
+    let words = text.split_inclusive([' ', '\n', '<', '>', ',', ';']).map(|word| {
+        let end = word.len() - usize::from(word.ends_with([' ', '\n', '<', '>', ',', ';']));
+        let (inner, rest) = word.split_at(end);
+        let bare = inner.trim_end_matches('.');
+        match bare.parse::<jiff::Timestamp>() {
+            Ok(_) => format!("2026-11-26T09:00:00Z{}{rest}", &inner[bare.len()..]),
+            Err(_) if bare.len() == 64 && bare.chars().all(|c| c.is_ascii_hexdigit()) => {
+                format!("{}{rest}", "9f".repeat(32))
+            }
+            Err(_) => word.to_owned(),
+        }
+    });
+    words.collect()
+}
+
+/// What a pipeline runs, of both examples.
+#[test]
+fn pipelines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = Folder::new();
+    let beside = Folder::new();
+    let sandbox = Sandbox::at("127.0.0.1:0", &beside.0, &[]);
+    folder.write("directories/zylker.yaml", directory(&sandbox.url));
+    folder.git(&["init", "--quiet", "--initial-branch=main"]);
+    folder.git(&["add", "."]);
+    folder.git(&["commit", "--quiet", "--message=before"]);
+    folder.git(&["branch", "change"]);
+    folder.git(&["checkout", "--quiet", "change"]);
+    let binary = Path::new(env!("CARGO_BIN_EXE_credreset")).parent().unwrap();
+    let run = |flags: &[&str]| {
+        let output = Command::new("sh")
+            .arg(root.join("examples/ci/plan.sh"))
+            .args(["main", "comment.md"])
+            .args(flags)
+            .current_dir(&folder.0)
+            .env("PATH", format!("{}:{}", binary.display(), std::env::var("PATH").unwrap()))
+            .env("KUBECONFIG", "/nowhere")
+            .output()
+            .unwrap();
+        (output.status.code(), fs::read_to_string(folder.0.join("comment.md")).unwrap())
+    };
+    for (name, email, code, says) in [
+        ("annette", "annette.c@zylker.biz", 0, "### Resets: 1 allowed\n"),
+        ("bruno", "bruno.k@zylker.biz", 2, "### Resets: 1 allowed, 1 refused\n"),
+    ] {
+        folder.write(&format!("resets/{name}.yaml"), request(name, email, json!({})).to_string());
+        folder.git(&["add", "."]);
+        folder.git(&["commit", "--quiet", "--message=more"]);
+        let (ended, comment) = run(&["--directories", "directories"]);
+        assert!(comment.starts_with(says), "{comment}");
+        assert_eq!(ended, Some(code));
+    }
+    let (code, comment) = run(&[]);
+    assert_eq!((code, comment.lines().count()), (Some(1), 1), "{comment}");
+    // The pipelines are YAML, and run that script with flags that there are.
+    for (file, job) in [("github", "/jobs/plan"), ("gitlab", "/plan resets")] {
+        let text = fs::read_to_string(root.join(format!("examples/ci/{file}.yaml"))).unwrap();
+        let pipeline: Value = serde_saphyr::from_str(&text).unwrap();
+        let job = pipeline.pointer(job).unwrap_or_else(|| panic!("{file} has no such job"));
+        assert!(job.to_string().contains("plan.sh"), "{file}");
+        let variables = if job["env"].is_null() { &job["variables"] } else { &job["env"] };
+        let flags = variables["PLAN_FLAGS"].as_str().unwrap();
+        let help = Command::new(env!("CARGO_BIN_EXE_credreset")).args(["plan", "--help"]).output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        for flag in flags.split(' ').filter(|word| word.starts_with("--")) {
+            assert!(help.contains(flag), "{file}: {flag}");
+        }
+    }
+}
+
+/// What programs read is described.
+#[test]
+fn the_schema_of_the_report() {
+    let schema = serde_json::to_value(schemars::schema_for!(credreset::cli::plan::Report)).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plan.schema.json");
+    let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+    if std::env::var_os("CREDRESET_UPDATE").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(&path).unwrap(), "CREDRESET_UPDATE=1 writes {} anew", path.display());
+    let folder = Folder::new();
+    folder.write(
+        "two.yaml",
+        [request("a", "a@zylker.biz", json!({})), mfa("b", "b@zylker.biz")].map(|o| o.to_string()).join("\n---\n"),
+    );
+    let output = folder.plan(&["two.yaml", "--offline", "-o", "json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    assert!(
+        validator.is_valid(&report),
+        "{:?}",
+        validator.iter_errors(&report).map(|e| e.to_string()).collect::<Vec<_>>()
+    );
+    assert!(!validator.is_valid(&json!({"verdict": "perhaps", "requests": []})));
+}
+
+/// One sentence, exit code 1, and nothing on standard output.
+#[test]
+fn what_cannot_be_planned() {
+    let folder = Folder::new();
+    folder.write("fine.yaml", request("fine", "annette.c@zylker.biz", json!({})).to_string());
+    folder.write("binary.yaml", [0xff, 0xfe, 0x00, 0x80]);
+    folder.write("broken.yaml", "kind: [CredentialReset\n  b: }");
+    folder.write("other.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}");
+    folder.write("empty.yaml", "");
+    fs::File::create(folder.0.join("huge.yaml")).unwrap().set_len(100 << 20).unwrap();
+    fs::create_dir(folder.0.join("nothing")).unwrap();
+    for (arguments, says) in [
+        (&["nowhere.yaml", "--offline"][..], "nowhere.yaml cannot be read: No such file"),
+        (&["binary.yaml", "--offline"], "binary.yaml is not a text file"),
+        (&["huge.yaml", "--offline"], "huge.yaml is larger than 32 MiB"),
+        (&["broken.yaml", "--offline"], "broken.yaml is not YAML: "),
+        (&["other.yaml", "--offline"], "other.yaml holds no CredentialReset"),
+        (&["empty.yaml", "--offline"], "empty.yaml holds no CredentialReset"),
+        (&["nothing", "--offline"], "nothing holds no CredentialReset"),
+        (&["-", "--offline"], "standard input holds no CredentialReset"),
+        (&["fine.yaml", "--directories", "nowhere"], "nowhere cannot be read"),
+        (&["fine.yaml", "--directories", "broken.yaml"], "broken.yaml is not YAML"),
+        (&["fine.yaml"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["fine.yaml", "--base", "main", "--offline"], "git merge-base: fatal: not a git repository"),
+        (&["fine.yaml", "--ouput", "json"], "unexpected argument '--ouput' found"),
+        (&["fine.yaml", "--output", "xml"], "invalid value 'xml' for '--output <OUTPUT>'"),
+        (&[], "the following required arguments were not provided: <FILE|DIR|->"),
+    ] {
+        let (code, out, error) = said(&folder.plan(arguments));
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}: {error}");
+        assert!(error.starts_with("credreset: ") && error.contains(says), "{arguments:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{arguments:?}: {error}");
+    }
+}
