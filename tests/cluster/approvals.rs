@@ -97,7 +97,7 @@ fn approve(site: &Site, who: &str, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn kubeconfig_of(site: &Site, who: &str) -> PathBuf {
+pub fn kubeconfig_of(site: &Site, who: &str) -> PathBuf {
     let view = site.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
     let mut config: Value = serde_json::from_str(&view).unwrap();
     config["users"][0]["user"]["as"] = json!(who);

@@ -31,6 +31,7 @@ mod leaders;
 mod lost_state;
 mod operations;
 mod outages;
+mod plan;
 mod recovery;
 mod refusals;
 mod status_tools;
