@@ -65,11 +65,11 @@ fn what_a_plan_says_is_done() {
     site.until_directory("zylker", "Connected");
     planner(&site, "planner", true);
     planner(&site, "blind", false);
-    let (planner, blind) = (kubeconfig_of(&site, "planner"), kubeconfig_of(&site, "blind"));
+    let (seeing, blind) = (kubeconfig_of(&site, "planner"), kubeconfig_of(&site, "blind"));
 
     let annette = password_reset("annette", ANNETTE, json!({}));
     let bruno = password_reset("bruno", "bruno.k@zylker.biz", json!({}));
-    let (code, planned, error) = plan(&site, &planner, &[&annette, &bruno], &[]);
+    let (code, planned, error) = plan(&site, &seeing, &[&annette, &bruno], &[]);
     assert_eq!(
         (code, told(&planned)),
         (Some(2), vec!["allowed".to_owned(), "refused UserNotConfirmed".to_owned()]),
@@ -100,7 +100,7 @@ fn what_a_plan_says_is_done() {
         (renamed.to_string(), "nothing AlreadyApplied"),
         (edited.to_string(), "refused Edited"),
     ] {
-        let (_, planned, error) = plan(&site, &planner, &[&manifest], &[]);
+        let (_, planned, error) = plan(&site, &seeing, &[&manifest], &[]);
         assert_eq!(told(&planned), [expected], "{error}");
     }
 
@@ -131,7 +131,7 @@ fn what_a_plan_says_is_done() {
         ("vic", &hiro, "refused Forbidden", "vic needs the verb use on directories/zylker"),
         ("otto", &hiro, "refused Forbidden", "otto may not create credentialresets in namespace helpdesk"),
     ] {
-        let (_, planned, error) = plan(&site, &planner, &[manifest], &["--as", who]);
+        let (_, planned, error) = plan(&site, &seeing, &[manifest], &["--as", who]);
         assert_eq!(told(&planned), [expected], "{error}");
         assert!(planned[0]["message"].as_str().unwrap_or_default().contains(says), "{planned:?}");
     }
@@ -148,7 +148,7 @@ fn what_a_plan_says_is_done() {
     ]);
     site.until_directory("zylker", "Connected");
     let waits = crate::env::wait_for("the operator's check of the new rule", || {
-        let (code, planned, _) = plan(&site, &planner, &[&hiro], &[]);
+        let (code, planned, _) = plan(&site, &seeing, &[&hiro], &[]);
         (code != Some(3)).then_some((code, planned))
     });
     assert_eq!((waits.0, told(&waits.1)), (Some(0), vec!["allowed AwaitingApproval".to_owned()]));
@@ -175,7 +175,7 @@ fn what_a_plan_says_is_done() {
         });
         assert!(said.contains("install chart credreset-crds") && said.lines().count() == 1, "{said}");
     }
-    let mut nowhere: Value = serde_json::from_str(&fs::read_to_string(&planner).unwrap()).unwrap();
+    let mut nowhere: Value = serde_json::from_str(&fs::read_to_string(&seeing).unwrap()).unwrap();
     nowhere["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:9");
     let file = site.dir.join("nowhere.kubeconfig");
     fs::write(&file, nowhere.to_string()).unwrap();
