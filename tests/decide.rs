@@ -290,7 +290,7 @@ fn moves(from: State) -> &'static [State] {
         }
         State::Released => &[State::Sent, State::NotApplied],
         State::Changed => &[State::Applied],
-        State::Unknown => &[State::Unknown, State::Changed, State::Applied, State::Superseded],
+        State::Unknown => &[State::Unknown, State::Changed, State::Applied, State::NotApplied, State::Superseded],
         State::Applied | State::NotApplied | State::Superseded => &[],
     }
 }
@@ -397,7 +397,7 @@ proptest! {
                     State::Sent => &[State::Released, State::Changed, State::Applied, State::NotApplied, State::Unknown],
                     State::Released => &[State::NotApplied],
                     State::Changed => &[State::Applied],
-                    State::Unknown => &[State::Changed, State::Applied, State::Superseded],
+                    State::Unknown => &[State::Changed, State::Applied, State::NotApplied, State::Superseded],
                     State::Applied | State::NotApplied | State::Superseded => &[],
                 };
                 prop_assert!(allowed.contains(&next.state), "{:?} -> {:?}", record.state, next.state);

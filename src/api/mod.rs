@@ -5,6 +5,7 @@ pub mod approval;
 pub mod directory;
 pub mod record;
 pub mod reset;
+pub mod settlement;
 pub mod validation;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -15,14 +16,21 @@ pub use approval::CredentialResetApproval;
 pub use directory::Directory;
 pub use record::CredentialResetRecord;
 pub use reset::CredentialReset;
+pub use settlement::CredentialResetSettlement;
 
 /// The custom resource definitions as they are to be installed.
 #[must_use]
 pub fn definitions() -> Vec<Value> {
-    [Directory::crd(), CredentialReset::crd(), CredentialResetApproval::crd(), CredentialResetRecord::crd()]
-        .into_iter()
-        .map(finished)
-        .collect()
+    [
+        Directory::crd(),
+        CredentialReset::crd(),
+        CredentialResetApproval::crd(),
+        CredentialResetSettlement::crd(),
+        CredentialResetRecord::crd(),
+    ]
+    .into_iter()
+    .map(finished)
+    .collect()
 }
 
 /// What the derive cannot express.

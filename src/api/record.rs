@@ -45,7 +45,7 @@ use crate::core::{
     validation = Rule::new("self.attempt == oldSelf.attempt || (oldSelf.state == 'Released' && self.state == 'Sent')")
         .message("an attempt changes only when a released record is taken over"),
     validation = Rule::new(
-        "self.state == oldSelf.state || self.state in {'Sent': ['Released', 'Changed', 'Applied', 'NotApplied', 'Unknown'], 'Released': ['Sent', 'NotApplied'], 'Changed': ['Applied'], 'Unknown': ['Changed', 'Applied', 'Superseded'], 'Applied': [], 'NotApplied': [], 'Superseded': []}[oldSelf.state]"
+        "self.state == oldSelf.state || self.state in {'Sent': ['Released', 'Changed', 'Applied', 'NotApplied', 'Unknown'], 'Released': ['Sent', 'NotApplied'], 'Changed': ['Applied'], 'Unknown': ['Changed', 'Applied', 'NotApplied', 'Superseded'], 'Applied': [], 'NotApplied': [], 'Superseded': []}[oldSelf.state]"
     ).message("an outcome never goes back"),
 )]
 pub struct CredentialResetRecordSpec {
@@ -89,9 +89,9 @@ pub struct CredentialResetRecordSpec {
     /// Sent, Released, Changed, Applied, NotApplied, Unknown or Superseded.
     #[schemars(with = "String", extend("enum" = ["Sent", "Released", "Changed", "Applied", "NotApplied", "Unknown", "Superseded"]))]
     pub state: State,
-    /// How the change was proven: Response, ConditionalWrite, SignIn or Marker.
+    /// How the change was proven: Response, ConditionalWrite, SignIn, Marker, or Person: somebody who has looked said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", extend("enum" = ["Response", "ConditionalWrite", "SignIn", "Marker"]))]
+    #[schemars(with = "Option<String>", extend("enum" = ["Response", "ConditionalWrite", "SignIn", "Marker", "Person"]))]
     pub evidence: Option<Evidence>,
     /// Why it is Released or NotApplied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +107,10 @@ pub struct CredentialResetRecordSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub settled_at: Option<Timestamp>,
+    /// User name of who said how it went, where no evidence told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub settled_by: Option<String>,
 }
 
 /// Label: the request's uid.
@@ -185,6 +189,7 @@ impl CredentialResetRecord {
             retry_at: spec.retry_at,
             note: spec.note,
             settled_at: spec.settled_at,
+            settled_by: spec.settled_by,
         }
     }
 }
@@ -215,5 +220,6 @@ fn spec(record: &Record) -> CredentialResetRecordSpec {
         retry_at: record.retry_at,
         note: record.note,
         settled_at: record.settled_at,
+        settled_by: record.settled_by,
     }
 }

@@ -243,9 +243,9 @@ pub struct CredentialResetStatus {
     /// Name of the ledger's record in the operator's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
-    /// How success was proven: Response, ConditionalWrite, Marker or SignIn.
+    /// How success was proven: Response, ConditionalWrite, Marker, SignIn, or Person: somebody who has looked said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", extend("enum" = ["Response", "ConditionalWrite", "SignIn", "Marker"]))]
+    #[schemars(with = "Option<String>", extend("enum" = ["Response", "ConditionalWrite", "SignIn", "Marker", "Person"]))]
     pub evidence: Option<Evidence>,
     /// When the attempt began that the outcome is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]

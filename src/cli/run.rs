@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::{CredentialReset, CredentialResetApproval, CredentialResetRecord, Directory},
+    api::{CredentialReset, CredentialResetApproval, CredentialResetRecord, CredentialResetSettlement, Directory},
     k8s::{
         admin::{self, Admin, Metrics},
         controller,
@@ -155,6 +155,7 @@ async fn reachable(client: &Client, namespace: &str) {
             Api::<CredentialReset>::all(client.clone()).list(&few).await?;
             Api::<CredentialResetApproval>::all(client.clone()).list(&few).await?;
             Api::<CredentialResetRecord>::namespaced(client.clone(), namespace).list(&few).await?;
+            Api::<CredentialResetSettlement>::namespaced(client.clone(), namespace).list(&few).await?;
             kube::Result::Ok(())
         };
         match kinds.await {

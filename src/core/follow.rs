@@ -328,6 +328,11 @@ fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
     if now >= record.keep_until {
         return Decision::rest(report::settled(record, true), Next::Never);
     }
+    match &world.settlement {
+        Seen::Unread => return Decision::Read(Fact::Settlement),
+        Seen::Known(settlement) => return Decision::Do(Effect::Write(Box::new(record.said(settlement, now)))),
+        Seen::Absent | Seen::Unknown(_) => {}
+    }
     match &world.superseded {
         Seen::Unread => return Decision::Read(Fact::Superseded),
         Seen::Known(true) => return Decision::Do(Effect::Write(Box::new(record.superseded(now)))),

@@ -19,7 +19,7 @@ use super::{
     report::Reason,
     request::{Mode, Request, hash, later},
     text,
-    world::{Past, Proof, Seen},
+    world::{Past, Proof, Seen, Settlement},
 };
 
 /// How far clocks of two processes may be apart, and how late a request may still arrive, before an attempt of another
@@ -87,6 +87,8 @@ pub enum Evidence {
     SignIn,
     /// The directory's change time moved within the attempt's time window.
     Marker,
+    /// Somebody has looked and says so.
+    Person,
 }
 
 /// One try to carry the request out.
@@ -233,6 +235,9 @@ pub struct Record {
     /// When the outcome became known, or was given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_at: Option<Timestamp>,
+    /// User name of who said how it went, where no evidence told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_by: Option<String>,
 }
 
 /// `r-` and the SHA-256 of the identity: the same request under another name, namespace or spelling of the user has the
@@ -326,6 +331,7 @@ impl Record {
             retry_at: None,
             note: None,
             settled_at: None,
+            settled_by: None,
         }
     }
 
@@ -401,6 +407,22 @@ impl Record {
     #[must_use]
     pub fn unknown(&self, note: String, now: Timestamp) -> Self {
         Self { state: State::Unknown, note: Some(note), settled_at: Some(now), ..self.clone() }
+    }
+
+    /// Somebody who has looked says how it went: it is in force and to be finished, or nothing was changed.
+    #[must_use]
+    pub fn said(&self, settlement: &Settlement, now: Timestamp) -> Self {
+        let Settlement { applied, by, reason } = settlement;
+        let by = Some(by.clone());
+        if *applied {
+            return Self { settled_by: by, ..self.changed(Evidence::Person) };
+        }
+        let note = format!(
+            "{} has looked and says that nothing was changed: {} File a new request if a reset is still wanted.",
+            text::shown(by.as_deref().unwrap_or_default(), text::NAME),
+            text::shown(reason, text::NAME),
+        );
+        Self { settled_by: by, note: Some(note), evidence: None, ..self.not_applied(Reason::Settled, None, now) }
     }
 
     /// A later request for the same user and mode has been applied.

@@ -156,7 +156,7 @@ pub fn cost(request: &Request) -> Vec<String> {
         Action::Mfa { factors } if factors.is_empty() => vec!["loses every second factor and has to enrol anew"],
         Action::Mfa { .. } => vec!["loses the second factors of these kinds and has to enrol anew"],
     };
-    said.into_iter().map(str::to_owned).collect()
+    said.into_iter().map(ToOwned::to_owned).collect()
 }
 
 /// What of the request this directory cannot do, as a sentence.

@@ -27,6 +27,7 @@ pub enum Reason {
     Applied,
     AlreadyApplied,
     Superseded,
+    Settled,
     Lapsed,
     RestoredFromBackup,
     Expired,
@@ -97,7 +98,7 @@ pub enum Outcome {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Pending,
         Self::DirectoryNotReady,
         Self::DirectorySuspended,
@@ -112,6 +113,7 @@ impl Reason {
         Self::Applied,
         Self::AlreadyApplied,
         Self::Superseded,
+        Self::Settled,
         Self::Lapsed,
         Self::RestoredFromBackup,
         Self::Expired,
@@ -150,7 +152,7 @@ impl Reason {
             | Self::Verifying
             | Self::Finishing => (Unknown, Unknown, Some(Extra::Reconciling)),
             Self::Applied | Self::AlreadyApplied => (True, True, None),
-            Self::Superseded | Self::Lapsed | Self::RestoredFromBackup => (True, False, None),
+            Self::Superseded | Self::Settled | Self::Lapsed | Self::RestoredFromBackup => (True, False, None),
             Self::DirectoryMissing | Self::NotAllowed | Self::OutcomeUnknown => (False, Unknown, Some(Extra::Stalled)),
             Self::Expired
             | Self::UserProtected
@@ -187,6 +189,7 @@ impl Reason {
             | Self::NotSupported
             | Self::ChangedSinceRequest
             | Self::ConflictingRequest
+            | Self::Settled
             | Self::Rejected => Some(Outcome::NotApplied),
             // Looked at again until the deadline, so the request stays open.
             Self::SecretMissing
@@ -350,6 +353,7 @@ fn how(record: &Record) -> &'static str {
         Some(Evidence::Response) | None => "",
         Some(Evidence::ConditionalWrite) => " (no answer came; the same conditional call, sent again, told)",
         Some(Evidence::SignIn) => " (no answer came; a sign-in with the new password succeeded)",
+        Some(Evidence::Person) => " (no answer came; somebody who has looked says so)",
         Some(Evidence::Marker) => {
             " (no answer came; the directory shows a change within the attempt's time, and nobody else is known to have made one)"
         }

@@ -79,6 +79,9 @@ pub struct World {
     /// The Secret that the password is to be delivered to.
     #[serde(default)]
     pub delivery: Seen<Delivery>,
+    /// What somebody who has looked says of an attempt whose outcome is unknown.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub settlement: Seen<Settlement>,
     /// Approvals that name this request.
     #[serde(default)]
     pub approvals: Seen<Vec<Approval>>,
@@ -121,6 +124,7 @@ impl World {
             user: Seen::Unread,
             entered: Seen::Unread,
             delivery: Seen::Unread,
+            settlement: Seen::Unread,
             approvals: Seen::Unread,
             past: Vec::new(),
             stored: None,
@@ -545,6 +549,18 @@ pub struct Holding {
     /// When.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replied_at: Option<Timestamp>,
+}
+
+/// What somebody says who has looked, or asked the user, where no evidence tells.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settlement {
+    /// It is in force.
+    pub applied: bool,
+    /// Who says so: admission has compared it with the caller.
+    pub by: String,
+    /// How they know.
+    pub reason: String,
 }
 
 /// How far one repeatable step has come in this process.

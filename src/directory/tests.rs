@@ -114,6 +114,7 @@ pub(super) fn record() -> Record {
         retry_at: None,
         note: None,
         settled_at: None,
+        settled_by: None,
     }
 }
 

@@ -52,7 +52,7 @@ fn missing(message: String) -> Why {
 }
 
 /// Whether the policy is there and denies everywhere what it does not allow.
-async fn denies(client: &Client, name: &str) -> kube::Result<bool> {
+pub(super) async fn denies(client: &Client, name: &str) -> kube::Result<bool> {
     let policy = Api::<ValidatingAdmissionPolicy>::all(client.clone()).get_opt(name).await?;
     let binding = Api::<ValidatingAdmissionPolicyBinding>::all(client.clone()).get_opt(name).await?;
     let (Some(policy), Some(binding)) = (policy.and_then(|p| p.spec), binding.and_then(|b| b.spec)) else {

@@ -169,6 +169,9 @@ async fn records(shared: Arc<Shared>, concurrency: u16) {
         );
     Controller::for_stream(moved, reader)
         .with_config(controller::Config::default().concurrency(concurrency))
+        .watches(shared.term.operator.ledger.settlements(), watcher::Config::default().page_size(500), |said| {
+            Some(ObjectRef::new(&said.name_any()).within(&said.namespace().unwrap_or_default()))
+        })
         .run(
             |object: Arc<CredentialResetRecord>, shared: Arc<Shared>| async move {
                 let record = object.record();

@@ -17,7 +17,7 @@ use crate::{
         Fact, Request,
         ledger::{Evidence, record_name},
         request::{Action, Mode, Source, UserRef},
-        world::{Entered, Found, Proof, Seen, Why},
+        world::{Entered, Found, Proof, Seen, Settlement, Why},
     },
 };
 
@@ -93,6 +93,10 @@ impl Run {
                 self.world.superseded = self.superseded().await;
                 return Ok(());
             }
+            Fact::Settlement => {
+                self.world.settlement = self.settlement().await;
+                return Ok(());
+            }
             _ => self.request().cloned().ok_or(Error::Restless)?,
         };
         match fact {
@@ -137,7 +141,7 @@ impl Run {
                 self.world.delivery = operator.secrets.delivery(&request.namespace, name).await;
             }
             Fact::Approvals => self.world.approvals = approvals::read(&operator.client, &request).await,
-            Fact::Proof | Fact::Superseded => {}
+            Fact::Proof | Fact::Superseded | Fact::Settlement => {}
         }
         Ok(())
     }
@@ -187,6 +191,22 @@ impl Run {
         match proof {
             Ok(proof) => Seen::Known(proof),
             Err(why) => Seen::Unknown(why),
+        }
+    }
+
+    /// What somebody says of the record, for its own Directory.
+    async fn settlement(&self) -> Seen<Settlement> {
+        let Seen::Known(record) = &self.world.record else { return Seen::Absent };
+        let operator = &self.term.operator;
+        match approvals::denies(&operator.client, "credreset-settlements").await {
+            Ok(true) => {}
+            Ok(false) => return Seen::Absent, // anybody could have written it
+            Err(_) => return Seen::Unknown(silent()),
+        }
+        match operator.ledger.settlement(&record.name).await {
+            Ok(Some(object)) if object.spec.directory == record.directory => Seen::Known(object.settlement()),
+            Ok(_) => Seen::Absent,
+            Err(_) => Seen::Unknown(silent()),
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::time::{Duration, Instant};
 use super::{delete_unchanged, lease::Leadership, lock};
 use crate::{
     api::{
-        CredentialResetRecord,
+        CredentialResetRecord, CredentialResetSettlement,
         record::{HOUR_LABEL, KEY_LABEL, USER_LABEL, hour},
     },
     core::{
@@ -58,6 +58,7 @@ pub enum Written {
 #[derive(Debug)]
 pub struct Ledger {
     api: Api<CredentialResetRecord>,
+    settlements: Api<CredentialResetSettlement>,
     namespace: String,
     holder: String,
     held: Mutex<HashMap<String, Held>>,
@@ -73,7 +74,8 @@ impl Ledger {
     #[must_use]
     pub fn new(client: Client, namespace: &str, holder: &str) -> Self {
         Self {
-            api: Api::namespaced(client, namespace),
+            api: Api::namespaced(client.clone(), namespace),
+            settlements: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
             holder: holder.to_owned(),
             held: Mutex::default(),
@@ -148,6 +150,21 @@ impl Ledger {
     /// If the API server does not answer.
     pub async fn get(&self, name: &str) -> kube::Result<Option<CredentialResetRecord>> {
         self.api.get_opt(name).await
+    }
+
+    /// What somebody says of the record of this name.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub async fn settlement(&self, name: &str) -> kube::Result<Option<CredentialResetSettlement>> {
+        let one = ListParams::default().fields(&format!("metadata.name={name}"));
+        Ok(self.settlements.list(&one).await?.items.into_iter().next())
+    }
+
+    /// What people say of records, to be watched.
+    #[must_use]
+    pub fn settlements(&self) -> Api<CredentialResetSettlement> {
+        self.settlements.clone()
     }
 
     /// Whether a later request for the same user and mode has been applied.

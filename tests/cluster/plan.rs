@@ -104,39 +104,10 @@ fn what_a_plan_says_is_done() {
         assert_eq!(told(&planned), [expected], "{error}");
     }
 
-    // Who will create it.
-    site.apply_own(vec![
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "test-pipeline"},
-            "rules": [{"apiGroups": ["credreset.dev"], "resources": ["directories"], "resourceNames": ["zylker"], "verbs": ["use"]}],
-        }),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "test-pipeline"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "test-pipeline"},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": format!("system:serviceaccounts:{TEAM}")}],
-        }),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "test-pipeline", "namespace": TEAM},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "credreset-request"},
-            "subjects": [{"kind": "ServiceAccount", "name": "pipeline", "namespace": TEAM},
-                {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "vic"}],
-        }),
-    ]);
-    let hiro = password_reset("hiro", "hiro.t@zylker.biz", json!({}));
-    let vouched = password_reset("hiro-2", "hiro.t@zylker.biz", json!({"spec": {"requestedBy": "hana"}}));
-    let pipeline = format!("system:serviceaccount:{TEAM}:pipeline");
-    for (who, manifest, expected, says) in [
-        (pipeline.as_str(), &hiro, "allowed", ""),
-        (pipeline.as_str(), &vouched, "refused Forbidden", "who needs the verb vouch on directories/zylker"),
-        ("vic", &hiro, "refused Forbidden", "vic needs the verb use on directories/zylker"),
-        ("otto", &hiro, "refused Forbidden", "otto may not create credentialresets in namespace helpdesk"),
-    ] {
-        let (_, planned, error) = plan(&site, &seeing, &[manifest], &["--as", who]);
-        assert_eq!(told(&planned), [expected], "{error}");
-        assert!(planned[0]["message"].as_str().unwrap_or_default().contains(says), "{planned:?}");
-    }
+    of_another_creator(&site, &seeing);
 
     // Approvals come after the plan.
+    let hiro = password_reset("hiro", "hiro.t@zylker.biz", json!({}));
     let rule = json!([{"name": "staff", "namespaces": [TEAM], "modes": ["Password"], "users": {"everyone": true}, "approvals": {"count": 2, "distinctFromRequester": false}}]);
     site.kubectl(&[
         "patch",
@@ -184,4 +155,38 @@ fn what_a_plan_says_is_done() {
         (code, error.as_str()),
         (Some(1), "credreset: the API server at https://127.0.0.1:9/ does not answer\n")
     );
+}
+
+/// Whether somebody else may create the request.
+fn of_another_creator(site: &Site, seeing: &Path) {
+    site.apply_own(vec![
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "test-pipeline"},
+            "rules": [{"apiGroups": ["credreset.dev"], "resources": ["directories"], "resourceNames": ["zylker"], "verbs": ["use"]}],
+        }),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "test-pipeline"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "test-pipeline"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": format!("system:serviceaccounts:{TEAM}")}],
+        }),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "test-pipeline", "namespace": TEAM},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "credreset-request"},
+            "subjects": [{"kind": "ServiceAccount", "name": "pipeline", "namespace": TEAM},
+                {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "vic"}],
+        }),
+    ]);
+    let hiro = password_reset("hiro", "hiro.t@zylker.biz", json!({}));
+    let vouched = password_reset("hiro-2", "hiro.t@zylker.biz", json!({"spec": {"requestedBy": "hana"}}));
+    let pipeline = format!("system:serviceaccount:{TEAM}:pipeline");
+    for (who, manifest, expected, says) in [
+        (pipeline.as_str(), &hiro, "allowed", ""),
+        (pipeline.as_str(), &vouched, "refused Forbidden", "who needs the verb vouch on directories/zylker"),
+        ("vic", &hiro, "refused Forbidden", "vic needs the verb use on directories/zylker"),
+        ("otto", &hiro, "refused Forbidden", "otto may not create credentialresets in namespace helpdesk"),
+    ] {
+        let (_, planned, error) = plan(site, seeing, &[manifest], &["--as", who]);
+        assert_eq!(told(&planned), [expected], "{error}");
+        assert!(planned[0]["message"].as_str().unwrap_or_default().contains(says), "{planned:?}");
+    }
 }

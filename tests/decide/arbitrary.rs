@@ -11,7 +11,7 @@ use credreset::core::{
     request::{Action, Factor, Source, UserRef},
     world::{
         Delivery, Directory, Entered, Feature, Found, Holding, Limits, Me, Past, Progress, Proof, Protect, Rule, Seen,
-        StepState, Subject, User, Users, Why,
+        Settlement, StepState, Subject, User, Users, Why,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -334,6 +334,15 @@ pub struct Facts {
     pub approvals: Seen<Vec<Approval>>,
     pub proof: Seen<Proof>,
     pub superseded: Seen<bool>,
+    pub settlement: Seen<Settlement>,
+}
+
+fn settlement() -> impl Strategy<Value = Settlement> {
+    any::<bool>().prop_map(|applied| Settlement {
+        applied,
+        by: "olga".to_owned(),
+        reason: "She can sign in.".to_owned(),
+    })
 }
 
 fn facts(request: Request) -> impl Strategy<Value = Facts> {
@@ -367,10 +376,24 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
         read(vec(approval, 0..4)),
         read(proof),
         read(any::<bool>()),
+        prop_oneof![9 => Just(Seen::Absent), 1 => read(settlement())],
     )
-        .prop_map(|(record, record_by_name, directory, user, entered, delivery, approvals, proof, superseded)| {
-            Facts { record, record_by_name, directory, user, entered, delivery, approvals, proof, superseded }
-        })
+        .prop_map(
+            |(record, record_by_name, directory, user, entered, delivery, approvals, proof, superseded, settlement)| {
+                Facts {
+                    record,
+                    record_by_name,
+                    directory,
+                    user,
+                    entered,
+                    delivery,
+                    approvals,
+                    proof,
+                    superseded,
+                    settlement,
+                }
+            },
+        )
 }
 
 pub fn world() -> impl Strategy<Value = (World, Facts)> {
@@ -422,6 +445,7 @@ pub fn walk(mut world: World, facts: &Facts) -> Result<(World, Decision), TestCa
             Decision::Read(Fact::Approvals) => world.approvals = facts.approvals.clone(),
             Decision::Read(Fact::Proof) => world.proof = facts.proof.clone(),
             Decision::Read(Fact::Superseded) => world.superseded = facts.superseded.clone(),
+            Decision::Read(Fact::Settlement) => world.settlement = facts.settlement.clone(),
             decision => return Ok((world, decision)),
         }
     }
@@ -532,8 +556,15 @@ proptest! {
                     Seen::Known(Proof::Proven(_)) => true,
                     _ => false,
                 };
+                let said = |applied: bool| {
+                    record.state == State::Unknown && matches!(&world.settlement, Seen::Known(s) if s.applied == applied && next.settled_by.as_ref() == Some(&s.by))
+                };
                 match (record.state, next.state) {
-                    (State::Sent | State::Unknown, State::Changed | State::Applied) => prop_assert!(answered || proven),
+                    (State::Sent | State::Unknown, State::Changed | State::Applied) => {
+                        let by_person = next.evidence == Some(Evidence::Person) && said(true);
+                        prop_assert!(answered || proven || by_person);
+                    }
+                    (State::Unknown, State::NotApplied) => prop_assert!(said(false)),
                     (State::Sent, State::Released) => prop_assert!(world.holding.as_ref().unwrap().attempt == record.attempt.id),
                     (State::Sent, State::Unknown) => prop_assert!(world.now >= record.over()),
                     _ => {}

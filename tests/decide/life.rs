@@ -135,6 +135,7 @@ impl Life {
             Fact::Delivery => world.delivery = Seen::Absent,
             Fact::Approvals => world.approvals = Seen::Absent,
             Fact::Superseded => world.superseded = Seen::Known(false),
+            Fact::Settlement => world.settlement = Seen::Absent,
             Fact::Proof if fails => world.proof = Seen::Unknown(no_answer()),
             Fact::Proof => {
                 let attempt = self.ledger.as_ref().map(|r| r.attempt.id.clone());

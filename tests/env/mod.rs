@@ -139,6 +139,7 @@ impl Site {
             "crd/directories.credreset.dev",
             "crd/credentialresets.credreset.dev",
             "crd/credentialresetapprovals.credreset.dev",
+            "crd/credentialresetsettlements.credreset.dev",
             "crd/credentialresetrecords.credreset.dev",
         ]);
         site.apply(&list(SETUP.iter().cloned()));

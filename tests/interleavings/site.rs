@@ -333,7 +333,7 @@ fn moves(from: State, to: State) -> bool {
             (Sent, Released | Changed | Applied | NotApplied | Unknown)
                 | (Released, Sent | NotApplied)
                 | (Changed, Applied)
-                | (Unknown, Changed | Applied | Superseded)
+                | (Unknown, Changed | Applied | NotApplied | Superseded)
         )
 }
 

@@ -230,7 +230,7 @@ impl Sources {
         }
         for _ in 0..MOST {
             match decide(&world) {
-                Decision::Read(fact) if !matches!(fact, Fact::Proof | Fact::Superseded) => {
+                Decision::Read(fact) if !matches!(fact, Fact::Proof | Fact::Superseded | Fact::Settlement) => {
                     self.read(&mut world, fact, &mut assumed).await;
                 }
                 decision => return Told { world, decision, assumed },
@@ -310,7 +310,7 @@ impl Sources {
             }
             // Whoever plans does so before anybody approves.
             Fact::Approvals => world.approvals = Seen::Absent,
-            Fact::Proof | Fact::Superseded => {}
+            Fact::Proof | Fact::Superseded | Fact::Settlement => {}
         }
     }
 

@@ -212,6 +212,8 @@ impl Site {
                 let taken = name.is_some_and(|name| self.delivered.contains_key(&name));
                 run.world.delivery = if taken { Seen::Known(Delivery::Taken) } else { Seen::Absent };
             }
+            // Nobody says anything: the search is about what is found out.
+            Fact::Settlement => run.world.settlement = Seen::Absent,
             // No rule asks for them.
             Fact::Approvals => run.world.approvals = Seen::Absent,
             Fact::Proof => {
@@ -601,5 +603,6 @@ fn dark(world: &mut World, fact: Fact) {
         Fact::Approvals => world.approvals = Seen::Unknown(why()),
         Fact::Proof => world.proof = Seen::Unknown(why()),
         Fact::Superseded => world.superseded = Seen::Unknown(why()),
+        Fact::Settlement => world.settlement = Seen::Unknown(why()),
     }
 }
