@@ -113,7 +113,7 @@ async fn approve(args: Args) -> anyhow::Result<()> {
 }
 
 /// The user name that the API server knows the caller by.
-async fn whoami(client: &Client) -> anyhow::Result<String> {
+pub(super) async fn whoami(client: &Client) -> anyhow::Result<String> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = api
         .create(&PostParams::default(), &SelfSubjectReview::default())

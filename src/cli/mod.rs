@@ -1,10 +1,13 @@
 //! One file per command.
 pub mod approve;
 pub mod crds;
+pub mod explain;
 pub mod new;
 pub mod plan;
+pub mod replay;
 pub mod run;
 pub mod sandbox;
+pub mod settle;
 
 use std::process::ExitCode;
 
@@ -34,6 +37,12 @@ enum Command {
     New(new::Args),
     /// Say what would come of requests, and change nothing
     Plan(plan::Args),
+    /// Tell where a request stands, how it came there, and what to do
+    Explain(explain::Args),
+    /// Say how a reset went whose outcome nobody could find out
+    Settle(settle::Args),
+    /// Decide once more on what `explain --dump` has written
+    Replay(replay::Args),
     /// Approve a request in the cluster, where its Directory's rule asks for that
     Approve(approve::Args),
     /// Run a stand-in for a directory, for demos and tests
@@ -59,6 +68,9 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Plan(args) => return plan::run(args),
         Command::Run(args) => run::run(args)?,
         Command::New(args) => new::run(&args)?,
+        Command::Explain(args) => explain::run(args)?,
+        Command::Settle(args) => settle::run(args)?,
+        Command::Replay(args) => replay::run(&args)?,
         Command::Approve(args) => approve::run(args)?,
         Command::Sandbox(args) => sandbox::run(args)?,
         Command::Crds => crds::run()?,

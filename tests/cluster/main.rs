@@ -34,4 +34,5 @@ mod outages;
 mod plan;
 mod recovery;
 mod refusals;
+mod settle;
 mod status_tools;

@@ -36,7 +36,7 @@ fn messages_show_nothing_raw() {
     let all: String = PIECES.into_iter().filter(|piece| !piece.contains('@')).collect();
     let long = "\u{1b}[31m\u{202e}".repeat(4096);
     for (name, case) in cases() {
-        let world = base(&case.base, case.world);
+        let world = case.world();
         let own = match (&world.record, world.subject.request()) {
             (Seen::Known(record), Some(request)) => record.request.digest == request.digest(),
             _ => false,

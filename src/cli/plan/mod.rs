@@ -1,7 +1,7 @@
 //! `credreset plan`: what would come of requests, for whoever reviews them. Changes nothing.
-mod manifests;
+pub(super) mod manifests;
 mod words;
-mod world;
+pub(super) mod world;
 
 use std::{
     collections::{BTreeSet, HashMap},

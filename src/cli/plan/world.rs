@@ -26,14 +26,14 @@ use crate::{
 const MOST: usize = 32;
 
 /// A world as far as it is known, the decision on it, and what was assumed.
-pub(super) struct Told {
+pub struct Told {
     pub world: World,
     pub decision: Decision,
     pub assumed: BTreeSet<String>,
 }
 
 /// Where facts come from.
-pub(super) struct Sources {
+pub struct Sources {
     pub cluster: Option<Cluster>,
     pub directories: HashMap<String, Known>,
     /// The directories themselves are not asked.
@@ -41,14 +41,14 @@ pub(super) struct Sources {
 }
 
 /// What is known of a Directory.
-pub(super) struct Known {
+pub struct Known {
     facts: Seen<Directory>,
     provider: Result<Provider, Why>,
     assumed: Option<String>,
 }
 
 /// A cluster, seen as the user of the kubeconfig.
-pub(super) struct Cluster {
+pub struct Cluster {
     client: Client,
     namespace: String,
     ledger: Ledger,

@@ -1,0 +1,181 @@
+//! `credreset explain` and `credreset settle`: what a person on call sees of a reset whose outcome nobody could find out, and says of it.
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    approvals::kubeconfig_of,
+    env::{SYSTEM, Setup, Site, TEAM, message, password_reset, wait_for},
+};
+
+const ANNETTE: &str = "annette.c@zylker.biz";
+const HIRO: (&str, &str) = ("700012307", "hiro.t@zylker.biz");
+
+fn run(kubeconfig: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output: Output = Command::new(env!("CARGO_BIN_EXE_credreset"))
+        .args(arguments)
+        .env("KUBECONFIG", kubeconfig)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.code(), text)
+}
+
+/// Olga may read records and settle for Directory zylker; otto has the role but not the verb.
+fn people(site: &Site) {
+    let subjects = |names: &[&str]| -> Vec<Value> {
+        names
+            .iter()
+            .map(|name| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}))
+            .collect()
+    };
+    let role = |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+    let bind = |kind: &str, name: &str, namespace: Value, role: Value, who: &[&str]| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name, "namespace": namespace},
+            "roleRef": role, "subjects": subjects(who),
+        })
+    };
+    site.apply_own(vec![
+        bind("RoleBinding", "test-view", json!(TEAM), role("credreset-view"), &["olga", "otto", "vic"]),
+        bind("RoleBinding", "test-settle", json!(SYSTEM), role("credreset-settle"), &["olga", "otto"]),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "test-settle-zylker"},
+            "rules": [{"apiGroups": ["credreset.dev"], "resources": ["directories"], "resourceNames": ["zylker"], "verbs": ["settle", "get"]}],
+        }),
+        bind("ClusterRoleBinding", "test-settle-zylker", Value::Null, role("test-settle-zylker"), &["olga"]),
+    ]);
+}
+
+#[test]
+fn what_nobody_knows_is_settled_by_a_person() {
+    let site = Site::with(&Setup::default());
+    site.directory(
+        "zylker",
+        json!({"limits": {"requestTimeout": "1s", "minIntervalPerUser": "0s", "resetsPerHour": 100}}),
+    );
+    people(&site);
+    let (olga, otto, vic) = (kubeconfig_of(&site, "olga"), kubeconfig_of(&site, "otto"), kubeconfig_of(&site, "vic"));
+    let _operator = site.operator();
+    site.until_directory("zylker", "Connected");
+    // One takes effect and loses its answer, one is lost on the way. The directory shows no difference.
+    let fault = |user: &str, what: &str| {
+        site.sandbox.fault(json!({"call": "reset-password", "user": user, "times": 1, "fault": what}))
+    };
+    fault(crate::env::ANNETTE, "apply-then-drop");
+    fault(HIRO.0, "drop-before");
+    site.apply(
+        &[password_reset("annette", ANNETTE, json!({})), password_reset("hiro", HIRO.1, json!({}))].join("\n---\n"),
+    );
+
+    // While it is open: what it waits for and until when.
+    site.until("annette", "Verifying");
+    let (code, text) = run(&olga, &["explain", "annette"]);
+    assert_eq!(code, Some(0), "{text}");
+    for part in [
+        "request    helpdesk/annette\n",
+        "which is annette.c@zylker.biz (700012399) in zylker",
+        "stands at  Verifying: The call was sent and no answer came",
+        "attempt 1 begins: the call is sent by",
+        "after this nothing is started any more",
+        "asked for",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    let (code, text) = run(&olga, &["settle", "annette", "--applied", "--yes", "--reason", "She says so on the phone"]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("only what is Unknown can be settled"), "{text}");
+
+    for name in ["annette", "hiro"] {
+        site.until(name, "OutcomeUnknown");
+    }
+    let (_, text) = run(&olga, &["explain", "annette"]);
+    for part in [
+        "settle it  1. The call may have been sent between",
+        "credreset settle annette -n helpdesk --applied",
+        "of the operator's namespace until",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    let (_, text) = run(&vic, &["explain", "annette"]);
+    assert!(text.contains("not seen   you may not read: record r-") && !text.contains("settle it"), "{text}");
+
+    // Who may say so.
+    let applied = |reason: &'static str| ["settle", "annette", "--applied", "--yes", "--reason", reason];
+    for (who, arguments, says) in [
+        (&vic, applied("She says so on the phone"), "could not be read"),
+        (&otto, applied("She says so on the phone"), "otto needs the verb settle on directories/zylker"),
+        (&olga, applied("yes"), "--reason has 8 to 1024 characters"),
+    ] {
+        let (code, text) = run(who, &arguments);
+        assert!(code == Some(1) && text.contains(says), "{text}\nshould say {says}");
+    }
+    let (code, text) = run(&olga, &["settle", "annette", "--applied", "--reason", "She says so on the phone"]);
+    assert!(code == Some(1) && text.contains("you say    in force") && text.contains("add --yes"), "{text}");
+    let id = site.reset("annette")["status"]["record"].as_str().unwrap().to_owned();
+    let forged = json!({
+        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetSettlement", "metadata": {"name": id, "namespace": SYSTEM},
+        "spec": {"directory": "zylker", "outcome": "Applied", "reason": "In another's name", "settledBy": "olga"},
+    });
+    let pipeline = format!("system:serviceaccount:{SYSTEM}:default");
+    for who in ["otto", pipeline.as_str()] {
+        let output = site.try_kubectl(&["create", "-f", "-", &format!("--as={who}")], &forged.to_string());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("orbidden"), "{said}");
+    }
+
+    // What is dumped runs, and shows nobody's name where that is wished.
+    let file = site.dir.join("world.yaml");
+    let dump = ["explain", "hiro", "--dump", file.to_str().unwrap(), "--anonymous"];
+    let (code, text) = run(&olga, &dump);
+    assert_eq!(code, Some(0), "{text}");
+    let dumped = fs::read_to_string(&file).unwrap();
+    for hidden in ["hiro", HIRO.0, "zylker", "HELP-4711", "staff", TEAM] {
+        assert!(!dumped.contains(hidden), "{hidden} is in {dumped}");
+    }
+    let (code, text) = run(Path::new("/nowhere"), &["replay", file.to_str().unwrap()]);
+    assert!(code == Some(0) && text.contains("# The decision is as it was."), "{text}");
+
+    // In force: the password that was kept is delivered, and the record says who said so.
+    let (code, text) = run(&olga, &applied("She signed in with it"));
+    assert!(code == Some(0) && text.contains("settled: csettlement/r-"), "{text}");
+    let reset = wait_for("the settlement", || {
+        let reset = site.reset("annette");
+        (reset["status"]["outcome"] == "Applied").then_some(reset)
+    });
+    assert_eq!(reset["status"]["evidence"], "Person");
+    assert!(message(&reset).contains("somebody who has looked says so"), "{}", message(&reset));
+    assert_eq!(site.sandbox.sign_in(ANNETTE, &site.secret(TEAM, "annette-password", "password")), "must-change");
+    let record = site.get(&["crecord", "-n", SYSTEM, &id]);
+    assert_eq!((&record["spec"]["settledBy"], &record["spec"]["state"]), (&json!("olga"), &json!("Applied")));
+    let (code, text) = run(&olga, &applied("She signed in with it"));
+    assert!(code == Some(1) && text.contains("only what is Unknown can be settled"), "{text}");
+
+    // Not in force: nothing is delivered or sent, and the kept password goes.
+    let secret = site.get(&["crecord", "-n", SYSTEM, site.reset("hiro")["status"]["record"].as_str().unwrap()])["spec"]
+        ["attempt"]["secret"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (code, text) =
+        run(&olga, &["settle", "hiro", "-n", TEAM, "--not-applied", "--yes", "--reason", "The old one still works"]);
+    assert_eq!(code, Some(0), "{text}");
+    let reset = site.until("hiro", "Settled");
+    assert_eq!(reset["status"]["outcome"], "NotApplied");
+    assert!(
+        message(&reset).starts_with("olga has looked and says that nothing was changed: The old one still works"),
+        "{}",
+        message(&reset)
+    );
+    wait_for("the kept password to go", || {
+        site.kubectl(&["get", "secret", "-n", SYSTEM, "--ignore-not-found", &secret]).is_empty().then_some(())
+    });
+    assert_eq!(site.sandbox.sign_in(HIRO.1, "Hiro-old-1"), "ok");
+    // One call each, whatever was said.
+    assert_eq!(site.sandbox.count("reset-password"), 2);
+}
