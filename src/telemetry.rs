@@ -3,8 +3,10 @@ use std::{
     fmt::Debug,
     io::{IsTerminal, Write},
     panic::PanicHookInfo,
+    sync::LazyLock,
 };
 
+use prometheus_client::metrics::counter::Counter;
 use tracing::{Level, Metadata, Subscriber, field::Field};
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -60,8 +62,12 @@ pub fn init(format: Format, filter: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Panics, wherever they happen.
+pub static PANICS: LazyLock<Counter> = LazyLock::new(Counter::default);
+
 /// Where it happened. A panic's own text may hold anything.
 fn panicked(info: &PanicHookInfo<'_>) {
+    PANICS.inc();
     let at = info.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(at, thread = std::thread::current().name(), "panic: a defect of this program");
 }
@@ -226,6 +232,7 @@ mod tests {
         let output = Output::default();
         let writer = output.clone();
         let subscriber = subscriber(Format::Json, "trace", false, move || writer.clone()).unwrap();
+        let counted = PANICS.get();
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(panicked));
         tracing::subscriber::with_default(subscriber, || {
@@ -239,6 +246,7 @@ mod tests {
         std::panic::set_hook(usual);
         let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().filter(|line| line.contains("src/telemetry.rs")).count(), 2, "{text}");
+        assert!(PANICS.get() >= counted + 2);
         assert!(!text.contains("Correct"), "{text}");
     }
 

@@ -16,11 +16,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     api::{CredentialReset, CredentialResetApproval, CredentialResetRecord, CredentialResetSettlement, Directory},
     k8s::{
-        admin::{self, Admin, Metrics},
+        admin::{self, Admin},
         controller,
         events::Events,
         lease,
         ledger::{Ledger, Locks},
+        metrics::Metrics,
         reconcile::Operator,
         secrets::Secrets,
     },

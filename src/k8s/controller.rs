@@ -25,6 +25,7 @@ use super::{
     lease::Leadership,
     ledger::OPEN,
     lock,
+    metrics::Metrics,
     reconcile::{self, Item, Operator, Term},
 };
 use crate::{
@@ -101,7 +102,7 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
     let open = watcher::Config::default().fields("status.outcome=").page_size(500);
     let (reader, writer) = reflector::store();
     let metrics = operator.metrics.clone();
-    let store = reader.clone();
+    metrics.watch_requests(reader.clone());
     let new = watcher(api, open)
         .default_backoff()
         .modify(|object| {
@@ -109,7 +110,6 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
             object.annotations_mut().clear();
         })
         .reflect(writer)
-        .inspect(move |_| metrics.open_requests(store.len()))
         // A spec never changes, and the status is our own: what matters is an object that is new, or whose status was lost.
         .filter_map(|event| async {
             match event {
@@ -143,7 +143,7 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
             },
             shared,
         )
-        .for_each(|result| async { told(result) })
+        .for_each(|result| async { told(&metrics, result) })
         .await;
 }
 
@@ -152,6 +152,8 @@ async fn records(shared: Arc<Shared>, concurrency: u16) {
     let api = shared.term.operator.ledger.api();
     let open = watcher::Config::default().fields(OPEN).page_size(500);
     let (reader, writer) = reflector::store();
+    let metrics = shared.term.operator.metrics.clone();
+    metrics.watch_records(reader.clone());
     let noted = Arc::clone(&shared);
     let moved = watcher(api, open)
         .default_backoff()
@@ -185,7 +187,7 @@ async fn records(shared: Arc<Shared>, concurrency: u16) {
             |object, _, shared| back_off(&shared, &object.name_any()),
             shared,
         )
-        .for_each(|result| async { told(result) })
+        .for_each(|result| async { told(&metrics, result) })
         .await;
 }
 
@@ -212,10 +214,7 @@ async fn work(shared: &Arc<Shared>, item: Item) -> Result<Action, Failed> {
             tracing::warn!(name, error = %error, "will be tried again");
             Err(Failed)
         }
-        Err(gone) => {
-            if gone.is_panic() {
-                metrics.panicked();
-            }
+        Err(_) => {
             tracing::error!(name, "a reconcile ended in a panic: a defect of this program");
             Err(Failed)
         }
@@ -229,8 +228,10 @@ fn back_off(shared: &Shared, name: &str) -> Action {
     Action::requeue((FIRST_RETRY * 2u32.pow((*count - 1).min(7))).min(Duration::from_secs(60)))
 }
 
-fn told<K: kube::Resource>(result: Result<(ObjectRef<K>, Action), controller::Error<Failed, watcher::Error>>)
-where
+fn told<K: kube::Resource>(
+    metrics: &Metrics,
+    result: Result<(ObjectRef<K>, Action), controller::Error<Failed, watcher::Error>>,
+) where
     K::DynamicType: std::fmt::Debug + Clone + Eq + Hash,
 {
     match result {
@@ -238,7 +239,10 @@ where
         // It has left the selection: settled, or deleted.
         Err(controller::Error::ObjectNotFound(object)) => tracing::debug!(name = object.name, "settled or gone"),
         Err(controller::Error::ReconcilerFailed(..)) => {}
-        Err(error) => tracing::warn!(error = %error, "watching goes on"),
+        Err(error) => {
+            metrics.failed("watch");
+            tracing::warn!(error = %error, "watching goes on");
+        }
     }
 }
 

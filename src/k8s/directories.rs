@@ -24,9 +24,9 @@ use tokio::{
 };
 
 use super::{
-    admin::Metrics,
     events::Events,
     lock,
+    metrics::{Metrics, ok},
     secrets::{PASSWORD_LABEL, Secrets},
 };
 use crate::{
@@ -186,7 +186,10 @@ impl Directories {
                 }
                 Ok(watcher::Event::Apply(object)) => self.apply(object),
                 Ok(watcher::Event::Delete(object)) => self.gone(&object.name_any()),
-                Err(error) => tracing::warn!(error = %error, "the Directories cannot be watched"),
+                Err(error) => {
+                    self.metrics.failed("watch");
+                    tracing::warn!(error = %error, "the Directories cannot be watched");
+                }
             }
         }
     }
@@ -206,7 +209,10 @@ impl Directories {
                         }
                     });
                 }
-                Err(error) => tracing::warn!(error = %error, "the operator's Secrets cannot be watched"),
+                Err(error) => {
+                    self.metrics.failed("watch");
+                    tracing::warn!(error = %error, "the operator's Secrets cannot be watched");
+                }
             }
         }
     }
@@ -296,7 +302,8 @@ impl Directories {
             *current = Some(Connection { versions, provider, mailer });
         }
         let Some(connection) = current else { return Err(invalid("it has no connection.".to_owned())) };
-        connection.provider.check(&facts.modes()).await
+        let modes = facts.modes();
+        self.metrics.timed(&object.name_any(), "check", connection.provider.check(&modes), ok).await
     }
 
     /// Lets decisions know.

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use super::{
     directories::Connected,
     ledger::Written,
+    metrics::ok,
     reconcile::{Error, Run, fresh_attempt},
     status,
 };
@@ -15,6 +16,7 @@ use crate::{
         Decision, Effect, Reason, View, decide,
         ledger::{Evidence, Record, Reply, State},
         plan::{CleanUp, Once},
+        report,
         request::{Source, UserRef},
         world::{Found, Progress, Proof, Seen, StepState, Why},
     },
@@ -138,10 +140,11 @@ impl Run {
             operator.ledger.replied(&attempt, Reply::NotSent);
             return Ok(());
         };
+        let kind = if once.needs_password() { "reset-password" } else { "reset-mfa" };
         let Some(fenced) = operator.ledger.fence(&object, &self.term.leadership) else { return Ok(()) };
         let reply = {
             let call = provider.perform(fenced, &once, &user, password.as_ref());
-            let mut call = std::pin::pin!(call);
+            let mut call = std::pin::pin!(operator.metrics.timed(&directory, kind, call, result_of));
             if let Ok(reply) = tokio::time::timeout(SLOW, &mut call).await {
                 reply
             } else {
@@ -154,8 +157,6 @@ impl Run {
                 reply
             }
         };
-        let kind = if once.needs_password() { "reset-password" } else { "reset-mfa" };
-        operator.metrics.call(&directory, kind, result_of(&reply));
         tracing::info!(record = object.name_any(), call = kind, result = result_of(&reply), "called the directory");
         if reply == Reply::Denied {
             self.term.directories.check_now(&directory);
@@ -187,8 +188,8 @@ impl Run {
             self.world.proof = Seen::Unknown(Why::new("there is no Directory with its identity."));
             return Ok(());
         };
-        let reply = provider.repeat(&record, once, &user, password.as_ref()).await;
-        self.term.operator.metrics.call(&facts.name, "repeat", result_of(&reply));
+        let call = provider.repeat(&record, once, &user, password.as_ref());
+        let reply = self.term.operator.metrics.timed(&facts.name, "repeat", call, result_of).await;
         tracing::info!(record = record.name, result = result_of(&reply), "repeated the conditional call");
         self.world.proof = match reply {
             Reply::Done => Seen::Known(Proof::Proven(Evidence::ConditionalWrite)),
@@ -212,8 +213,8 @@ impl Run {
                 "its sessions are not ended: there is no Directory with its identity.".to_owned(),
             );
         };
-        let done = provider.clean_up(&record, what).await;
-        self.term.operator.metrics.call(&facts.name, "clean-up", if done.is_ok() { "ok" } else { "error" });
+        let call = provider.clean_up(&record, what);
+        let done = self.term.operator.metrics.timed(&facts.name, "clean-up", call, ok).await;
         match done {
             Ok(()) => StepState::Done,
             Err(why) => {
@@ -234,9 +235,9 @@ impl Run {
             return Ok(());
         };
         operator.ledger.signs_in(&record.attempt.id, true);
-        let signed_in = provider.sign_in(&record, &password).await;
+        let call = provider.sign_in(&record, &password);
+        let signed_in = operator.metrics.timed(&facts.name, "sign-in", call, ok).await;
         let proven = signed_in == Ok(true);
-        operator.metrics.call(&facts.name, "sign-in", if proven { "ok" } else { "error" });
         let error = signed_in.as_ref().err().map(|why| why.message.clone());
         tracing::info!(
             record = record.name,
@@ -283,8 +284,9 @@ impl Run {
                 self.world.progress = Progress::default();
                 self.world.me.attempt = fresh_attempt();
             }
-            if record.state.is_settled() || record.state == State::Unknown {
-                operator.metrics.settled(&record);
+            // What has an object is counted when that shows it.
+            if self.object.is_none() && (record.state.is_settled() || record.state == State::Unknown) {
+                operator.metrics.told(report::settled(&record, true).reason);
             }
         }
         self.written(written);
@@ -329,8 +331,9 @@ impl Run {
             // Whoever keeps the Directory must hear of it, not only whoever waits.
             if view.reason == Reason::LimitReached && object.shown().reason != Some(Reason::LimitReached) {
                 self.term.directories.publish_event(&object.spec.directory, "LimitReached", &view.message);
+                operator.metrics.limit_reached(&object.spec.directory);
             }
-            status::show(&operator.client, &operator.events, object.clone(), view).await?;
+            status::show(&operator.client, &operator.events, &operator.metrics, object.clone(), view).await?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use kube::{Api, ResourceExt};
 use super::{
     approvals,
     directories::Connected,
+    metrics::ok,
     reconcile::{Error, Run},
     silent,
 };
@@ -159,8 +160,8 @@ impl Run {
         let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
             return Seen::Unknown(Why::new("the Directory has no connection yet."));
         };
-        let found = provider.look_up(user, mode).await;
-        self.term.operator.metrics.call(&facts.name, "look-up", if found.is_ok() { "ok" } else { "error" });
+        let metrics = &self.term.operator.metrics;
+        let found = metrics.timed(&facts.name, "look-up", provider.look_up(user, mode), ok).await;
         match found {
             Ok(Some(found)) => Seen::Known(found),
             Ok(None) => Seen::Absent,
@@ -186,8 +187,8 @@ impl Run {
         };
         let replied_at =
             self.world.holding.as_ref().filter(|h| h.attempt == record.attempt.id).and_then(|h| h.replied_at);
-        let proof = provider.verify(&record.given_up(replied_at)).await;
-        self.term.operator.metrics.call(&facts.name, "verify", if proof.is_ok() { "ok" } else { "error" });
+        let record = record.given_up(replied_at);
+        let proof = self.term.operator.metrics.timed(&facts.name, "verify", provider.verify(&record), ok).await;
         match proof {
             Ok(proof) => Seen::Known(proof),
             Err(why) => Seen::Unknown(why),

@@ -8,6 +8,7 @@ pub mod events;
 mod facts;
 pub mod lease;
 pub mod ledger;
+pub mod metrics;
 pub mod reconcile;
 pub mod secrets;
 pub mod status;

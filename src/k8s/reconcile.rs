@@ -7,11 +7,11 @@ use secrecy::SecretString;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    admin::Metrics,
     directories::Directories,
     events::Events,
     lease::Leadership,
     ledger::{Ledger, Locks},
+    metrics::Metrics,
     secrets::Secrets,
     status,
 };
@@ -159,7 +159,7 @@ impl Run {
                         Reason::NotSupported,
                         format!("{wrong}: nothing was sent. File a request that is right."),
                     );
-                    status::show(&operator.client, &operator.events, object.clone(), &view).await?;
+                    status::show(&operator.client, &operator.events, &operator.metrics, object.clone(), &view).await?;
                     None
                 }
             },

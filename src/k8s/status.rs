@@ -7,7 +7,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::events::Events;
+use super::{events::Events, metrics::Metrics};
 use crate::{
     api::{CredentialReset, reset::CredentialResetStatus},
     core::{
@@ -59,6 +59,7 @@ pub fn status(object: &CredentialReset, view: &View, now: Timestamp) -> Credenti
 pub async fn show(
     client: &Client,
     events: &Events,
+    metrics: &Metrics,
     object: CredentialReset,
     view: &View,
 ) -> kube::Result<Option<CredentialReset>> {
@@ -82,6 +83,9 @@ pub async fn show(
                 if !told {
                     let warning = matches!(view.reason.conditions(), (Truth::False, ..));
                     events.publish(&stored, &view.reason.to_string(), &view.message, warning);
+                }
+                if view.outcome() != object.shown().outcome {
+                    metrics.told(view.reason);
                 }
                 return Ok(Some(stored));
             }

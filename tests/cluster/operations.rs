@@ -105,7 +105,7 @@ fn no_secret_in_any_output() {
     site.apply(&password_reset("lost", "jan.n@zylker.biz", json!({})));
     site.until("lost", "Verifying");
     let metrics = operator.metrics();
-    assert!(metrics.contains("credreset_calls_total"), "{metrics}");
+    assert!(metrics.contains("credreset_directory_call_duration_seconds_count"), "{metrics}");
     assert!(operator.read_log().contains("TRACE"), "the log is at trace level");
     // The folder's logs are searched.
     for (name, text) in [
