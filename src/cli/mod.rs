@@ -4,6 +4,7 @@ pub mod crds;
 pub mod explain;
 pub mod new;
 pub mod plan;
+pub mod ready;
 pub mod replay;
 pub mod run;
 pub mod sandbox;
@@ -45,6 +46,8 @@ enum Command {
     Replay(replay::Args),
     /// Approve a request in the cluster, where its Directory's rule asks for that
     Approve(approve::Args),
+    /// Wait until an operator says that it is ready; for helm test
+    Ready(ready::Args),
     /// Run a stand-in for a directory, for demos and tests
     Sandbox(sandbox::Args),
     /// Print the custom resource definitions, for kubectl apply
@@ -72,6 +75,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Settle(args) => settle::run(args)?,
         Command::Replay(args) => replay::run(&args)?,
         Command::Approve(args) => approve::run(args)?,
+        Command::Ready(args) => ready::run(args)?,
         Command::Sandbox(args) => sandbox::run(args)?,
         Command::Crds => crds::run()?,
     }

@@ -3,7 +3,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::env::{SYSTEM, Site, TEAM, chart, helm, mfa_reset, path, text};
+use crate::env::{SYSTEM, Site, TEAM, chart, helm, mfa_reset, path, text, wait_for};
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -95,19 +95,18 @@ fn install_upgrade_rollback_uninstall() {
     if !site.is_own() {
         return; // what the site has must be helm's for this
     }
-    let release = |arguments: &[&str]| {
+    let helm_command = |arguments: &[&str]| {
         let mut command = Command::new(helm());
         for (variable, folder) in
             [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
         {
             command.env(variable, site.dir.join("helm").join(folder));
         }
-        let output = command
-            .args(arguments)
-            .args(["--namespace", SYSTEM, "--kubeconfig"])
-            .arg(site.kubeconfig())
-            .output()
-            .unwrap();
+        command.args(arguments).args(["--namespace", SYSTEM, "--kubeconfig"]).arg(site.kubeconfig());
+        command
+    };
+    let release = |arguments: &[&str]| {
+        let output = helm_command(arguments).output().unwrap();
         assert!(output.status.success(), "helm {arguments:?}: {}", said(&output));
         said(&output)
     };
@@ -142,6 +141,46 @@ fn install_upgrade_rollback_uninstall() {
     pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
     let bad = site.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &pod.to_string());
     assert!(said(&bad).contains("violates PodSecurity"), "{}", said(&bad));
+    // So is that of `helm test`. There is no node: this is what it would run and report.
+    site.kubectl(&["create", "serviceaccount", "-n", SYSTEM, "default"]);
+    for (operator, phase) in [(operator.url.as_str(), "Succeeded"), ("http://127.0.0.1:1", "Failed")] {
+        std::thread::scope(|scope| {
+            let test = scope.spawn(|| helm_command(&["test", "credreset", "--timeout", "60s"]).output().unwrap());
+            let pod = wait_for("the test's Pod", || {
+                let found = site.try_kubectl(&["get", "pod", "-n", SYSTEM, "credreset-test", "-o", "json"], "");
+                let pod: Value = serde_json::from_slice(&found.stdout).ok()?;
+                pod["status"]["phase"].as_str().filter(|phase| *phase == "Pending").map(|_| pod.clone())
+            });
+            let service = site.get(&["service", "-n", SYSTEM, "credreset"]);
+            let container = &pod["spec"]["containers"][0];
+            let url = format!("http://credreset.{SYSTEM}:{}", service["spec"]["ports"][0]["port"]);
+            assert_eq!((&container["command"], &container["args"]), (&Value::Null, &json!(["ready", url])));
+            let ran = Command::new(env!("CARGO_BIN_EXE_credreset"))
+                .args(["ready", operator, "--timeout", "1"])
+                .output()
+                .unwrap();
+            assert_eq!(ran.status.code(), Some(i32::from(phase == "Failed")), "{}", said(&ran));
+            if phase == "Failed" {
+                let sentence =
+                    "credreset: no operator is ready at http://127.0.0.1:1/readyz: no connection could be made";
+                assert!(said(&ran).starts_with(sentence) && said(&ran).lines().count() == 1, "{}", said(&ran));
+            }
+            let status = json!({"status": {"phase": phase}}).to_string();
+            site.kubectl(&[
+                "patch",
+                "pod",
+                "-n",
+                SYSTEM,
+                "credreset-test",
+                "--subresource=status",
+                "--type=merge",
+                "-p",
+                &status,
+            ]);
+            let test = test.join().unwrap();
+            assert_eq!(test.status.success(), phase == "Succeeded", "{}", said(&test));
+        });
+    }
     release(&["rollback", "credreset", "1"]);
     assert_eq!(site.get(&["deployment", "-n", SYSTEM, "credreset"])["spec"]["replicas"], 2);
     site.apply(&mfa_reset("two", "jan.n@zylker.biz", json!({})));

@@ -105,7 +105,7 @@ serve
 "$bin" crds | kubectl apply -f - >/dev/null
 kubectl wait --for=condition=Established --timeout=30s crd/credentialresets.credreset.dev crd/directories.credreset.dev crd/credentialresetrecords.credreset.dev >/dev/null
 for namespace in credreset-system helpdesk; do kubectl create namespace $namespace >/dev/null; done
-"$helm" template credreset charts/credreset --namespace credreset-system --set 'namespaces={helpdesk}' | kubectl apply -f - >/dev/null
+"$helm" template credreset charts/credreset --skip-tests --namespace credreset-system --set 'namespaces={helpdesk}' | kubectl apply -f - >/dev/null
 connection | kubectl apply -f - >/dev/null
 operator=$("$cluster" sa credreset-system credreset)
 KUBECONFIG=$operator "$bin" run --listen 127.0.0.1:0 --log-format json --log info 2>"$dir/operator.log" &

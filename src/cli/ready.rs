@@ -1,0 +1,54 @@
+//! `credreset ready`: what `helm test` runs, in a Pod that has nothing but this program.
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+use reqwest::{Client, StatusCode};
+use tokio::time::{Instant, sleep};
+use url::Url;
+
+use crate::{
+    core::text,
+    directory::http::{self, Failed},
+};
+
+/// Flags of `credreset ready`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Address of an operator or of its Service, with scheme and port
+    url: Url,
+    /// How long it may take, in seconds, 1 to 3600
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+/// Returns once the operator is ready.
+///
+/// # Errors
+/// What it says instead when the time is over.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let Args { url, timeout } = args;
+    let address = http::join(&url, "/readyz");
+    let client = http::client(None, Duration::from_secs(5), true).map_err(|wrong| anyhow!(wrong))?;
+    super::runtime()?.block_on(async {
+        let end = Instant::now() + Duration::from_secs(timeout);
+        loop {
+            let Err(said) = ask(&client, &address).await else { break };
+            if Instant::now() >= end {
+                bail!("no operator is ready at {address}: {said}");
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        println!("ready: {address}");
+        Ok(())
+    })
+}
+
+async fn ask(client: &Client, address: &Url) -> Result<(), String> {
+    let answer = client.get(address.clone()).send().await.map_err(|error| Failed::from(error).to_string())?;
+    let status = answer.status();
+    let body = http::body(answer).await.map_err(|why| why.to_string())?;
+    if status == StatusCode::OK {
+        return Ok(());
+    }
+    Err(format!("{status}, {}", text::shown(&String::from_utf8_lossy(&body), text::MESSAGE)))
+}
