@@ -9,7 +9,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn template(values: &[&str]) -> Result<Vec<Value>, String> {
+pub fn template(values: &[&str]) -> Result<Vec<Value>, String> {
     let mut command = Command::new(helm());
     command.args(["template", "credreset", "--namespace", SYSTEM]).arg(path("charts/credreset"));
     for value in values {
@@ -69,6 +69,21 @@ fn values_do_what_they_say_and_nonsense_is_refused() {
         let name = variable["name"].as_str().unwrap();
         assert!(said(&help).contains(&format!("[env: {name}=")), "{name} is no setting of credreset run");
     }
+    for (value, kind, name) in [
+        ("serviceMonitor", "ServiceMonitor", "credreset"),
+        ("rules", "PrometheusRule", "credreset"),
+        ("dashboard", "ConfigMap", "credreset-dashboard"),
+    ] {
+        assert!(of(&plain, kind, name).is_none() && of(&all, kind, name).is_none(), "{kind} without being asked for");
+        let with = template(&[&format!("monitoring.{value}=true"), r#"monitoring.labels={"release":"kps"}"#]).unwrap();
+        assert_eq!(with.len(), plain.len() + 1, "{value}");
+        let labels = &of(&with, kind, name).unwrap()["metadata"]["labels"];
+        let (label, text) = if value == "dashboard" { ("grafana_dashboard", "1") } else { ("release", "kps") };
+        assert_eq!((&labels[label], &labels["app.kubernetes.io/name"]), (&json!(text), &json!("credreset")), "{kind}");
+    }
+    let dashboard = template(&["monitoring.dashboard=true"]).unwrap();
+    let shipped = &of(&dashboard, "ConfigMap", "credreset-dashboard").unwrap()["data"]["credreset.json"];
+    assert_eq!(shipped.as_str().unwrap().trim(), text("charts/credreset/files/dashboard.json").trim());
     for nonsense in [
         "replicas=0",
         r#"replicas="two""#,
@@ -82,6 +97,9 @@ fn values_do_what_they_say_and_nonsense_is_refused() {
         r#"directories={"zylker":{}}"#,
         r#"admission.writers=["x' || true || 'x"]"#,
         "networkPolicy.directoryPorts=[0]",
+        r#"monitoring.rules="yes""#,
+        "monitoring.alerts=true",
+        r#"monitoring.labels={"release":1}"#,
     ] {
         let said = template(&[nonsense]).expect_err(nonsense);
         assert!(said.contains("don't meet the specifications of the schema"), "{nonsense}: {said}");

@@ -196,7 +196,7 @@ fn written_by_the_first(two: &Two) {
 }
 
 /// A library that, loaded into a process, sets its clock of the day apart. The monotonic clock stays what it is.
-fn clock(site: &Site) -> PathBuf {
+pub fn clock(site: &Site) -> PathBuf {
     let library = site.dir.join("clock.so");
     let source = crate::env::path("tests/env/clock.c");
     let mut compiler = Command::new("cc");

@@ -29,6 +29,7 @@ mod gitops;
 mod hostile;
 mod leaders;
 mod lost_state;
+mod monitoring;
 mod operations;
 mod outages;
 mod plan;

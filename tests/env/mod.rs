@@ -21,6 +21,8 @@ mod objects;
 mod process;
 pub use merge::merge;
 pub use objects::{condition, message, mfa_reset, password_reset, rules, time};
+#[allow(unused_imports, reason = "not every test program starts other servers")]
+pub use process::Process;
 pub use process::{Operator, Sandbox, http_get, wait_for};
 
 /// The operator's namespace.

@@ -16,14 +16,14 @@ use super::LIMIT;
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
 
 /// A child that ends with this process, also if this process is killed and drops nothing.
-struct Process {
+pub struct Process {
     child: Child,
     /// Kills the child once its stdin closes without a line.
     guard: Child,
 }
 
 impl Process {
-    fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         for name in PROXIES {
             command.env_remove(name);
         }
@@ -36,6 +36,11 @@ impl Process {
             .spawn()
             .expect("sh");
         Self { child, guard }
+    }
+
+    #[allow(dead_code, reason = "for those that start other servers")]
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     fn kill(&mut self) {
