@@ -267,7 +267,8 @@ fn dumped(told: Told, name: &str, anonymous: bool) -> anyhow::Result<String> {
     let why = if anonymous { "A request, with other names.".to_owned() } else { format!("Request {name}.") };
     let taken: Vec<String> = assumed.into_iter().collect();
     let why = if taken.is_empty() || anonymous { why } else { format!("{why} Assumed: {}.", taken.join("; ")) };
-    let case = if anonymous { Case { why, ..with_other_names(&world, &names)? } } else { Case { why, world, decision } };
+    let case =
+        if anonymous { Case { why, ..with_other_names(&world, &names)? } } else { Case { why, world, decision } };
     serde_saphyr::to_string(&case).context("the world has no YAML form")
 }
 

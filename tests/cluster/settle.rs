@@ -65,7 +65,7 @@ fn what_nobody_knows_is_settled_by_a_person() {
     site.until_directory("zylker", "Connected");
     // One takes effect and loses its answer, one is lost on the way. The directory shows no difference.
     let fault = |user: &str, what: &str| {
-        site.sandbox.fault(json!({"call": "reset-password", "user": user, "times": 1, "fault": what}))
+        site.sandbox.fault(json!({"call": "reset-password", "user": user, "times": 1, "fault": what}));
     };
     fault(crate::env::ANNETTE, "apply-then-drop");
     fault(HIRO.0, "drop-before");
@@ -129,17 +129,7 @@ fn what_nobody_knows_is_settled_by_a_person() {
         assert!(!output.status.success() && said.contains("orbidden"), "{said}");
     }
 
-    // What is dumped runs, and shows nobody's name where that is wished.
-    let file = site.dir.join("world.yaml");
-    let dump = ["explain", "hiro", "--dump", file.to_str().unwrap(), "--anonymous"];
-    let (code, text) = run(&olga, &dump);
-    assert_eq!(code, Some(0), "{text}");
-    let dumped = fs::read_to_string(&file).unwrap();
-    for hidden in ["hiro", HIRO.0, "zylker", "HELP-4711", "staff", TEAM] {
-        assert!(!dumped.contains(hidden), "{hidden} is in {dumped}");
-    }
-    let (code, text) = run(Path::new("/nowhere"), &["replay", file.to_str().unwrap()]);
-    assert!(code == Some(0) && text.contains("# The decision is as it was."), "{text}");
+    a_dump_runs(&site, &olga);
 
     // In force: the password that was kept is delivered, and the record says who said so.
     let (code, text) = run(&olga, &applied("She signed in with it"));
@@ -178,4 +168,18 @@ fn what_nobody_knows_is_settled_by_a_person() {
     assert_eq!(site.sandbox.sign_in(HIRO.1, "Hiro-old-1"), "ok");
     // One call each, whatever was said.
     assert_eq!(site.sandbox.count("reset-password"), 2);
+}
+
+/// What is dumped runs, and shows nobody's name where that is wished.
+fn a_dump_runs(site: &Site, olga: &Path) {
+    let file = site.dir.join("world.yaml");
+    let dump = ["explain", "hiro", "--dump", file.to_str().unwrap(), "--anonymous"];
+    let (code, text) = run(olga, &dump);
+    assert_eq!(code, Some(0), "{text}");
+    let dumped = fs::read_to_string(&file).unwrap();
+    for hidden in ["hiro", HIRO.0, "zylker", "HELP-4711", "staff", TEAM] {
+        assert!(!dumped.contains(hidden), "{hidden} is in {dumped}");
+    }
+    let (code, text) = run(Path::new("/nowhere"), &["replay", file.to_str().unwrap()]);
+    assert!(code == Some(0) && text.contains("# The decision is as it was."), "{text}");
 }
