@@ -146,26 +146,7 @@ fn what_nobody_knows_is_settled_by_a_person() {
     let (code, text) = run(&olga, &applied("She signed in with it"));
     assert!(code == Some(1) && text.contains("only what is Unknown can be settled"), "{text}");
 
-    // Not in force: nothing is delivered or sent, and the kept password goes.
-    let secret = site.get(&["crecord", "-n", SYSTEM, site.reset("hiro")["status"]["record"].as_str().unwrap()])["spec"]
-        ["attempt"]["secret"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let (code, text) =
-        run(&olga, &["settle", "hiro", "-n", TEAM, "--not-applied", "--yes", "--reason", "The old one still works"]);
-    assert_eq!(code, Some(0), "{text}");
-    let reset = site.until("hiro", "Settled");
-    assert_eq!(reset["status"]["outcome"], "NotApplied");
-    assert!(
-        message(&reset).starts_with("olga has looked and says that nothing was changed: The old one still works"),
-        "{}",
-        message(&reset)
-    );
-    wait_for("the kept password to go", || {
-        site.kubectl(&["get", "secret", "-n", SYSTEM, "--ignore-not-found", &secret]).is_empty().then_some(())
-    });
-    assert_eq!(site.sandbox.sign_in(HIRO.1, "Hiro-old-1"), "ok");
+    not_in_force(&site, &olga);
     // One call each, whatever was said.
     assert_eq!(site.sandbox.count("reset-password"), 2);
 }
@@ -182,4 +163,27 @@ fn a_dump_runs(site: &Site, olga: &Path) {
     }
     let (code, text) = run(Path::new("/nowhere"), &["replay", file.to_str().unwrap()]);
     assert!(code == Some(0) && text.contains("# The decision is as it was."), "{text}");
+}
+
+/// Nothing is delivered or sent, and the kept password goes.
+fn not_in_force(site: &Site, olga: &Path) {
+    let secret = site.get(&["crecord", "-n", SYSTEM, site.reset("hiro")["status"]["record"].as_str().unwrap()])["spec"]
+        ["attempt"]["secret"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (code, text) =
+        run(olga, &["settle", "hiro", "-n", TEAM, "--not-applied", "--yes", "--reason", "The old one still works"]);
+    assert_eq!(code, Some(0), "{text}");
+    let reset = site.until("hiro", "Settled");
+    assert_eq!(reset["status"]["outcome"], "NotApplied");
+    assert!(
+        message(&reset).starts_with("olga has looked and says that nothing was changed: The old one still works"),
+        "{}",
+        message(&reset)
+    );
+    wait_for("the kept password to go", || {
+        site.kubectl(&["get", "secret", "-n", SYSTEM, "--ignore-not-found", &secret]).is_empty().then_some(())
+    });
+    assert_eq!(site.sandbox.sign_in(HIRO.1, "Hiro-old-1"), "ok");
 }
