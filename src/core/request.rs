@@ -183,10 +183,10 @@ impl Request {
     }
 
     /// Tells whether two requests of the same identity ask for the same thing. User and directory are left out: they are
-    /// in the identity, and another spelling of the same user asks for nothing else.
+    /// in the identity, and another spelling of the same user asks for nothing else. Who asks is not: approvals depend on it.
     #[must_use]
     pub fn digest(&self) -> String {
-        hash(&(&self.action, self.valid_for.as_secs(), &self.reason))
+        hash(&(&self.action, self.valid_for.as_secs(), &self.reason, &self.requested_by))
     }
 
     /// What an approval is for: a hash of the whole spec. Nobody can make two specs that have the same.
