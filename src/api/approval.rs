@@ -1,4 +1,5 @@
 //! `CredentialResetApproval`: somebody's yes to a request, given in the cluster.
+use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema, ResourceExt};
 use serde::{Deserialize, Serialize};
 
@@ -48,10 +49,11 @@ pub struct CredentialResetApprovalSpec {
 }
 
 impl CredentialResetApproval {
-    /// The approval in the core's terms.
+    /// The approval in the core's terms. `guarded_since`: from then on admission has compared approvers with callers.
     #[must_use]
-    pub fn approval(&self) -> Approval {
+    pub fn approval(&self, guarded_since: Timestamp) -> Approval {
         let CredentialResetApprovalSpec { request: _, directory, digest, approver, withdrawn } = self.spec.clone();
-        Approval { name: self.name_any(), approver, directory, digest, withdrawn }
+        let unguarded = self.creation_timestamp().is_none_or(|created| created.0 < guarded_since);
+        Approval { name: self.name_any(), approver, directory, digest, withdrawn, unguarded }
     }
 }

@@ -82,6 +82,7 @@ impl Rules {
                 .collect::<Result<_, String>>()?,
             policy: validations
                 .into_iter()
+                .filter(|v| !v.expression.contains("authorizer"))
                 .filter(|v| !asks.iter().any(|a| v.expression.contains(&format!("variables.{}", a.name))))
                 .map(|v| Ok((compile(&v.expression)?, v.message.unwrap_or(v.expression))))
                 .collect::<Result<_, String>>()?,
@@ -138,7 +139,7 @@ impl Rules {
         }
         let refused = |(program, message): &(Program, String)| match program.execute(&context) {
             Ok(Cel::Bool(true)) => None,
-            _ => Some(format!("metadata.annotations: {message}")),
+            _ => Some(format!("metadata: {message}")),
         };
         self.policy.iter().filter_map(refused).collect()
     }

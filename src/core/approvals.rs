@@ -35,23 +35,38 @@ pub struct Approval {
     /// Taken back.
     #[serde(default)]
     pub withdrawn: bool,
+    /// Given when no admission policy may have compared the approver with the caller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unguarded: bool,
 }
+
+/// As many as a record has room for.
+const MOST: usize = 64;
 
 impl Approval {
     /// Why it does not count for `request` under a rule that asks for `wanted`; words that complete "NAME is".
     fn fault(&self, request: &Request, wanted: &Approvals) -> Option<&'static str> {
         if self.withdrawn {
             Some("withdrawn")
+        } else if self.unguarded {
+            Some("older than the admission policies (to be given again)")
         } else if self.digest != request.spec_digest() {
             Some("for another digest")
         } else if self.directory != request.directory {
             Some("for another Directory")
-        } else if wanted.distinct_from_requester && request.requested_by.as_ref() == Some(&self.approver) {
+        } else if wanted.distinct_from_requester
+            && request.requested_by.as_ref().is_some_and(|requester| same_person(requester, &self.approver))
+        {
             Some("by the requester")
         } else {
             None
         }
     }
+}
+
+/// The requester may have been typed; the approver is as the API server knows people.
+fn same_person(requester: &str, approver: &str) -> bool {
+    requester.trim().to_lowercase() == approver.trim().to_lowercase()
 }
 
 /// Who has approved, or the wait for who has to.
@@ -84,7 +99,7 @@ pub(super) fn check(
     approvers.dedup();
     let count = usize::try_from(wanted.count).unwrap_or(usize::MAX);
     if approvers.len() >= count {
-        approvers.truncate(count);
+        approvers.truncate(MOST);
         return Ok(approvers);
     }
     let by = match (&request.requested_by, wanted.distinct_from_requester) {

@@ -1,6 +1,14 @@
 //! Approvals, and what makes them worth anything: admission policies that know the caller.
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use k8s_openapi::{
+    api::admissionregistration::v1::{
+        MatchResources, NamedRuleWithOperations, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+        ValidatingAdmissionPolicySpec,
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
 use kube::{Api, Client, api::ListParams};
 
 use super::silent;
@@ -14,21 +22,32 @@ use crate::{
 };
 
 /// Admission policies, with bindings of the same names, that compare with the caller whom a request or an approval names. Without
-/// them anybody could write anybody's name.
-const KNOWS_THE_CALLER: [&str; 2] = ["credreset-requests", "credreset-approvals"];
+/// them anybody could write anybody's name. Each with its spec, as the chart installs it.
+const KNOWS_THE_CALLER: [(&str, &str); 2] = [
+    ("credreset-requests", include_str!("../../charts/credreset/files/requests-policy.yaml")),
+    ("credreset-approvals", include_str!("../../charts/credreset/files/approvals-policy.yaml")),
+];
+
+/// The same for settlements.
+pub(super) const SETTLEMENTS: (&str, &str) =
+    ("credreset-settlements", include_str!("../../charts/credreset/files/settlements-policy.yaml"));
 
 /// Between two looks for policies that are not there.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
+/// API servers take up a new policy a moment after it was stored.
+const TAKEN_UP: SignedDuration = SignedDuration::from_secs(5);
+
 /// The approvals that name `request`.
 pub(super) async fn read(client: &Client, request: &Request) -> Seen<Vec<Approval>> {
-    for name in KNOWS_THE_CALLER {
-        match denies(client, name).await {
-            Ok(true) => {}
-            Ok(false) => {
+    let mut since = Timestamp::MIN;
+    for policy @ (name, _) in KNOWS_THE_CALLER {
+        match guarded_since(client, policy).await {
+            Ok(Some(stored)) => since = since.max(stored.saturating_add(TAKEN_UP).unwrap_or(Timestamp::MAX)),
+            Ok(None) => {
                 return Seen::Unknown(missing(format!(
-                    "admission policy {name} is missing or does not deny, so nobody can tell who has asked and who has approved. \
-                     Install the chart's policies."
+                    "admission policy {name} is missing, does not deny, or is not the one of this version's chart, so nobody can tell \
+                     who has asked and who has approved. Install the chart's policies."
                 )));
             }
             Err(kube::Error::Api(status)) if status.is_forbidden() => {
@@ -41,7 +60,10 @@ pub(super) async fn read(client: &Client, request: &Request) -> Seen<Vec<Approva
     }
     let api: Api<CredentialResetApproval> = Api::namespaced(client.clone(), &request.namespace);
     match api.list(&ListParams::default().fields(&format!("spec.request={}", request.name))).await {
-        Ok(list) => Seen::Known(list.items.iter().map(CredentialResetApproval::approval).collect()),
+        Ok(list) => Seen::Known(list.items.iter().map(|approval| approval.approval(since)).collect()),
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Seen::Unknown(missing(
+            "the operator may not list credentialresetapprovals. Give its ServiceAccount that right.".to_owned(),
+        )),
         Err(_) => Seen::Unknown(silent()),
     }
 }
@@ -51,15 +73,50 @@ fn missing(message: String) -> Why {
     Why { message, not_before: Timestamp::now().checked_add(LOOK_AGAIN).ok() }
 }
 
-/// Whether the policy is there and denies everywhere what it does not allow.
-pub(super) async fn denies(client: &Client, name: &str) -> kube::Result<bool> {
+/// Since when the policy and its binding have been there; nothing, if they do not deny everywhere what the chart's policy does not
+/// allow.
+pub(super) async fn guarded_since(client: &Client, (name, spec): (&str, &str)) -> kube::Result<Option<Timestamp>> {
     let policy = Api::<ValidatingAdmissionPolicy>::all(client.clone()).get_opt(name).await?;
     let binding = Api::<ValidatingAdmissionPolicyBinding>::all(client.clone()).get_opt(name).await?;
-    let (Some(policy), Some(binding)) = (policy.and_then(|p| p.spec), binding.and_then(|b| b.spec)) else {
-        return Ok(false);
+    let (Some(policy), Some(binding)) = (policy, binding) else { return Ok(None) };
+    let created = [&policy.metadata, &binding.metadata].map(|m| m.creation_timestamp.as_ref().map(|t| t.0));
+    let [Some(first), Some(second)] = created else { return Ok(None) };
+    let Ok(ours) = serde_saphyr::from_str::<ValidatingAdmissionPolicySpec>(spec) else { return Ok(None) };
+    let same = policy.spec.is_some_and(|theirs| is_the_same(&theirs, &ours));
+    let denies = binding.spec.is_some_and(|b| {
+        b.policy_name.as_deref() == Some(name)
+            && b.match_resources.is_none()
+            && b.param_ref.is_none()
+            && b.validation_actions.is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
+    });
+    Ok((same && denies).then_some(first.max(second)))
+}
+
+/// Whether the policy refuses what ours refuses: the same questions, and no condition under which they are not asked.
+fn is_the_same(theirs: &ValidatingAdmissionPolicySpec, ours: &ValidatingAdmissionPolicySpec) -> bool {
+    let expressions = |spec: &ValidatingAdmissionPolicySpec| -> Vec<String> {
+        spec.validations.iter().flatten().map(|v| v.expression.clone()).collect()
     };
-    Ok(policy.failure_policy.is_none_or(|on_failure| on_failure == "Fail")
-        && binding.policy_name.as_deref() == Some(name)
-        && binding.match_resources.is_none()
-        && binding.validation_actions.is_some_and(|actions| actions.iter().any(|action| action == "Deny")))
+    let everywhere = |selector: &Option<LabelSelector>| {
+        selector.as_ref().is_none_or(|s| {
+            s.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+                && s.match_expressions.as_ref().is_none_or(Vec::is_empty)
+        })
+    };
+    let rules = |of: &Option<MatchResources>| -> Vec<NamedRuleWithOperations> {
+        let rules = of.iter().flat_map(|m| m.resource_rules.iter().flatten());
+        // What the API server adds to it.
+        rules.map(|r| NamedRuleWithOperations { scope: r.scope.clone().filter(|s| s != "*"), ..r.clone() }).collect()
+    };
+    theirs.failure_policy.as_ref().is_none_or(|on_failure| on_failure == "Fail")
+        && theirs.param_kind.is_none()
+        && theirs.match_conditions.as_ref().is_none_or(Vec::is_empty)
+        && theirs.match_constraints.as_ref().is_some_and(|m| {
+            everywhere(&m.namespace_selector)
+                && everywhere(&m.object_selector)
+                && m.exclude_resource_rules.as_ref().is_none_or(Vec::is_empty)
+        })
+        && rules(&theirs.match_constraints) == rules(&ours.match_constraints)
+        && theirs.variables.as_deref().unwrap_or_default() == ours.variables.as_deref().unwrap_or_default()
+        && expressions(theirs) == expressions(ours)
 }

@@ -44,6 +44,8 @@ impl Run {
                 };
                 self.world.stored = Some(operator.secrets.store(&attempt, &record, &password).await?);
                 self.password = Some(password);
+                // They may have been withdrawn meanwhile: they are read right before the attempt.
+                self.world.approvals = Seen::Unread;
             }
             Effect::Open(_) | Effect::TakeOver(_) => self.begin().await?,
             Effect::Send(once) => self.send(once).await?,
@@ -283,6 +285,7 @@ impl Run {
                 self.world.holding = None;
                 self.world.progress = Progress::default();
                 self.world.me.attempt = fresh_attempt();
+                self.world.approvals = Seen::Unread;
             }
             // What has an object is counted when that shows it.
             if self.object.is_none() && (record.state.is_settled() || record.state == State::Unknown) {

@@ -199,9 +199,9 @@ impl Run {
     async fn settlement(&self) -> Seen<Settlement> {
         let Seen::Known(record) = &self.world.record else { return Seen::Absent };
         let operator = &self.term.operator;
-        match approvals::denies(&operator.client, "credreset-settlements").await {
-            Ok(true) => {}
-            Ok(false) => return Seen::Absent, // anybody could have written it
+        match approvals::guarded_since(&operator.client, approvals::SETTLEMENTS).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Seen::Absent, // anybody could have written it
             Err(_) => return Seen::Unknown(silent()),
         }
         match operator.ledger.settlement(&record.name).await {

@@ -1,9 +1,11 @@
 //! What admission refuses, said to the people who meet it, and the allowed twin of each.
 use serde_json::{Value, json};
 
-use crate::env::{SYSTEM, Site, TEAM, mfa_reset, time, wait_for};
+use crate::env::{SYSTEM, Setup, Site, TEAM, chart, mfa_reset, password_reset, time, wait_for};
 
 const EMAIL: &str = "annette.c@zylker.biz";
+/// A pipeline that may do everything.
+const ROBOT: &str = "system:serviceaccount:helpdesk:robot";
 
 fn may(name: &str, verbs: &[&str], who: &str) -> [Value; 2] {
     let role = json!({
@@ -20,7 +22,7 @@ fn may(name: &str, verbs: &[&str], who: &str) -> [Value; 2] {
 
 /// Everybody here has RBAC for the objects themselves; what differs are the verbs on the Directory.
 fn people(site: &Site) {
-    let subjects: Vec<Value> = ["hana", "vic", "olga", "pipeline", "restorer"]
+    let subjects: Vec<Value> = ["hana", "vic", "olga", "otto", "pipeline", "restorer", ROBOT]
         .map(|name| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}))
         .into();
     let mut all: Vec<Value> = ["credreset-request", "credreset-approve"]
@@ -45,6 +47,27 @@ fn people(site: &Site) {
     all.extend(may("test-hana", &["use"], "hana"));
     all.extend(may("test-pipeline", &["use", "vouch"], "pipeline"));
     all.extend(may("test-olga", &["approve"], "olga"));
+    all.extend(may("test-otto", &["approve"], "otto"));
+    all.extend(may("test-robot", &["*"], ROBOT));
+    // kubectl reads what it patches.
+    let operator = json!({"kind": "ServiceAccount", "name": "credreset", "namespace": SYSTEM});
+    all.push(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "test-reads-status"},
+        "rules": [{"apiGroups": ["credreset.dev"], "resources": ["credentialresets/status"], "verbs": ["get"]}],
+    }));
+    all.push(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "test-reads-status"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "test-reads-status"}, "subjects": [operator],
+    }));
+    all.push(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "test-reads-one", "namespace": TEAM},
+        "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["chosen"], "verbs": ["get"]}],
+    }));
+    all.push(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "test-reads-one", "namespace": TEAM},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "test-reads-one"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "hana"}],
+    }));
     site.apply_own(all);
 }
 
@@ -116,10 +139,35 @@ fn each_refusal_and_its_allowed_twin() {
         ("hana", with("argocd.argoproj.io/sync-options", "Prune=false"), ""),
         ("hana", with("kustomize.toolkit.fluxcd.io/force", "Enabled"), "must not be applied with force"),
         ("hana", with("kustomize.toolkit.fluxcd.io/force", "disabled"), ""),
+        (
+            "hana",
+            json!({"metadata": {"labels": {"kustomize.toolkit.fluxcd.io/force": "EnableD"}}}),
+            "must not be applied with force",
+        ),
+        ("hana", json!({"metadata": {"labels": {"kustomize.toolkit.fluxcd.io/force": "disabled"}}}), ""),
+        ("hana", json!({"metadata": {"labels": {"velero.io/restore-name": "x"}}}), ""), // never started, then
         ("hana", with("kustomize.toolkit.fluxcd.io/ssa", "IfNotPresent"), ""),
     ] {
         expect(&site, who, create, &request(patch), says);
     }
+    // The code itself, once: kubectl shows what the API server's Status says.
+    let output = site.try_kubectl(&["create", "-v=8", "--as=vic", "-f", "-"], &probe);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(r#""status":"Failure""#) && said.contains(r#""code":403"#), "{said}");
+    // A password that somebody entered is for those who may read it.
+    let mut entered = |secret: &str| {
+        number += 1;
+        let spec = json!({"password": {"generate": null, "deliverTo": null, "fromSecret": {"name": secret}}});
+        password_reset(&format!("entered-{number}"), EMAIL, json!({ "spec": spec }))
+    };
+    expect(
+        &site,
+        "hana",
+        create,
+        &entered("other"),
+        "has the operator read Secret other, which hana needs the verb get for",
+    );
+    expect(&site, "hana", create, &entered("chosen"), "");
     // The same of an object that is there, by whoever may change it.
     site.apply(&mfa_reset("there", EMAIL, json!({})));
     for (annotation, says) in [
@@ -130,6 +178,20 @@ fn each_refusal_and_its_allowed_twin() {
     ] {
         expect(&site, "vic", &["annotate", "creset", "-n", TEAM, "there", annotation], "", says);
     }
+    let restored = json!({"metadata": {"labels": {"velero.io/restore-name": "x"}}});
+    site.apply(&mfa_reset("restored", EMAIL, restored));
+    let never = "label velero.io/restore-name is set when a request is restored, and never changes";
+    for (name, label, says) in [
+        ("there", "velero.io/restore-name=x", never),
+        ("there", "velero.io/restore-name=", never),
+        ("there", "kustomize.toolkit.fluxcd.io/force=ENABLED", "must not be applied with force"),
+        ("there", "team=x", ""),
+        ("restored", "velero.io/restore-name-", never),
+        ("restored", "velero.io/restore-name=y", never),
+        ("restored", "team=x", ""),
+    ] {
+        expect(&site, "vic", &["label", "--overwrite", "creset", "-n", TEAM, name, label], "", says);
+    }
 
     // The ledger and what is said of requests.
     let only = "written by the operator alone, not by ";
@@ -138,7 +200,9 @@ fn each_refusal_and_its_allowed_twin() {
     let patch = ["patch", "creset", "-n", TEAM, "there", "--subresource=status", "--type=merge", "-p", status];
     expect(&site, "vic", &patch, "", only);
     site.kubectl(&patch); // our administrator is one of admission.writers
+    expect(&site, &operator, &patch, "", "");
     expect(&site, "restorer", create, &record, only);
+    site.apply(&record.replace("r-x", "r-y"));
     expect(&site, &operator, create, &record, "");
     let change = ["patch", "crecord", "-n", SYSTEM, "r-x", "--type=merge", "-p", r#"{"spec":{"note":"x"}}"#];
     expect(&site, "restorer", &change, "", only);
@@ -168,19 +232,33 @@ fn each_refusal_and_its_allowed_twin() {
         &approval("olga", "elsewhere"),
         "olga needs the verb approve on directories/elsewhere",
     );
-    let given = approval("olga", "zylker");
-    expect(&site, "olga", create, &given, "");
-    let name = serde_json::from_str::<Value>(&given).unwrap()["metadata"]["name"].as_str().unwrap().to_owned();
-    let withdraw = ["patch", "capproval", "-n", TEAM, &name, "--type=merge", "-p", r#"{"spec":{"withdrawn":true}}"#];
-    expect(&site, "vic", &withdraw, "", "vic needs the verb approve on directories/zylker");
-    expect(&site, "olga", &withdraw, "", "");
+    expect(&site, ROBOT, create, &approval(ROBOT, "zylker"), "an approval is a person's, and system:serviceaccount:");
+    let mut given = || {
+        let given = approval("olga", "zylker");
+        expect(&site, "olga", create, &given, "");
+        serde_json::from_str::<Value>(&given).unwrap()["metadata"]["name"].as_str().unwrap().to_owned()
+    };
+    let withdraw = |who: &str, name: &str, says: &str| {
+        let patch = r#"{"spec":{"withdrawn":true}}"#;
+        expect(&site, who, &["patch", "capproval", "-n", TEAM, name, "--type=merge", "-p", patch], "", says);
+    };
+    let (first, second) = (given(), given());
+    withdraw("vic", &first, "vic needs the verb approve on directories/zylker");
+    expect(&site, "vic", &["annotate", "capproval", "-n", TEAM, &first, "note=fine"], "", "");
+    withdraw("otto", &first, ""); // whoever may approve
+    site.kubectl(&["delete", "clusterrolebinding", "test-olga"]);
+    wait_for("olga to have lost the verb", || {
+        tries(&site, "olga", &["create", "--dry-run=server", "-f", "-"], &approval("olga", "zylker"))
+    });
+    withdraw("olga", &second, ""); // her own, though she may approve no more
 
     // Other kinds are nobody's business here.
     let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "hook", "namespace": TEAM, "annotations": {"helm.sh/hook": "post-install"}}});
     expect(&site, "vic", create, &other.to_string(), "");
 }
 
-/// Without the policies anybody could write anybody's name: then no approval counts.
+/// Without the policies, or with others of their names, anybody could write anybody's name: then no approval counts, nor one that was
+/// given before they were there.
 #[test]
 fn approvals_rest_on_the_policies() {
     let site = Site::start();
@@ -190,37 +268,108 @@ fn approvals_rest_on_the_policies() {
     site.directory("zylker", json!({"allow": [
         {"name": "staff", "namespaces": [TEAM], "modes": ["MFA"], "users": {"everyone": true}, "approvals": {"distinctFromRequester": false}},
     ]}));
-    site.apply(&mfa_reset("one", EMAIL, json!({})));
-    let relaxed = r#"{"spec":{"validationActions":["Audit"]}}"#;
-    let binding = ["patch", "validatingadmissionpolicybinding", "credreset-approvals", "--type=merge", "-p"];
-    site.kubectl(&[&binding[..], &[relaxed]].concat());
-    let approval = |digest: &str| {
+    let (policy, binding) = ("validatingadmissionpolicy", "validatingadmissionpolicybinding");
+    let restore = |kind: &str, name: &str| {
+        let mut of_chart = chart(&["admission.writers={admin}"]).into_iter();
+        let is = |o: &Value| o["kind"].as_str().unwrap().eq_ignore_ascii_case(kind) && o["metadata"]["name"] == name;
+        let found = of_chart.find(is).unwrap().to_string();
+        let there = ["replace", "create"].map(|how| site.try_kubectl(&[how, "-f", "-"], &found).status.success());
+        assert!(there.contains(&true), "{kind} {name}");
+    };
+    let one = json!([{"name": "never", "expression": "false"}]);
+    let elsewhere = json!({"matchLabels": {"x": "y"}});
+    let nothing = json!([{"op": "replace", "path": "/spec/validations/0/expression", "value": "true"}]);
+    let _operator = site.operator();
+    // Each spoils one thing; the last as an attacker would who then forges one.
+    for (number, (kind, name, patch)) in [
+        (policy, "credreset-requests", json!({"spec": {"failurePolicy": "Ignore"}})),
+        (policy, "credreset-approvals", json!({"spec": {"matchConditions": one}})),
+        (policy, "credreset-approvals", json!({"spec": {"matchConstraints": {"namespaceSelector": elsewhere}}})),
+        (policy, "credreset-approvals", json!({"spec": {"matchConstraints": {"objectSelector": elsewhere}}})),
+        (policy, "credreset-requests", nothing),
+        (binding, "credreset-requests", json!({"spec": {"matchResources": {"namespaceSelector": elsewhere}}})),
+        (binding, "credreset-approvals", json!({"spec": {"validationActions": ["Audit"]}})),
+        (policy, "credreset-requests", Value::Null),
+        (binding, "credreset-approvals", Value::Null),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        match &patch {
+            Value::Null => site.kubectl(&["delete", kind, name]),
+            Value::Array(_) => site.kubectl(&["patch", kind, name, "--type=json", "-p", &patch.to_string()]),
+            _ => site.kubectl(&["patch", kind, name, "--type=merge", "-p", &patch.to_string()]),
+        };
+        let request = format!("r-{number}");
+        site.apply(&mfa_reset(&request, EMAIL, json!({})));
+        let said = crate::env::message(&site.until(&request, "AwaitingApproval"));
+        assert!(
+            said.contains(&format!("admission policy {name} is missing, does not deny, or is not the one")),
+            "{patch}: {said}"
+        );
+        if patch != Value::Null || kind == policy {
+            restore(kind, name);
+        }
+    }
+    let approval = |name: &str, digest: &Value, approver: &str| {
         json!({
-            "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetApproval", "metadata": {"name": "forged", "namespace": TEAM},
-            "spec": {"request": "one", "directory": "zylker", "digest": digest, "approver": "olga"},
+            "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetApproval", "metadata": {"name": name, "namespace": TEAM},
+            "spec": {"request": "r-8", "directory": "zylker", "digest": digest, "approver": approver},
         })
         .to_string()
     };
-    let operator = site.operator();
-    let reset = site.until("one", "AwaitingApproval");
-    let said = crate::env::message(&reset);
-    assert!(said.contains("admission policy credreset-approvals is missing or does not deny"), "{said}");
-    let digest = reset["status"]["digest"].as_str().unwrap().to_owned();
-    wait_for("the relaxed policy to let it through", || {
-        site.try_kubectl(&["create", "-f", "-"], &approval(&digest)).status.success().then_some(())
+    let digest = site.reset("r-8")["status"]["digest"].clone();
+    wait_for("the policy to be gone", || {
+        site.try_kubectl(&["create", "-f", "-"], &approval("forged", &digest, "olga")).status.success().then_some(())
     });
-    site.until("one", "AwaitingApproval");
+    // With it again, what was forged meanwhile does not count; a real one does.
+    restore(binding, "credreset-approvals");
+    site.guarded();
+    site.kubectl(&["annotate", "capproval", "-n", TEAM, "forged", "look=again"]);
+    wait_for("the forged one to be told", || {
+        crate::env::message(&site.reset("r-8")).contains("forged is older than the admission policies").then_some(())
+    });
     assert_eq!(site.sandbox.count("reset-mfa"), 0);
-    drop(operator);
-    // With them again, what was forged meanwhile is deleted by whoever looks after it; a real one counts.
-    site.kubectl(&["delete", "capproval", "-n", TEAM, "forged"]);
-    site.kubectl(&[&binding[..], &[r#"{"spec":{"validationActions":["Deny"]}}"#]].concat());
-    wait_for("the policy", || {
-        let output = site.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &approval(&digest));
-        (!output.status.success()).then_some(())
-    });
-    let _operator = site.operator();
-    site.apply(&approval(&digest).replace("olga", "admin").replace("forged", "real"));
-    site.until("one", "Applied");
+    site.apply(&approval("real", &digest, "admin"));
+    site.until("r-8", "Applied");
     assert_eq!(site.sandbox.count("reset-mfa"), 1);
+}
+
+/// Kubernetes' garbage collector writes approvals, too: their finalizers.
+#[test]
+fn approvals_are_deleted_as_anything_else() {
+    let site = Site::with(&Setup { controllers: true, ..Setup::default() });
+    if !site.is_own() {
+        return; // somebody else's cluster may have no controllers
+    }
+    let uid = |name: &str| {
+        site.apply(&mfa_reset(name, EMAIL, json!({})));
+        site.reset(name)["metadata"]["uid"].clone()
+    };
+    // As `credreset approve` makes them.
+    let approve = |name: &str| {
+        let owner =
+            json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset", "name": name, "uid": uid(name)});
+        let approval = json!({
+            "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetApproval",
+            "metadata": {"name": name, "namespace": TEAM, "ownerReferences": [owner]},
+            "spec": {"request": name, "directory": "zylker", "digest": "0".repeat(64), "approver": "admin"},
+        });
+        site.apply(&approval.to_string());
+    };
+    for name in ["orphan", "foreground", "gone"] {
+        approve(name);
+    }
+    let delete = |kind: &str, name: &str, cascade: &str| {
+        let cascade = format!("--cascade={cascade}");
+        site.kubectl(&["delete", kind, "-n", TEAM, name, &cascade, "--timeout=60s"]);
+    };
+    delete("creset", "orphan", "orphan");
+    let left = site.get(&["capproval", "-n", TEAM, "orphan"]);
+    assert_eq!(left["metadata"]["ownerReferences"], Value::Null);
+    delete("capproval", "foreground", "foreground");
+    delete("creset", "gone", "foreground");
+    let approvals = site.get(&["capproval", "-n", TEAM]);
+    let names: Vec<&Value> = approvals["items"].as_array().unwrap().iter().map(|a| &a["metadata"]["name"]).collect();
+    assert_eq!(names, ["orphan"]);
 }

@@ -357,13 +357,15 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
         Just(Proof::Open("It has changed.".to_owned())),
     ];
     let digest = request.spec_digest();
-    let approval = (text(&["hana", "olga", "otto"]), proptest::bool::weighted(0.1), mostly(), mostly()).prop_map(
-        move |(approver, withdrawn, this, here)| Approval {
+    let rarely = || proptest::bool::weighted(0.1);
+    let approval = (text(&["hana", "olga", "otto"]), rarely(), rarely(), mostly(), mostly()).prop_map(
+        move |(approver, withdrawn, unguarded, this, here)| Approval {
             name: "yes".to_owned(),
             approver,
             directory: if here { "zylker" } else { "elsewhere" }.to_owned(),
             digest: if this { digest.clone() } else { "another".to_owned() },
             withdrawn,
+            unguarded,
         },
     );
     (
@@ -485,14 +487,20 @@ fn may_start(world: &World) -> bool {
             Seen::Absent => true,
             Seen::Unread | Seen::Unknown(_) => directory.protect.groups.is_empty(),
         };
+    let person = |name: &str| name.trim().to_lowercase();
     let approved = directory.allow.iter().any(|rule| {
         let Some(wanted) = &rule.approvals else { return true };
         let Seen::Known(all) = &world.approvals else { return false };
         let people: BTreeSet<&str> = all
             .iter()
-            .filter(|a| !a.withdrawn && a.digest == request.spec_digest() && a.directory == request.directory)
+            .filter(|a| {
+                !a.withdrawn && !a.unguarded && a.digest == request.spec_digest() && a.directory == request.directory
+            })
             .map(|a| a.approver.as_str())
-            .filter(|by| !wanted.distinct_from_requester || request.requested_by.as_deref().is_some_and(|r| r != *by))
+            .filter(|by| {
+                !wanted.distinct_from_requester
+                    || request.requested_by.as_deref().is_some_and(|r| person(r) != person(by))
+            })
             .collect();
         people.len() >= wanted.count as usize
     });

@@ -187,6 +187,7 @@ impl Life {
             world.holding = None;
             world.progress = Progress::default();
             world.me = self.me();
+            world.approvals = Seen::Unread;
         }
         self.ledger = Some(record);
         self.found(world);
@@ -212,6 +213,7 @@ impl Life {
                 let name = format!("credreset-{attempt}");
                 self.secrets.insert(name.clone());
                 world.stored = Some(name);
+                world.approvals = Seen::Unread;
             }
             Effect::Open(record) | Effect::TakeOver(record) => {
                 let free = self.ledger.as_ref().is_none_or(|r| r.state == State::Released);

@@ -296,6 +296,17 @@ impl Site {
         message(&now)
     }
 
+    /// Returns when approvals that are given from now on count: admission has known the caller long enough.
+    #[allow(dead_code, reason = "for tests of approvals")]
+    pub fn guarded(&self) {
+        let all = self.get(&["validatingadmissionpolicy,validatingadmissionpolicybinding"]);
+        let created = |o: &Value| o["metadata"]["creationTimestamp"].as_str()?.parse::<jiff::Timestamp>().ok();
+        let last = all["items"].as_array().unwrap().iter().filter_map(created).max().expect("policies");
+        // Creation times have no fractions.
+        let from = last + jiff::SignedDuration::from_secs(5);
+        wait_for("the policies to have been there for a while", || (jiff::Timestamp::now() >= from).then_some(()));
+    }
+
     pub fn delete(&self, name: &str) {
         self.kubectl(&["delete", "creset", "-n", TEAM, name]);
     }

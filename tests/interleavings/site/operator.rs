@@ -381,6 +381,7 @@ impl Site {
                     self.secrets.insert(name.clone());
                 }
                 run.world.stored = Some(name);
+                run.world.approvals = Seen::Unread;
                 Ok(fate == Fate::Stored)
             }
             Effect::Open(_) | Effect::TakeOver(_) => self.begin(p, run, fate),
@@ -582,6 +583,7 @@ impl Site {
             run.world.holding = None;
             run.world.progress = Progress::default();
             run.world.me = self.me(p);
+            run.world.approvals = Seen::Unread;
         }
         self.found(run, Some(&record.name));
         Ok(true)
