@@ -51,15 +51,24 @@ async fn approve(args: Args) -> anyhow::Result<()> {
     let requests: Api<CredentialReset> = Api::namespaced(client.clone(), &namespace);
     let approvals: Api<CredentialResetApproval> = Api::namespaced(client.clone(), &namespace);
     let me = whoami(&client).await?;
+    let read = async || {
+        let found = requests.get_opt(&name).await.map_err(said);
+        found.with_context(|| format!("creset {namespace}/{name} could not be read"))
+    };
     if withdraw {
-        return take_back(&approvals, &name, &me).await;
+        take_back(&approvals, &name, &me).await?;
+        // Asked afterwards: whatever begins from now on begins without it.
+        let begun = read().await?.is_some_and(|object| {
+            object.shown().outcome.is_some() || object.status.is_some_and(|status| status.record.is_some())
+        });
+        if begun {
+            bail!(
+                "it was too late: creset {namespace}/{name} had begun already. See what came of it: kubectl get creset -n {namespace} {name}"
+            );
+        }
+        return Ok(());
     }
-    let object = requests
-        .get_opt(&name)
-        .await
-        .map_err(said)
-        .with_context(|| format!("creset {namespace}/{name} could not be read"))?
-        .with_context(|| format!("there is no creset {name} in namespace {namespace}"))?;
+    let object = read().await?.with_context(|| format!("there is no creset {name} in namespace {namespace}"))?;
     let request =
         object.request().map_err(|wrong| anyhow::anyhow!("creset {namespace}/{name} makes no sense: {wrong}"))?;
     if let Some(outcome) = object.shown().outcome {
@@ -67,6 +76,14 @@ async fn approve(args: Args) -> anyhow::Result<()> {
     }
     if Timestamp::now() >= request.deadline() {
         bail!("creset {namespace}/{name} ended at {}: file a new request", request.deadline());
+    }
+    let digest = request.spec_digest();
+    if let Some(told) = object.status.as_ref().and_then(|status| status.digest.as_ref()).filter(|told| **told != digest)
+    {
+        bail!(
+            "creset {namespace}/{name} has status.digest {told}, and to this program its digest is {digest}: use the credreset of the \
+             operator's version"
+        );
     }
     let mut out = std::io::stdout().lock();
     out.write_all(review(&object, &request).as_bytes()).context("standard output")?;
@@ -90,7 +107,7 @@ async fn approve(args: Args) -> anyhow::Result<()> {
     }
     let approval = CredentialResetApproval {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", name.get(..50).unwrap_or(&name))),
+            generate_name: Some(format!("{}-", name.get(..50).unwrap_or(&name).trim_end_matches(['.', '-']))),
             // It goes with the request.
             owner_references: object.owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
@@ -98,7 +115,7 @@ async fn approve(args: Args) -> anyhow::Result<()> {
         spec: CredentialResetApprovalSpec {
             request: name.clone(),
             directory: request.directory.clone(),
-            digest: request.spec_digest(),
+            digest,
             approver: me,
             withdrawn: false,
         },

@@ -149,7 +149,8 @@ impl Run {
         };
         let guard = operator.locks.lock(&format!("{namespace}/{name}")).await;
         let api: Api<CredentialReset> = Api::namespaced(operator.client.clone(), &namespace);
-        let mut object = api.get_opt(&name).await?;
+        // One that is being deleted asks for nothing any more, however long somebody's finalizer keeps it.
+        let mut object = api.get_opt(&name).await?.filter(|object| object.metadata.deletion_timestamp.is_none());
         let request = match &object {
             None => None,
             Some(object) => match object.request() {

@@ -1,17 +1,21 @@
 //! Approvals in the cluster: who may give them, which of them count, and that nothing starts without them.
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::env::{SYSTEM, Setup, Site, TEAM, condition, message, password_reset, time, wait_for};
+use crate::proxy::{Action, Proxy, Rule};
 
 /// A site with ordinary users, whose Directory asks `count` people to approve.
 fn site(users: usize) -> Site {
-    Site::with(&Setup { sandbox: vec!["--users".to_owned(), users.to_string()], ..Setup::default() })
+    let site = Site::with(&Setup { sandbox: vec!["--users".to_owned(), users.to_string()], ..Setup::default() });
+    site.guarded();
+    site
 }
 
 fn asks_for(site: &Site, approvals: Value) {
@@ -24,7 +28,7 @@ fn asks_for(site: &Site, approvals: Value) {
     );
 }
 
-fn user(number: usize) -> String {
+fn email(number: usize) -> String {
     format!("user{number:04}@zylker.biz")
 }
 
@@ -32,7 +36,7 @@ fn user(number: usize) -> String {
 fn request(site: &Site, name: &str, number: usize, patch: Value) {
     let mut spec = json!({"requestedBy": "hana"});
     crate::env::merge(&mut spec, patch);
-    site.apply(&password_reset(name, &user(number), json!({ "spec": spec })));
+    site.apply(&password_reset(name, &email(number), json!({ "spec": spec })));
 }
 
 fn approval(name: &str, request: &str, digest: &str, approver: &str) -> String {
@@ -109,6 +113,117 @@ pub fn kubeconfig_of(site: &Site, who: &str) -> PathBuf {
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Who may approve what: each cell is tried by `credreset approve` or with the manifest, and the request goes on or does not.
+#[test]
+fn who_may_approve_what() {
+    // Kubernetes' controllers add the chart's roles to `edit`.
+    let sandbox = ["--users", "12"].map(str::to_owned).to_vec();
+    let site = Site::with(&Setup { sandbox, controllers: true, ..Setup::default() });
+    site.guarded();
+    let _operator = site.operator();
+    approvers(&site, &["hana", "olga", "otto", "ivo"]);
+    asks_for(&site, json!({"count": 1}));
+    let rbac = "rbac.authorization.k8s.io";
+    let bind = |kind: &str, name: &str, role: &str, subject: Value| {
+        let mut binding = json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": kind, "metadata": {"name": name},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role}, "subjects": [subject],
+        });
+        if kind == "RoleBinding" {
+            binding["metadata"]["namespace"] = json!(TEAM);
+        }
+        binding
+    };
+    let user = |name: &str| json!({"apiGroup": rbac, "kind": "User", "name": name});
+    let group = |name: &str| json!({"apiGroup": rbac, "kind": "Group", "name": name});
+    let robot = format!("system:serviceaccount:{TEAM}:robot");
+    let verbs = |name: &str, verbs: &[&str]| {
+        json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRole", "metadata": {"name": name},
+            "rules": [{"apiGroups": ["credreset.dev"], "resources": ["*"], "verbs": verbs}],
+        })
+    };
+    site.apply_own(vec![
+        // Through a group, with nothing of her own.
+        bind("ClusterRoleBinding", "leads", "approve-zylker", group("leads")),
+        bind("RoleBinding", "leads", "credreset-approve", group("leads")),
+        // The verb, and not the role in the namespace.
+        bind("ClusterRoleBinding", "vera", "approve-zylker", user("vera")),
+        // The built-in role in the namespace alone, and with the verb.
+        bind("RoleBinding", "emil", "edit", user("emil")),
+        bind("RoleBinding", "edda", "edit", user("edda")),
+        bind("ClusterRoleBinding", "edda", "approve-zylker", user("edda")),
+        // Everything, and no person.
+        verbs("everything", &["*"]),
+        bind(
+            "ClusterRoleBinding",
+            "robot",
+            "everything",
+            json!({"kind": "ServiceAccount", "name": "robot", "namespace": TEAM}),
+        ),
+        // Never to be given to one subject, and this is why.
+        verbs("both", &["vouch", "approve", "use", "create", "get", "list", "watch"]),
+        bind("ClusterRoleBinding", "mallory", "both", user("mallory")),
+    ]);
+    let try_to = |who: &[&str], approval: &str| {
+        let output = site.try_kubectl(&[&["create", "-f", "-"], who].concat(), approval);
+        (!output.status.success()).then(|| String::from_utf8(output.stderr).unwrap())
+    };
+    // How it is tried, the approver it names, and what comes of it: refused with these words, not counted with these, or applied.
+    let (needs, no) =
+        ("needs the verb approve on directories/zylker", "cannot create resource \"credentialresetapprovals\"");
+    for (number, (flags, named, requester, refused, not_counted)) in [
+        (&["--as=olga"][..], "olga", "hana", "", ""),
+        (&["--as=gerd", "--as-group=leads"], "gerd", "hana", "", ""),
+        (&["--as=gerd"], "gerd", "hana", no, ""),
+        (&["--as=vera"], "vera", "hana", no, ""),
+        (&["--as=emil"], "emil", "hana", needs, ""),
+        (&["--as=edda"], "edda", "hana", "", ""),
+        (&["--as", &robot], &robot, "hana", "an approval is a person's", ""),
+        (&["--as=olga"], "otto", "hana", "spec.approver must be who creates the approval: olga", ""),
+        (&["--as=hana"], "hana", "hana", "", "is by the requester"),
+        (&["--as=hana"], "hana", " HANA", "", "is by the requester"),
+        (&["--as=mallory"], "mallory", "hana", "", ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("cell-{number}");
+        let spec = json!({"spec": {"requestedBy": requester}});
+        let manifest = password_reset(&name, &email(number + 1), spec);
+        // Whoever may vouch asks in somebody else's name.
+        let by: &[&str] = if named == "mallory" { flags } else { &[] };
+        wait_for("the request", || try_to(by, &manifest).is_none().then_some(()));
+        let digest = waits(&site, &name, "none is given");
+        let said = wait_for("RBAC to be taken up", || {
+            let said = try_to(flags, &approval(&name, &name, &digest, named));
+            let in_time = said.as_ref().is_none_or(|said| !refused.is_empty() && said.contains(refused));
+            in_time.then_some(said)
+        });
+        assert_eq!(said.is_none(), refused.is_empty(), "{flags:?}: {said:?}");
+        match (refused, not_counted) {
+            ("", "") => drop(site.until(&name, "Applied")),
+            ("", words) => drop(waits(&site, &name, words)),
+            _ => drop(waits(&site, &name, "none is given")),
+        }
+    }
+    let applied = site.sandbox.count("reset-password");
+    assert_eq!(applied, 4);
+
+    // The right is asked for when somebody approves; what was given by somebody who has lost it since counts, until it is withdrawn.
+    request(&site, "revoked", 12, json!({}));
+    let digest = waits(&site, "revoked", "none is given");
+    site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", r#"{"spec":{"suspend":true}}"#]);
+    site.until("revoked", "DirectorySuspended");
+    give(&site, &approval("revoked", "revoked", &digest, "ivo"));
+    site.kubectl(&["delete", "clusterrolebinding", "approve-zylker"]);
+    let again = approval("again", "revoked", &digest, "ivo");
+    let said = wait_for("the right to be gone", || try_to(&["--as=ivo", "--dry-run=server"], &again));
+    assert!(said.contains(needs), "{said}");
+    site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", r#"{"spec":{"suspend":false}}"#]);
+    site.until("revoked", "Applied");
 }
 
 /// Each kind of approval that there can be, under each kind of rule.
@@ -223,57 +338,98 @@ fn which_approvals_count() {
     assert!(bad.contains("spec.digest"), "{bad}");
 }
 
-/// Approvals and withdrawals that come as the request ends: each request is carried out before its end or not at all.
+/// An object that is being deleted, and kept by somebody's finalizer, starts nothing any more.
+#[test]
+fn a_deleted_request_is_not_started() {
+    let site = site(2);
+    let _operator = site.operator();
+    approvers(&site, &["olga"]);
+    asks_for(&site, json!({"count": 1}));
+    request(&site, "kept", 1, json!({}));
+    request(&site, "other", 2, json!({}));
+    let digests = ["kept", "other"].map(|name| waits(&site, name, "none is given"));
+    let finalizers = |all: Value| {
+        let patch = json!({"metadata": {"finalizers": all}}).to_string();
+        site.kubectl(&["patch", "creset", "-n", TEAM, "kept", "--type=merge", "-p", &patch]);
+    };
+    finalizers(json!(["example.com/kept"]));
+    site.kubectl(&["delete", "creset", "-n", TEAM, "kept", "--wait=false"]);
+    give(&site, &approval("kept", "kept", &digests[0], "olga"));
+    // Whatever came of it has come when one that was approved later, and a restarted operator, are through.
+    give(&site, &approval("other", "other", &digests[1], "olga"));
+    site.until("other", "Applied");
+    let _another = site.operator_named("another");
+    drop(_operator);
+    request(&site, "last", 2, json!({}));
+    waits(&site, "last", "none is given");
+    assert_eq!((site.sandbox.count("reset-password"), site.records().len()), (1, 1));
+    finalizers(Value::Null);
+}
+
+/// Approvals and withdrawals that come as the request ends: each request is carried out before its end or not at all, and none
+/// whose approval was taken back before its record was made.
 #[test]
 fn approvals_race_the_deadline() {
     const REQUESTS: usize = 24;
     let site = site(REQUESTS + 1);
-    let _operator = site.operator();
+    let proxy = Proxy::before_api_server(site.kubeconfig());
+    let binary = Path::new(env!("CARGO_BIN_EXE_credreset"));
+    let _operator = site.run(&mut site.operator_command(binary, "op", "trace", Some(&proxy.url)));
     approvers(&site, &["olga"]);
     asks_for(&site, json!({"count": 1}));
     // All end at one moment, a little after the last one waits.
     let asked = time(-3600);
     let name = |number: usize| format!("race-{number:02}");
-    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(20);
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(25);
     let valid = end.duration_since(asked.parse().unwrap()).as_secs();
     let valid_for = format!("{valid}s");
     let end: jiff::Timestamp = asked.parse::<jiff::Timestamp>().unwrap() + jiff::SignedDuration::from_secs(valid);
-    for number in 1..=REQUESTS {
-        request(&site, &name(number), number, json!({"requestedAt": asked, "validFor": valid_for}));
+    for number in 0..REQUESTS {
+        request(&site, &name(number), number + 1, json!({"requestedAt": asked, "validFor": valid_for}));
     }
-    let digests: Vec<String> = (1..=REQUESTS).map(|number| waits(&site, &name(number), "none is given")).collect();
-    // One in three is withdrawn at once. The last come after the end.
-    let mut number = 0;
-    while number < REQUESTS {
-        let left = end.duration_since(jiff::Timestamp::now()).as_millis();
+    let digests: Vec<String> = (0..REQUESTS).map(|number| waits(&site, &name(number), "none is given")).collect();
+    let yes = |number: usize| approval(&name(number), &name(number), &digests[number], "olga");
+    let withdraw = |number: usize| {
+        let patch = r#"{"spec":{"withdrawn":true}}"#;
+        site.kubectl(&["patch", "capproval", "-n", TEAM, &name(number), "--type=merge", "-p", patch]);
+    };
+    // Whatever the machine does: the first is approved long before the end, and the last after it. The second was seen to be
+    // approved, which is then taken back while the operator is held on its way to the record.
+    give(&site, &yes(0));
+    site.until(&name(0), "Applied");
+    let held = proxy.arm(Rule {
+        method: Method::POST,
+        path: format!("/api/v1/namespaces/{SYSTEM}/secrets"),
+        about: String::new(),
+        says: "",
+        nth: 1,
+        action: Action::HoldRequest,
+    });
+    give(&site, &yes(1));
+    wait_for("the operator to be held", || held.is_hit().then_some(()));
+    withdraw(1);
+    held.release();
+    waits(&site, &name(1), "is withdrawn");
+    // The last ones as it ends; one in three is withdrawn at once.
+    for number in 2..REQUESTS - 1 {
         let ahead = (i128::from(i32::try_from(REQUESTS - number).unwrap()) - 8) * 60;
-        if left > ahead {
-            std::thread::yield_now();
-            continue;
-        }
-        let (request, yes) = (name(number + 1), format!("yes-{number:02}"));
-        give(&site, &approval(&yes, &request, &digests[number], "olga"));
+        wait_for("its turn", || (end.duration_since(jiff::Timestamp::now()).as_millis() <= ahead).then_some(()));
+        give(&site, &yes(number));
         if number % 3 == 0 {
-            site.kubectl(&[
-                "patch",
-                "capproval",
-                "-n",
-                TEAM,
-                &yes,
-                "--type=merge",
-                "-p",
-                r#"{"spec":{"withdrawn":true}}"#,
-            ]);
+            withdraw(number);
         }
-        number += 1;
     }
+    wait_for("the end", || (jiff::Timestamp::now() >= end).then_some(()));
+    give(&site, &yes(REQUESTS - 1));
     let mut applied = 0;
-    for number in 1..=REQUESTS {
+    for number in 0..REQUESTS {
         let reset = wait_for("an outcome", || {
             let reset = site.reset(&name(number));
             reset["status"]["outcome"].is_string().then_some(reset)
         });
         let (_, reason) = condition(&reset, "Ready").unwrap();
+        assert!(number > 0 || reason == "Applied");
+        assert!((number != 1 && number < REQUESTS - 1) || reason == "Expired", "{name}: {reason}", name = name(number));
         match reason.as_str() {
             "Applied" => {
                 applied += 1;
@@ -336,7 +492,8 @@ fn the_command() {
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("You have asked for this yourself"), "{}", said(&output));
     waits(&site, "one", "is by the requester");
-    assert!(approve(&site, "hana", &["one", "--withdraw"]).status.success());
+    let output = approve(&site, "hana", &["one", "--withdraw"]);
+    assert!(output.status.success() && !said(&output).contains("too late"), "{}", said(&output));
     waits(&site, "one", "is withdrawn");
 
     let output = approve(&site, "olga", &["one", "--yes"]);
@@ -344,5 +501,28 @@ fn the_command() {
     site.until("one", "Applied");
     let output = approve(&site, "otto", &["one", "--yes"]);
     assert!(said(&output).contains("is settled already (Applied)"), "{}", said(&output));
+    let output = approve(&site, "olga", &["one", "--withdraw"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = said(&output);
+    assert!(
+        text.contains("withdrawn: capproval/one-")
+            && text.contains("it was too late: creset helpdesk/one had begun already"),
+        "{text}"
+    );
     assert_eq!(site.sandbox.count("reset-password"), 1);
+
+    // A name that is cut where nothing may be added to it.
+    let long = format!("{}.{}", "a".repeat(49), "b".repeat(10));
+    request(&site, &long, 2, json!({"password": {"deliverTo": {"secret": "long"}}}));
+    waits(&site, &long, "none is given");
+    let output = approve(&site, "olga", &[&long, "--yes"]);
+    assert!(output.status.success(), "{}", said(&output));
+    site.until(&long, "Applied");
+    // What this program makes of the spec is not what the operator has made of it.
+    request(&site, "other", 3, json!({}));
+    waits(&site, "other", "none is given");
+    let patch = json!({"status": {"digest": "0".repeat(64)}}).to_string();
+    site.kubectl(&["patch", "creset", "-n", TEAM, "other", "--subresource=status", "--type=merge", "-p", &patch]);
+    let output = approve(&site, "olga", &["other", "--yes"]);
+    assert!(!output.status.success() && said(&output).contains("has status.digest 0000"), "{}", said(&output));
 }
