@@ -127,7 +127,9 @@ async fn with_tls_and_a_private_authority() {
         send(&good, "annette.c@zylker.biz").await.unwrap();
         let mails = server.mails();
         assert_eq!((&mails[0]["tls"], &mails[0]["user"]), (&json!(true), &json!("user")));
+        good.check().await.unwrap();
         let wrong = mailer(&url, Some(&ca), Some(("user", "guess"))).unwrap();
+        assert!(matches!(wrong.check().await, Err(Failure::Permanent(_))));
         assert!(matches!(send(&wrong, "annette.c@zylker.biz").await, Err(Failure::Permanent(_))));
         // Nobody that is trusted has signed the certificate: nothing is sent.
         let (other_ca, ..) = certificates(&Folder::new(if smtps { "smtps-other" } else { "starttls-other" }));
@@ -135,6 +137,7 @@ async fn with_tls_and_a_private_authority() {
             let stranger = mailer(&url, ca, Some(("user", "secret"))).unwrap();
             let why = send(&stranger, "annette.c@zylker.biz").await.unwrap_err();
             assert!(matches!(&why, Failure::Temporary(why) if why.contains("certificate")), "{why}");
+            assert_eq!(stranger.check().await, Err(why));
         }
         assert_eq!(server.mails().len(), 1);
     }
@@ -148,6 +151,7 @@ async fn a_server_that_offers_no_sign_in_is_named() {
     let mailer = mailer(&format!("smtp://127.0.0.1:{}", server.port), None, Some(("user", "secret"))).unwrap();
     let why = send(&mailer, "annette.c@zylker.biz").await.unwrap_err();
     assert!(matches!(&why, Failure::Temporary(why) if why.contains("does not offer")), "{why}");
+    assert_eq!(mailer.check().await, Err(why));
     assert!(server.mails().is_empty());
 }
 

@@ -186,3 +186,15 @@ fn examples_are_understood() {
         }
     }
 }
+
+/// What the code reaches without being told a port, the chart's network policy lets through.
+#[test]
+fn usual_ports_are_open() {
+    let values: Value = serde_saphyr::from_str(&text("charts/credreset/values.yaml")).unwrap();
+    let open = values["networkPolicy"]["directoryPorts"].as_array().unwrap();
+    let https = url::Url::parse("https://x").unwrap().port_or_known_default().unwrap();
+    let usual = credreset::directory::ldap::PORTS.into_iter().chain(credreset::directory::mail::PORTS);
+    for (scheme, port) in usual.chain([("https", https)]) {
+        assert!(open.contains(&Value::from(port)), "{scheme}:// is at {port}");
+    }
+}

@@ -16,6 +16,9 @@ use url::Url;
 use super::{Credentials, http};
 use crate::{api::directory::Mail, core::text};
 
+/// Where mail servers are, if the address says nothing else.
+pub const PORTS: [(&str, u16); 2] = [("smtps", 465), ("smtp", 587)];
+
 /// For a whole exchange with the mail server.
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -72,11 +75,12 @@ impl Mailer {
             }
             builder.build().map_err(|_| "spec.mail.smtp: the TLS set-up is not usable".to_owned())
         };
+        let [(_, smtps), (_, smtp_port)] = PORTS;
         let (port, tls) = match url.scheme() {
-            "smtps" => (465, Tls::Wrapper(parameters()?)),
+            "smtps" => (smtps, Tls::Wrapper(parameters()?)),
             // To this very machine a mail may go in clear.
-            "smtp" if http::is_loopback(&url) => (587, Tls::Opportunistic(parameters()?)),
-            "smtp" => (587, Tls::Required(parameters()?)),
+            "smtp" if http::is_loopback(&url) => (smtp_port, Tls::Opportunistic(parameters()?)),
+            "smtp" => (smtp_port, Tls::Required(parameters()?)),
             _ => return Err("spec.mail.smtp.url must begin with smtps:// or smtp://".to_owned()),
         };
         let from: Mailbox = smtp.from.parse().map_err(|_| "spec.mail.smtp.from is no mail address".to_owned())?;
@@ -109,6 +113,18 @@ impl Mailer {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(meaning(&error)),
             Err(_) => Err(Failure::Temporary("the mail server did not answer in time.".to_owned())),
+        }
+    }
+
+    /// Connects and signs in as for a mail, and sends none: a reset whose mail cannot go out would lock the user out.
+    ///
+    /// # Errors
+    /// Why no mail could be sent now.
+    pub async fn check(&self) -> Result<(), Failure> {
+        match tokio::time::timeout(LIMIT, self.transport.test_connection()).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Err(error)) => Err(meaning(&error)),
+            Ok(Ok(false)) | Err(_) => Err(Failure::Temporary("the mail server did not answer in time.".to_owned())),
         }
     }
 

@@ -303,7 +303,13 @@ impl Directories {
         }
         let Some(connection) = current else { return Err(invalid("it has no connection.".to_owned())) };
         let modes = facts.modes();
-        self.metrics.timed(&object.name_any(), "check", connection.provider.check(&modes), ok).await
+        let checked = self.metrics.timed(&object.name_any(), "check", connection.provider.check(&modes), ok).await?;
+        if let Some(mailer) = &connection.mailer {
+            let why =
+                |why| NotReady::Unreachable(format!("spec.mail: {why} Without it a new password may reach nobody."));
+            mailer.check().await.map_err(why)?;
+        }
+        Ok(checked)
     }
 
     /// Lets decisions know.

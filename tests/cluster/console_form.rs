@@ -172,9 +172,12 @@ fn mail_by_the_operator() {
     let smtp = Smtp::start(&site.dir, &[]);
     let without = json!({"resetPassword": {"body": {"email_user": null}}});
     let mail = |port: u16| json!({"smtp": {"url": format!("smtp://127.0.0.1:{port}"), "from": "helpdesk@zylker.biz"}});
-    site.directory("zylker", json!({"provider": {"zoho": without}, "mail": mail(1)}));
+    let gone = Smtp::start(&site.dir.join("gone"), &[]);
+    site.directory("zylker", json!({"provider": {"zoho": without}, "mail": mail(gone.port)}));
     let _operator = site.operator();
-    // The mail server is down: the reset is in force, and says that it is not delivered yet.
+    site.until_directory("zylker", "Connected");
+    drop(gone);
+    // The mail server has gone down since: the reset is in force, and says that it is not delivered yet.
     site.apply(&password_reset(
         "annette",
         EMAIL,
@@ -182,8 +185,17 @@ fn mail_by_the_operator() {
     ));
     let said = message(&site.until("annette", "Finishing"));
     assert!(said.contains("in force") && said.contains("mail"), "{said}");
+    // Where the check finds that no mail could go out, nothing is begun.
+    site.directory("zylker", json!({"provider": {"zoho": without}, "mail": mail(1)}));
+    let said = site.until_directory("zylker", "Unreachable");
+    assert!(said.contains("spec.mail: the mail server was not reached"), "{said}");
+    site.apply(&mfa_reset("jan", "jan.n@zylker.biz", json!({})));
+    site.until("jan", "DirectoryNotReady");
+    assert_eq!((site.sandbox.count("reset-password"), site.sandbox.count("reset-mfa")), (1, 0));
     site.directory("zylker", json!({"provider": {"zoho": without}, "mail": mail(smtp.port)}));
-    site.until("annette", "Applied");
+    for name in ["annette", "jan"] {
+        site.until(name, "Applied");
+    }
     let mails = smtp.mails();
     assert_eq!(mails.len(), 1);
     assert_eq!(mails[0]["to"], json!([EMAIL]));

@@ -395,8 +395,12 @@ fn server(field: &str, text: &str, start_tls: bool) -> Result<Url, String> {
     }
 }
 
+/// Where directories are, if the address says nothing else.
+pub const PORTS: [(&str, u16); 2] = [("ldaps", 636), ("ldap", 389)];
+
 fn address(url: &Url) -> String {
-    let port = url.port().unwrap_or(if url.scheme() == "ldaps" { 636 } else { 389 });
+    let usual = PORTS.into_iter().find(|(scheme, _)| *scheme == url.scheme()).map_or(0, |(_, port)| port);
+    let port = url.port().unwrap_or(usual);
     format!("{}:{port}", url.host_str().unwrap_or_default().to_lowercase())
 }
 
