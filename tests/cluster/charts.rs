@@ -10,8 +10,12 @@ fn said(output: &Output) -> String {
 }
 
 pub fn template(values: &[&str]) -> Result<Vec<Value>, String> {
+    template_of("credreset", SYSTEM, values)
+}
+
+fn template_of(release: &str, namespace: &str, values: &[&str]) -> Result<Vec<Value>, String> {
     let mut command = Command::new(helm());
-    command.args(["template", "credreset", "--namespace", SYSTEM]).arg(path("charts/credreset"));
+    command.args(["template", release, "--namespace", namespace]).arg(path("charts/credreset"));
     for value in values {
         command.args(["--set-json", value]);
     }
@@ -57,6 +61,8 @@ fn values_do_what_they_say_and_nonsense_is_refused() {
     let health = of(&all, "ConfigMap", "credreset-argocd-health").unwrap();
     let script = health["data"]["resource.customizations.health.credreset.dev_CredentialReset"].as_str().unwrap();
     assert_eq!(script.trim(), text("charts/credreset/files/health.lua").trim());
+    let kept = &of(&all, "Directory", "zylker").unwrap()["metadata"]["annotations"];
+    assert_eq!(kept, &json!({"helm.sh/resource-policy": "keep"}));
     let records = of(&all, "ValidatingAdmissionPolicy", "credreset-records").unwrap();
     let expression = records["spec"]["validations"][0]["expression"].as_str().unwrap();
     assert!(expression.contains("'system:serviceaccount:velero:velero'"), "{expression}");
@@ -96,13 +102,69 @@ fn values_do_what_they_say_and_nonsense_is_refused() {
         r#"access=[{"verbs":["use"],"subjects":[]}]"#,
         r#"directories={"zylker":{}}"#,
         r#"admission.writers=["x' || true || 'x"]"#,
+        r#"admission.writers=["x\ny"]"#,
         "networkPolicy.directoryPorts=[0]",
         r#"monitoring.rules="yes""#,
         "monitoring.alerts=true",
         r#"monitoring.labels={"release":1}"#,
+        "networkPolicy.directoryPorts=[]",
+        "networkPolicy.apiServerPorts=[]",
     ] {
         let said = template(&[nonsense]).expect_err(nonsense);
         assert!(said.contains("don't meet the specifications of the schema"), "{nonsense}: {said}");
+    }
+}
+
+/// What YAML would take for a number, a truth or nothing stays a name; and lists may be empty or left out.
+#[test]
+fn names_stay_names() {
+    let directory =
+        r#"{"provider":{"keycloak":{"url":"https://sso.example","realm":"r","credentials":{"secret":"s"}}}}"#;
+    let directories = format!(r#"directories={{"2024":{directory},"on":{directory},"null":{directory}}}"#);
+    let access: Vec<Value> = ["2024", "on", "null"]
+        .map(|name| json!({"directory": name, "verbs": ["use"], "subjects": [{"kind": "User", "name": name}]}))
+        .into();
+    let access = format!("access={}", json!(access));
+    let names = [r#"namespaces=["2024","on","null"]"#, &directories, &access, r#"admission.writers=["2024","on"]"#];
+    for (namespace, values) in [
+        ("2024", &names[..]),
+        ("on", &["replicas=1"]),
+        ("null", &["argocd.health=true"]),
+        (
+            SYSTEM,
+            &[
+                "namespaces=[]",
+                "access=[]",
+                "directories={}",
+                "admission.writers=[]",
+                "imagePullSecrets=[]",
+                "tolerations=[]",
+            ],
+        ),
+        (SYSTEM, &["admission.writers=null", "namespaces=null", "access=null", "directories=null"]),
+    ] {
+        let all = template_of("2024", namespace, values).unwrap();
+        for document in &all {
+            let metadata = &document["metadata"];
+            assert!(metadata["name"].is_string(), "{document}");
+            assert!(metadata["namespace"].is_null() || metadata["namespace"].is_string(), "{document}");
+            let labels = metadata["labels"].as_object().into_iter().flatten();
+            let annotations = metadata["annotations"].as_object().into_iter().flatten();
+            assert!(labels.chain(annotations).all(|(_, value)| value.is_string()), "{document}");
+            for subject in document["subjects"].as_array().into_iter().flatten() {
+                assert!(subject["name"].is_string(), "{document}");
+                assert!(subject["namespace"].is_string() || subject["kind"] != "ServiceAccount", "{document}");
+            }
+            for rule in document["rules"].as_array().into_iter().flatten() {
+                let names = rule["resourceNames"].as_array().into_iter().flatten();
+                assert!(names.into_iter().all(Value::is_string), "{document}");
+            }
+        }
+        let count =
+            |kind: &str, name: &str| all.iter().filter(|d| d["kind"] == kind && d["metadata"]["name"] == name).count();
+        assert_eq!(count("Role", "credreset-passwords"), if namespace == "2024" { 3 } else { 0 });
+        assert_eq!(count("Directory", "null"), usize::from(namespace == "2024"));
+        assert_eq!(count("ConfigMap", "credreset-argocd-health"), usize::from(namespace == "null"));
     }
 }
 
@@ -146,7 +208,8 @@ fn install_upgrade_rollback_uninstall() {
     let operator = site.operator();
     site.apply(&mfa_reset("one", "annette.c@zylker.biz", json!({})));
     site.until("one", "Applied");
-    release(&[&["upgrade", "credreset", own, "--set", "replicas=3"], &values[..]].concat());
+    let directory = r#"directories={"given":{"suspend":true,"provider":{"keycloak":{"url":"https://sso.example","realm":"r","credentials":{"secret":"s"}}}}}"#;
+    release(&[&["upgrade", "credreset", own, "--set", "replicas=3", "--set-json", directory], &values[..]].concat());
     assert_eq!(site.get(&["deployment", "-n", SYSTEM, "credreset"])["spec"]["replicas"], 3);
     // The Pod it would run is one that the strictest Pod security takes.
     site.kubectl(&["label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted"]);
@@ -201,6 +264,7 @@ fn install_upgrade_rollback_uninstall() {
     }
     release(&["rollback", "credreset", "1"]);
     assert_eq!(site.get(&["deployment", "-n", SYSTEM, "credreset"])["spec"]["replicas"], 2);
+    assert_eq!(site.get(&["directory", "given"])["spec"]["suspend"], true, "taken out of values, and still there");
     site.apply(&mfa_reset("two", "jan.n@zylker.biz", json!({})));
     site.until("two", "Applied");
     assert_eq!(operator.stop(), Some(0));

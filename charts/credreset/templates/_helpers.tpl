@@ -1,6 +1,6 @@
 {{- define "credreset.selector" -}}
 app.kubernetes.io/name: credreset
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 {{- define "credreset.labels" -}}
 {{ include "credreset.selector" . }}
