@@ -1,6 +1,6 @@
 //! What `GitOps` tools do all day, with their field managers, on a real API server: the directory sees none of it. And the
 //! repository layout of examples/gitops, from a copy to a settled reset.
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,7 @@ use crate::env::{ANNETTE, Setup, Site, TEAM, merge, message, password_reset, pat
 
 const LAYOUT: &str = "examples/gitops";
 const FLUX: &str = "kustomize-controller";
+const PIPELINE: &str = "system:serviceaccount:helpdesk:credreset-pipeline";
 const ARGO_CD: &str = "argocd-controller";
 
 /// As Flux and Argo CD apply: server-side, taking over whatever another manager holds. `more` are flags.
@@ -102,7 +103,7 @@ fn habits_of_tools_send_nothing_twice() {
     assert_eq!((calls(), site.records().len()), (1, 1));
 }
 
-/// The README's own commands, on a copy with the provider changed, as Flux and as Argo CD.
+/// The README's own commands, in a clone with the provider changed, as Flux and as Argo CD.
 #[test]
 fn layout_is_copied_and_a_reset_settles() {
     let site = Site::with(&Setup { sandbox: ["--users", "20"].map(str::to_owned).to_vec(), ..Setup::default() });
@@ -111,7 +112,15 @@ fn layout_is_copied_and_a_reset_settles() {
         return;
     }
     let copy = site.dir.join("repository");
-    copy_folder(&path(LAYOUT), &copy);
+    let layout = path(LAYOUT);
+    let clone = format!(
+        "export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
+        git init -q -b main work; cp -r {}/. work; git -C work add -A
+        git -C work -c user.name=olga -c user.email=olga@zylker.biz commit -q -m layout
+        git init -q -b main --bare repository.git; git -C work push -q ../repository.git main; git clone -q repository.git repository",
+        layout.display()
+    );
+    site.shell(&site.dir, &clone);
     // The first of the three things to change.
     let sandbox = text("examples/zoho-sandbox/directory.yaml").replace("http://127.0.0.1:8090", &site.sandbox.url);
     let sandbox: Vec<Value> = serde_saphyr::from_multiple(&sandbox).unwrap();
@@ -135,8 +144,10 @@ fn layout_is_copied_and_a_reset_settles() {
     let next = text("examples/gitops/resets/annette-locked-out.yaml")
         .replace("annette.c@zylker.biz", "user0001@zylker.biz")
         .replace("annette", "user1");
-    fs::write(copy.join("resets/user1-locked-out.yaml"), next).unwrap();
-    let shown = site.shell(&copy, &commands.replace(FLUX, ARGO_CD).replace("annette-locked-out", "user1-locked-out"));
+    fs::create_dir(copy.join("resets/2026")).unwrap();
+    fs::write(copy.join("resets/2026/user1-locked-out.yaml"), next).unwrap();
+    let again = commands.replace(FLUX, ARGO_CD).replace("resets/annette", "resets/2026/annette");
+    let shown = site.shell(&copy, &again.replace("annette-locked-out", "user1-locked-out"));
     assert!(shown.contains("user0001@zylker.biz"), "{shown}");
     for name in ["annette-locked-out", "user1-locked-out"] {
         assert_eq!(site.reset(name)["status"]["outcome"], "Applied", "{name}");
@@ -144,23 +155,24 @@ fn layout_is_copied_and_a_reset_settles() {
     assert_eq!(fs::read_to_string(copy.join("resets/annette-locked-out.yaml")).unwrap(), first);
     assert_eq!(site.sandbox.count("reset-password"), 2);
 
+    // As Flux builds it: with a kustomization of its own, and the metadata that the layout's Kustomization adds.
+    let flux = objects("flux/cluster");
+    let added = &named(&flux, "Kustomization", "credreset-resets")["spec"]["commonMetadata"]["annotations"];
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "commonAnnotations": added,
+        "resources": ["annette-locked-out.yaml", "2026/user1-locked-out.yaml"],
+    });
+    fs::write(copy.join("resets/kustomization.yaml"), kustomization.to_string()).unwrap();
+    let built = site.kubectl(&["kustomize", copy.join("resets").to_str().unwrap()]);
+    sync(&site, FLUX, &built, &["--force-conflicts", &format!("--as={PIPELINE}")]).unwrap();
+    let reset = site.reset("annette-locked-out");
+    assert_eq!(reset["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/ssa"], "IfNotPresent");
+    assert_eq!((&reset["status"]["outcome"], site.sandbox.count("reset-password")), (&json!("Applied"), 2));
+
     // Whatever else is merged into resets/ is refused.
     let role = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other", "namespace": TEAM}});
-    let pipeline = format!("--as=system:serviceaccount:{TEAM}:credreset-pipeline");
-    let refused = sync(&site, FLUX, &role.to_string(), &[&pipeline]).unwrap_err();
+    let refused = sync(&site, FLUX, &role.to_string(), &[&format!("--as={PIPELINE}")]).unwrap_err();
     assert!(refused.contains("Forbidden") && refused.contains("cannot patch resource \"configmaps\""), "{refused}");
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// All objects of a folder of the layout.
@@ -193,7 +205,7 @@ fn layout_hangs_together() {
     }
     let role = named(&directories, "ClusterRole", "credreset-pipeline-zylker");
     assert_eq!(role["rules"][0]["resourceNames"], json!([directory["metadata"]["name"]]));
-    assert_eq!(role["rules"][0]["verbs"], json!(["use", "vouch"]));
+    assert_eq!(role["rules"][0]["verbs"], json!(["use"]));
 
     let cluster = objects("flux/cluster");
     for kustomization in cluster.iter().filter(|object| object["kind"] == "Kustomization") {
@@ -211,10 +223,19 @@ fn layout_hangs_together() {
     assert_eq!(flux["metadata"]["namespace"], account["metadata"]["namespace"]);
     assert_eq!(flux["spec"]["serviceAccountName"], account["metadata"]["name"]);
     assert_eq!((&flux["spec"]["wait"], &flux["spec"]["prune"]), (&json!(true), &json!(true)));
+    assert_eq!(
+        flux["spec"]["commonMetadata"]["annotations"],
+        json!({"kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent"})
+    );
     let charts = objects("flux/operator");
     for release in charts.iter().filter(|object| object["kind"] == "HelmRelease") {
         named(&charts, "OCIRepository", release["spec"]["chartRef"]["name"].as_str().unwrap());
     }
+    // The image comes from where the charts are.
+    let release = named(&charts, "HelmRelease", "credreset");
+    let registry = named(&charts, "OCIRepository", "credreset")["spec"]["url"].as_str().unwrap();
+    let image = release["spec"]["values"]["image"]["repository"].as_str().unwrap();
+    assert_eq!(registry.strip_prefix("oci://").unwrap().split('/').next(), image.split('/').next());
 
     let argo_cd = objects("argocd");
     for application in argo_cd.iter().filter(|object| object["kind"] == "Application") {
@@ -225,7 +246,11 @@ fn layout_hangs_together() {
             assert!(!["Replace=true", "Force=true"].contains(&option.as_str().unwrap()), "deletes and creates again");
         }
     }
+    let operator = named(&argo_cd, "Application", "credreset");
+    assert_eq!(operator["spec"]["source"]["helm"]["valuesObject"]["image"]["repository"], image);
     let application = named(&argo_cd, "Application", "credreset-resets");
+    assert_eq!(application["spec"]["source"]["directory"]["recurse"], true);
+    assert_eq!(application["spec"]["syncPolicy"]["retry"]["limit"], -1);
     let project = named(&argo_cd, "AppProject", application["spec"]["project"].as_str().unwrap());
     assert_eq!(project["spec"]["destinations"], json!([application["spec"]["destination"]]));
     assert_eq!(project["spec"]["sourceRepos"], json!([application["spec"]["source"]["repoURL"]]));
