@@ -39,7 +39,7 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 const TAKEN_UP: SignedDuration = SignedDuration::from_secs(5);
 
 /// The approvals that name `request`.
-pub(super) async fn read(client: &Client, request: &Request) -> Seen<Vec<Approval>> {
+pub(crate) async fn read(client: &Client, request: &Request) -> Seen<Vec<Approval>> {
     let mut since = Timestamp::MIN;
     for policy @ (name, _) in KNOWS_THE_CALLER {
         match guarded_since(client, policy).await {

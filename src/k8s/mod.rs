@@ -1,6 +1,6 @@
 //! At the API server: what is watched, read and written. Decisions are the core's.
 pub mod admin;
-mod approvals;
+pub(crate) mod approvals;
 pub mod controller;
 pub mod directories;
 mod effects;

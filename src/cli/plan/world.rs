@@ -19,7 +19,7 @@ use crate::{
         world::{Delivery, Directory, Entered, Feature, Found, Me, Rule, Seen, Subject, User, Why},
     },
     directory::{Credentials, NotReady, Provider},
-    k8s::{ledger::Ledger, secrets::Secrets},
+    k8s::{approvals, ledger::Ledger, secrets::Secrets},
 };
 
 /// More than any request needs to read.
@@ -308,8 +308,14 @@ impl Sources {
                     Seen::Absent
                 };
             }
-            // Whoever plans does so before anybody approves.
-            Fact::Approvals => world.approvals = Seen::Absent,
+            Fact::Approvals => {
+                // Mostly there are none yet: whoever plans does so before anybody approves.
+                let read = match cluster {
+                    Some(cluster) => approvals::read(&cluster.client, &request).await,
+                    None => Seen::Absent,
+                };
+                world.approvals = if matches!(read, Seen::Known(_)) { read } else { Seen::Absent };
+            }
             Fact::Proof | Fact::Superseded | Fact::Settlement => {}
         }
     }
