@@ -605,6 +605,7 @@ impl Directory {
                 request_timeout: field("limits.requestTimeout", &limits.request_timeout)?,
             },
             mail: mail.is_some(),
+            mail_trouble: None,
         })
     }
 }

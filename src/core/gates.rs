@@ -46,6 +46,7 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
         )
     })?;
     same_delivery(world, user, &finish)?;
+    can_be_mailed(world, request, directory, user, &finish)?;
     // Before the Secrets: of a reset that was carried out and is on no record any more the delivered password is there still, and
     // whoever is told to delete it throws away the one in force.
     unchanged(world, request, directory, user)?;
@@ -319,6 +320,33 @@ fn same_delivery(world: &World, user: &User, finish: &Finish) -> Result<(), Deci
                 .about(&user.id),
             ))
         }
+        _ => Ok(()),
+    }
+}
+
+/// A password that cannot be mailed would lock the user out.
+fn can_be_mailed(
+    world: &World,
+    request: &Request,
+    directory: &Directory,
+    user: &User,
+    finish: &Finish,
+) -> Result<(), Decision> {
+    match &directory.mail_trouble {
+        Some(why) if finish.mail_to.is_some() => Err(wait_about(
+            world,
+            request,
+            Reason::DirectoryNotReady,
+            format!(
+                "The new password of {} is to be mailed, and Directory {} can send no mail: {why} Nothing was sent; the request waits until \
+                 {:.0}.",
+                user.id.name,
+                directory.name,
+                request.deadline()
+            ),
+            request.deadline(),
+            user,
+        )),
         _ => Ok(()),
     }
 }

@@ -250,6 +250,9 @@ pub struct Directory {
     /// The operator can send mail itself.
     #[serde(default)]
     pub mail: bool,
+    /// Why the operator can send no mail now; fixed words, a whole sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail_trouble: Option<String>,
     /// Modes whose call is carried out only if what it changes is as it was before the attempt.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub conditional: BTreeSet<Mode>,
@@ -286,6 +289,7 @@ impl Directory {
             protect: Protect::default(),
             limits: Limits::default(),
             mail: false,
+            mail_trouble: None,
             conditional: BTreeSet::new(),
             apart: CleanUp::default(),
             remains: None,

@@ -258,10 +258,12 @@ impl Directories {
             let result = self.check(&object, &mut current).await;
             self.metrics.directory_ready(&name, result.is_ok());
             self.publish(&object, current.as_ref(), &result);
-            self.show(&object, &mut shown, &result).await;
-            let pause = if result.is_ok() { EVERY } else { retry };
-            let most = if matches!(result, Err(NotReady::Unreachable(_))) { DOWN } else { EVERY };
-            retry = if result.is_ok() { FIRST_RETRY } else { (retry * 2).min(most) };
+            let trouble = current.as_ref().and_then(|c| c.mail_trouble.clone());
+            self.show(&object, &mut shown, &result, trouble.as_deref()).await;
+            let fine = result.is_ok() && trouble.is_none();
+            let pause = if fine { EVERY } else { retry };
+            let most = if result.is_ok() || matches!(result, Err(NotReady::Unreachable(_))) { DOWN } else { EVERY };
+            retry = if fine { FIRST_RETRY } else { (retry * 2).min(most) };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = kick.notified() => {}
@@ -299,16 +301,15 @@ impl Directories {
                     Some(Arc::new(mailer))
                 }
             };
-            *current = Some(Connection { versions, provider, mailer });
+            *current = Some(Connection { versions, provider, mailer, mail_trouble: None });
         }
         let Some(connection) = current else { return Err(invalid("it has no connection.".to_owned())) };
         let modes = facts.modes();
         let checked = self.metrics.timed(&object.name_any(), "check", connection.provider.check(&modes), ok).await?;
-        if let Some(mailer) = &connection.mailer {
-            let why =
-                |why| NotReady::Unreachable(format!("spec.mail: {why} Without it a new password may reach nobody."));
-            mailer.check().await.map_err(why)?;
-        }
+        connection.mail_trouble = match &connection.mailer {
+            None => None,
+            Some(mailer) => mailer.check().await.err().map(|why| why.to_string()),
+        };
         Ok(checked)
     }
 
@@ -318,7 +319,10 @@ impl Directories {
         let changed = self.entry(&name, |entry| {
             let mut facts = object.settings().unwrap_or_else(|_| world::Directory::unusable(&name));
             match result {
-                Ok(checked) => facts = checked.add_to(facts),
+                Ok(checked) => {
+                    facts = checked.add_to(facts);
+                    facts.mail_trouble = connection.and_then(|c| c.mail_trouble.clone());
+                }
                 Err(not_ready) => {
                     // What it was stays known, so that its records still find it.
                     facts.identity.clone_from(&entry.connected.facts.identity);
@@ -343,12 +347,21 @@ impl Directories {
     }
 
     /// Writes the status, if it is another than before.
-    async fn show(&self, object: &Directory, shown: &mut Option<DirectoryStatus>, result: &Result<Checked, NotReady>) {
+    async fn show(
+        &self,
+        object: &Directory,
+        shown: &mut Option<DirectoryStatus>,
+        result: &Result<Checked, NotReady>,
+        mail_trouble: Option<&str>,
+    ) {
+        let mail = mail_trouble.map_or_else(String::new, |why| {
+            format!(" But no mail can be sent: {why} Requests whose password is to be mailed wait.")
+        });
         let (status, reason, message) = match result {
             Ok(_) => (
                 "True",
                 "Connected",
-                "The directory answers and the operator's account holds what the rules need.".to_owned(),
+                format!("The directory answers and the operator's account holds what the rules need.{mail}"),
             ),
             Err(not_ready) => ("False", not_ready.reason(), text::shown(&not_ready.to_string(), text::MESSAGE)),
         };
@@ -398,4 +411,6 @@ struct Connection {
     versions: (String, Option<String>),
     provider: Arc<Provider>,
     mailer: Option<Arc<Mailer>>,
+    /// Why no mail can go out, as the last check found.
+    mail_trouble: Option<String>,
 }

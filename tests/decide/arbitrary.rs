@@ -159,6 +159,7 @@ fn directory() -> impl Strategy<Value = Directory> {
             kind: "a directory".to_owned(),
             suspend,
             not_ready: broken.then(|| "down.".to_owned()),
+            mail_trouble: None,
             supports: supports.into_iter().collect::<BTreeSet<_>>(),
             allow,
             protect,
