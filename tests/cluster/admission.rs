@@ -95,30 +95,48 @@ fn expect(site: &Site, who: &str, arguments: &[&str], input: &str, says: &str) {
     }
 }
 
+const CREATE: &[&str] = &["create", "-f", "-"];
+const DRY_RUN: &[&str] = &["create", "--dry-run=server", "-f", "-"];
+
 #[test]
 fn each_refusal_and_its_allowed_twin() {
     let site = Site::start();
     people(&site);
-    let mut number = 0;
-    let mut request = |patch: Value| {
-        number += 1;
-        mfa_reset(&format!("r-{number}"), EMAIL, patch)
-    };
-    let create = &["create", "-f", "-"][..];
     // Policies are enforced a moment after they were stored.
-    let probe = request(json!({}));
-    wait_for("the policies", || tries(&site, "vic", &["create", "--dry-run=server", "-f", "-"], &probe));
-    let record = json!({
-        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetRecord", "metadata": {"name": "r-x", "namespace": SYSTEM}, "spec": {
+    let probe = mfa_reset("probe", EMAIL, json!({}));
+    wait_for("the policies", || tries(&site, "vic", DRY_RUN, &probe));
+    wait_for("the policy of records", || tries(&site, "restorer", DRY_RUN, &record("r-x")));
+    // The code itself, once: kubectl shows what the API server's Status says.
+    let output = site.try_kubectl(&["create", "-v=8", "--as=vic", "-f", "-"], &probe);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(r#""status":"Failure""#) && said.contains(r#""code":403"#), "{said}");
+    new_requests(&site);
+    requests_that_are_there(&site);
+    the_ledger(&site);
+    approvals(&site);
+    // Other kinds are nobody's business here.
+    let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "hook", "namespace": TEAM, "annotations": {"helm.sh/hook": "post-install"}}});
+    expect(&site, "vic", CREATE, &other.to_string(), "");
+}
+
+fn record(name: &str) -> String {
+    json!({
+        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetRecord", "metadata": {"name": name, "namespace": SYSTEM}, "spec": {
             "directory": "zylker", "directoryIdentity": "x", "user": {"id": "1", "name": "x"}, "mode": "MFA", "requestedAt": time(0),
             "expiresAt": time(0), "keepUntil": time(0), "request": {"namespace": TEAM, "name": "x", "uid": "x", "key": "x", "digest": "x"},
             "call": {"resetMFA": {}}, "finish": {}, "attempt": {"id": "x", "number": 1, "holder": "x", "startedAt": time(0), "deadline": time(0)},
             "state": "Applied",
         },
     })
-    .to_string();
-    wait_for("the policy of records", || tries(&site, "restorer", &["create", "--dry-run=server", "-f", "-"], &record));
+    .to_string()
+}
 
+fn new_requests(site: &Site) {
+    let mut number = 0;
+    let mut name = || {
+        number += 1;
+        format!("r-{number}")
+    };
     let with = |annotation: &str, value: &str| json!({"metadata": {"annotations": {annotation: value}}});
     let by = |who: &str| json!({"spec": {"requestedBy": who}});
     for (who, patch, says) in [
@@ -148,27 +166,18 @@ fn each_refusal_and_its_allowed_twin() {
         ("hana", json!({"metadata": {"labels": {"velero.io/restore-name": "x"}}}), ""), // never started, then
         ("hana", with("kustomize.toolkit.fluxcd.io/ssa", "IfNotPresent"), ""),
     ] {
-        expect(&site, who, create, &request(patch), says);
+        expect(site, who, CREATE, &mfa_reset(&name(), EMAIL, patch), says);
     }
-    // The code itself, once: kubectl shows what the API server's Status says.
-    let output = site.try_kubectl(&["create", "-v=8", "--as=vic", "-f", "-"], &probe);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains(r#""status":"Failure""#) && said.contains(r#""code":403"#), "{said}");
     // A password that somebody entered is for those who may read it.
-    let mut entered = |secret: &str| {
-        number += 1;
+    let needs_get = "has the operator read Secret other, which hana needs the verb get for";
+    for (secret, says) in [("other", needs_get), ("chosen", "")] {
         let spec = json!({"password": {"generate": null, "deliverTo": null, "fromSecret": {"name": secret}}});
-        password_reset(&format!("entered-{number}"), EMAIL, json!({ "spec": spec }))
-    };
-    expect(
-        &site,
-        "hana",
-        create,
-        &entered("other"),
-        "has the operator read Secret other, which hana needs the verb get for",
-    );
-    expect(&site, "hana", create, &entered("chosen"), "");
-    // The same of an object that is there, by whoever may change it.
+        expect(site, "hana", CREATE, &password_reset(&name(), EMAIL, json!({ "spec": spec })), says);
+    }
+}
+
+/// By whoever may change them.
+fn requests_that_are_there(site: &Site) {
     site.apply(&mfa_reset("there", EMAIL, json!({})));
     for (annotation, says) in [
         ("argocd.argoproj.io/hook=Sync", "a reset must not be a hook"),
@@ -176,7 +185,7 @@ fn each_refusal_and_its_allowed_twin() {
         ("kustomize.toolkit.fluxcd.io/force=enabled", "must not be applied with force"),
         ("note=fine", ""),
     ] {
-        expect(&site, "vic", &["annotate", "creset", "-n", TEAM, "there", annotation], "", says);
+        expect(site, "vic", &["annotate", "creset", "-n", TEAM, "there", annotation], "", says);
     }
     let restored = json!({"metadata": {"labels": {"velero.io/restore-name": "x"}}});
     site.apply(&mfa_reset("restored", EMAIL, restored));
@@ -190,28 +199,31 @@ fn each_refusal_and_its_allowed_twin() {
         ("restored", "velero.io/restore-name=y", never),
         ("restored", "team=x", ""),
     ] {
-        expect(&site, "vic", &["label", "--overwrite", "creset", "-n", TEAM, name, label], "", says);
+        expect(site, "vic", &["label", "--overwrite", "creset", "-n", TEAM, name, label], "", says);
     }
+}
 
-    // The ledger and what is said of requests.
+/// And what is said of requests.
+fn the_ledger(site: &Site) {
     let only = "written by the operator alone, not by ";
     let operator = format!("system:serviceaccount:{SYSTEM}:credreset");
     let status = r#"{"status":{"outcome":"Applied"}}"#;
     let patch = ["patch", "creset", "-n", TEAM, "there", "--subresource=status", "--type=merge", "-p", status];
-    expect(&site, "vic", &patch, "", only);
+    expect(site, "vic", &patch, "", only);
     site.kubectl(&patch); // our administrator is one of admission.writers
-    expect(&site, &operator, &patch, "", "");
-    expect(&site, "restorer", create, &record, only);
-    site.apply(&record.replace("r-x", "r-y"));
-    expect(&site, &operator, create, &record, "");
+    expect(site, &operator, &patch, "", "");
+    expect(site, "restorer", CREATE, &record("r-x"), only);
+    site.apply(&record("r-y"));
+    expect(site, &operator, CREATE, &record("r-x"), "");
     let change = ["patch", "crecord", "-n", SYSTEM, "r-x", "--type=merge", "-p", r#"{"spec":{"note":"x"}}"#];
-    expect(&site, "restorer", &change, "", only);
-    expect(&site, &operator, &change, "", "cannot patch resource"); // it replaces them
+    expect(site, "restorer", &change, "", only);
+    expect(site, &operator, &change, "", "cannot patch resource"); // it replaces them
     let delete = ["delete", "crecord", "-n", SYSTEM, "r-x"];
-    expect(&site, "restorer", &delete, "", only);
-    expect(&site, &operator, &delete, "", "");
+    expect(site, "restorer", &delete, "", only);
+    expect(site, &operator, &delete, "", "");
+}
 
-    // Approvals.
+fn approvals(site: &Site) {
     let mut number = 0;
     let mut approval = |approver: &str, directory: &str| {
         number += 1;
@@ -221,40 +233,34 @@ fn each_refusal_and_its_allowed_twin() {
         });
         object.to_string()
     };
-    expect(&site, "olga", create, &approval("hana", "zylker"), "spec.approver must be who creates the approval: olga");
-    expect(&site, "vic", create, &approval("olga", "zylker"), "spec.approver must be who creates the approval: vic");
-    expect(&site, "vic", create, &approval("vic", "zylker"), "vic needs the verb approve on directories/zylker");
-    expect(&site, "hana", create, &approval("hana", "zylker"), "hana needs the verb approve on directories/zylker");
+    expect(site, "olga", CREATE, &approval("hana", "zylker"), "spec.approver must be who creates the approval: olga");
+    expect(site, "vic", CREATE, &approval("olga", "zylker"), "spec.approver must be who creates the approval: vic");
+    expect(site, "vic", CREATE, &approval("vic", "zylker"), "vic needs the verb approve on directories/zylker");
+    expect(site, "hana", CREATE, &approval("hana", "zylker"), "hana needs the verb approve on directories/zylker");
     expect(
-        &site,
+        site,
         "olga",
-        create,
+        CREATE,
         &approval("olga", "elsewhere"),
         "olga needs the verb approve on directories/elsewhere",
     );
-    expect(&site, ROBOT, create, &approval(ROBOT, "zylker"), "an approval is a person's, and system:serviceaccount:");
+    expect(site, ROBOT, CREATE, &approval(ROBOT, "zylker"), "an approval is a person's, and system:serviceaccount:");
     let mut given = || {
         let given = approval("olga", "zylker");
-        expect(&site, "olga", create, &given, "");
+        expect(site, "olga", CREATE, &given, "");
         serde_json::from_str::<Value>(&given).unwrap()["metadata"]["name"].as_str().unwrap().to_owned()
     };
     let withdraw = |who: &str, name: &str, says: &str| {
         let patch = r#"{"spec":{"withdrawn":true}}"#;
-        expect(&site, who, &["patch", "capproval", "-n", TEAM, name, "--type=merge", "-p", patch], "", says);
+        expect(site, who, &["patch", "capproval", "-n", TEAM, name, "--type=merge", "-p", patch], "", says);
     };
     let (first, second) = (given(), given());
     withdraw("vic", &first, "vic needs the verb approve on directories/zylker");
-    expect(&site, "vic", &["annotate", "capproval", "-n", TEAM, &first, "note=fine"], "", "");
+    expect(site, "vic", &["annotate", "capproval", "-n", TEAM, &first, "note=fine"], "", "");
     withdraw("otto", &first, ""); // whoever may approve
     site.kubectl(&["delete", "clusterrolebinding", "test-olga"]);
-    wait_for("olga to have lost the verb", || {
-        tries(&site, "olga", &["create", "--dry-run=server", "-f", "-"], &approval("olga", "zylker"))
-    });
+    wait_for("olga to have lost the verb", || tries(site, "olga", DRY_RUN, &approval("olga", "zylker")));
     withdraw("olga", &second, ""); // her own, though she may approve no more
-
-    // Other kinds are nobody's business here.
-    let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "hook", "namespace": TEAM, "annotations": {"helm.sh/hook": "post-install"}}});
-    expect(&site, "vic", create, &other.to_string(), "");
 }
 
 /// Without the policies, or with others of their names, anybody could write anybody's name: then no approval counts, nor one that was
@@ -342,14 +348,10 @@ fn approvals_are_deleted_as_anything_else() {
     if !site.is_own() {
         return; // somebody else's cluster may have no controllers
     }
-    let uid = |name: &str| {
-        site.apply(&mfa_reset(name, EMAIL, json!({})));
-        site.reset(name)["metadata"]["uid"].clone()
-    };
     // As `credreset approve` makes them.
-    let approve = |name: &str| {
+    let approve = |name: &str, uid: &Value| {
         let owner =
-            json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset", "name": name, "uid": uid(name)});
+            json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset", "name": name, "uid": uid});
         let approval = json!({
             "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetApproval",
             "metadata": {"name": name, "namespace": TEAM, "ownerReferences": [owner]},
@@ -358,8 +360,15 @@ fn approvals_are_deleted_as_anything_else() {
         site.apply(&approval.to_string());
     };
     for name in ["orphan", "foreground", "gone"] {
-        approve(name);
+        site.apply(&mfa_reset(name, EMAIL, json!({})));
+        approve(name, &site.reset(name)["metadata"]["uid"]);
     }
+    // One of no request: when it is collected, the collector has seen those before it, too.
+    approve("stray", &json!("00000000-0000-0000-0000-000000000000"));
+    wait_for("the garbage collector", || {
+        let left = site.kubectl(&["get", "capproval", "-n", TEAM, "stray", "--ignore-not-found"]);
+        left.is_empty().then_some(())
+    });
     let delete = |kind: &str, name: &str, cascade: &str| {
         let cascade = format!("--cascade={cascade}");
         site.kubectl(&["delete", kind, "-n", TEAM, name, &cascade, "--timeout=60s"]);

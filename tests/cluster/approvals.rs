@@ -342,7 +342,7 @@ fn which_approvals_count() {
 #[test]
 fn a_deleted_request_is_not_started() {
     let site = site(2);
-    let _operator = site.operator();
+    let operator = site.operator();
     approvers(&site, &["olga"]);
     asks_for(&site, json!({"count": 1}));
     request(&site, "kept", 1, json!({}));
@@ -359,7 +359,7 @@ fn a_deleted_request_is_not_started() {
     give(&site, &approval("other", "other", &digests[1], "olga"));
     site.until("other", "Applied");
     let _another = site.operator_named("another");
-    drop(_operator);
+    assert_eq!(operator.stop(), Some(0));
     request(&site, "last", 2, json!({}));
     waits(&site, "last", "none is given");
     assert_eq!((site.sandbox.count("reset-password"), site.records().len()), (1, 1));

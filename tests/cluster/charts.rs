@@ -128,7 +128,7 @@ fn names_stay_names() {
     let names = [r#"namespaces=["2024","on","null"]"#, &directories, &access, r#"admission.writers=["2024","on"]"#];
     for (namespace, values) in [
         ("2024", &names[..]),
-        ("on", &["replicas=1"]),
+        ("on", &["replicas=1", "monitoring.serviceMonitor=true", "monitoring.rules=true", "monitoring.dashboard=true"]),
         ("null", &["argocd.health=true"]),
         (
             SYSTEM,
@@ -166,6 +166,20 @@ fn names_stay_names() {
         assert_eq!(count("Directory", "null"), usize::from(namespace == "2024"));
         assert_eq!(count("ConfigMap", "credreset-argocd-health"), usize::from(namespace == "null"));
     }
+}
+
+/// The Pod that the Deployment would run is one that the strictest Pod security takes.
+fn strict_pod_security(site: &Site) {
+    site.kubectl(&["label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted"]);
+    let deployment = site.get(&["deployment", "-n", SYSTEM, "credreset"]);
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "namespace": SYSTEM}});
+    pod["spec"] = deployment["spec"]["template"]["spec"].clone();
+    let fine = site.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &pod.to_string());
+    let missing = "serviceaccount \"credreset\" not found";
+    assert!(fine.status.success() || said(&fine).contains(missing), "{}", said(&fine));
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
+    let bad = site.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &pod.to_string());
+    assert!(said(&bad).contains("violates PodSecurity"), "{}", said(&bad));
 }
 
 /// helm itself, from nothing to nothing, beside a request that was carried out.
@@ -211,17 +225,7 @@ fn install_upgrade_rollback_uninstall() {
     let directory = r#"directories={"given":{"suspend":true,"provider":{"keycloak":{"url":"https://sso.example","realm":"r","credentials":{"secret":"s"}}}}}"#;
     release(&[&["upgrade", "credreset", own, "--set", "replicas=3", "--set-json", directory], &values[..]].concat());
     assert_eq!(site.get(&["deployment", "-n", SYSTEM, "credreset"])["spec"]["replicas"], 3);
-    // The Pod it would run is one that the strictest Pod security takes.
-    site.kubectl(&["label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted"]);
-    let deployment = site.get(&["deployment", "-n", SYSTEM, "credreset"]);
-    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "namespace": SYSTEM}});
-    pod["spec"] = deployment["spec"]["template"]["spec"].clone();
-    let fine = site.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &pod.to_string());
-    let missing = "serviceaccount \"credreset\" not found";
-    assert!(fine.status.success() || said(&fine).contains(missing), "{}", said(&fine));
-    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
-    let bad = site.try_kubectl(&["create", "--dry-run=server", "-f", "-"], &pod.to_string());
-    assert!(said(&bad).contains("violates PodSecurity"), "{}", said(&bad));
+    strict_pod_security(&site);
     // So is that of `helm test`. There is no node: this is what it would run and report.
     site.kubectl(&["create", "serviceaccount", "-n", SYSTEM, "default"]);
     for (operator, phase) in [(operator.url.as_str(), "Succeeded"), ("http://127.0.0.1:1", "Failed")] {
