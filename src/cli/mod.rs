@@ -14,7 +14,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use kube::{Client, Config};
+use hyper_util::client::proxy::matcher::Matcher;
+use kube::{
+    Client, Config,
+    config::{InferConfigError, KubeConfigOptions},
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -92,12 +96,28 @@ fn in_a_sentence(text: &str) -> String {
     format!("{} ({command} --help says more)", said.join(" ").trim_start_matches("error: "))
 }
 
+/// How the API server is reached.
+async fn kubernetes() -> Result<Config, InferConfigError> {
+    let Ok(mut config) = Config::from_kubeconfig(&KubeConfigOptions::default()).await else {
+        return Config::infer().await;
+    };
+    // kube 5.0 looks for the proxy in NO_PROXY, not for the API server.
+    let set = |names: [&str; 2]| names.into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let direct = set(["NO_PROXY", "no_proxy"]).unwrap_or_default();
+    if Matcher::builder().all("http://any").no(direct).build().intercept(&config.cluster_url).is_none() {
+        config.proxy_url = None;
+    } else if config.proxy_url.is_none() {
+        config.proxy_url = set(["HTTPS_PROXY", "https_proxy"]).and_then(|proxy| proxy.parse().ok());
+    }
+    Ok(config)
+}
+
 /// The cluster of the kubeconfig, if it knows our kinds.
 ///
 /// # Errors
 /// One sentence: what is missing.
 async fn cluster() -> anyhow::Result<Client> {
-    let config = Config::infer().await.map_err(|_| anyhow::anyhow!("no Kubernetes configuration: set KUBECONFIG"))?;
+    let config = kubernetes().await.map_err(|_| anyhow::anyhow!("no Kubernetes configuration: set KUBECONFIG"))?;
     let url = config.cluster_url.to_string();
     let client = Client::try_from(config).context("the Kubernetes configuration cannot be used")?;
     match client.list_api_group_resources("credreset.dev/v1alpha1").await {

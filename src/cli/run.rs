@@ -76,7 +76,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
         TcpListener::bind(listen).await.with_context(|| format!("--listen: {listen} cannot be listened on"))?;
     let listen = listener.local_addr().context("--listen")?;
     let config =
-        kube::Config::infer().await.context("no Kubernetes configuration: set KUBECONFIG, or run in a cluster")?;
+        super::kubernetes().await.context("no Kubernetes configuration: set KUBECONFIG, or run in a cluster")?;
     let client = ClientBuilder::try_from(config.clone())
         .context("the Kubernetes configuration cannot be used")?
         .with_layer(&tower::timeout::TimeoutLayer::new(API_TIMEOUT))

@@ -1,6 +1,8 @@
 //! Running it: rights, memory, readiness, secrecy, bad configuration.
 use std::{
     collections::BTreeSet,
+    io::Read,
+    net::TcpListener,
     process::{Command, Stdio},
 };
 
@@ -153,6 +155,58 @@ fn bad_configuration() {
     for variable in ["CREDRESET_NAMESPACE", "CREDRESET_LISTEN", "CREDRESET_LOG"] {
         assert!(help.contains(variable), "{help}");
     }
+}
+
+/// `HTTPS_PROXY` leads to the API server, too, unless `NO_PROXY` names it.
+#[test]
+fn proxy_of_the_environment() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let folder = std::env::temp_dir().join(format!("credreset-test-proxy-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let kubeconfig = folder.join("kubeconfig");
+    listener.set_nonblocking(true).unwrap();
+    // What the command says first to whomever it connects to.
+    let first = |command: &[&str], server: &str, no_proxy: &str| {
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "x",
+            "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+            "clusters": [{"name": "x", "cluster": {"server": format!("https://{server}")}}],
+            "users": [{"name": "x", "user": {"token": "x"}}],
+        });
+        std::fs::write(&kubeconfig, config.to_string()).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_credreset"))
+            .args(command)
+            .env("KUBECONFIG", &kubeconfig)
+            .env("HTTPS_PROXY", format!("http://{address}"))
+            .env("NO_PROXY", no_proxy)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut bytes = vec![0; 64];
+        let count = wait_for("a connection", || {
+            if child.try_wait().unwrap().is_some() {
+                return Some(Err(std::io::read_to_string(child.stderr.take().unwrap()).unwrap()));
+            }
+            let (mut stream, _) = listener.accept().ok()?;
+            stream.set_nonblocking(false).unwrap();
+            Some(Ok(stream.read(&mut bytes).unwrap()))
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        while listener.accept().is_ok() {} // its next tries
+        bytes.truncate(count.unwrap_or_else(|said| panic!("{command:?} has ended: {said}")));
+        bytes
+    };
+    for command in [&["run", "--listen", "127.0.0.1:0"][..], &["approve", "annette"]] {
+        // The proxy itself may be named, too.
+        let bytes = first(command, "kubernetes.example:6443", "localhost,127.0.0.1");
+        assert!(bytes.starts_with(b"CONNECT kubernetes.example:6443 HTTP/1.1\r\n"), "{}", bytes.escape_ascii());
+        let bytes = first(command, &address, "localhost,127.0.0.0/8");
+        assert_eq!(bytes[0], 0x16, "no TLS with the API server but {}", bytes.escape_ascii());
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// Resident memory follows the work, not the history; and a start takes no time.
