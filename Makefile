@@ -12,9 +12,10 @@ DIRECTORIES := keycloak openldap samba
 ONLY ?= $(DIRECTORIES)
 comma := ,
 
-.PHONY: help demo test test-fast test-search test-cluster test-directories bench guarantees lint crds
+.PHONY: help demo image test test-fast test-search test-cluster test-directories bench guarantees lint crds
 help:
 	@echo 'make demo          watch resets being carried out on a real API server (DIRECTORY=keycloak, openldap or samba; KEEP=1 keeps it up)'
+	@echo 'make image         the image as an OCI archive, target/image/credreset.tar; needs no container engine'
 	@echo 'make test          lint and all tests; builds the servers they need, once (minutes)'
 	@echo 'make test-fast     the tests that need no server'
 	@echo 'make test-search   every interleaving to a depth (CREDRESET_SEARCH=long goes further)'
@@ -29,6 +30,9 @@ demo:
 	@cargo build --quiet
 	@KEEP=$(KEEP) DIRECTORY=$(DIRECTORY) tests/env/demo.sh
 
+image:
+	@tests/env/image.sh
+
 test: lint test-fast test-search test-cluster test-directories
 
 test-fast:
@@ -40,7 +44,7 @@ test-search:
 
 test-cluster:
 	@if [ -n "$$KUBECONFIG" ]; then echo "on the cluster of KUBECONFIG=$$KUBECONFIG"; tests/env/build.sh helm >/dev/null; else tests/env/build.sh >/dev/null; fi
-	@cargo build --release
+	@tests/env/image.sh
 	cargo test --test cluster -- --test-threads=$(THREADS)
 
 test-directories: only := $(subst $(comma), ,$(ONLY))

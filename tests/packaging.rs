@@ -121,7 +121,7 @@ fn commands_in_the_readme_exist() {
 fn links_lead_somewhere() {
     let docs = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap().flatten();
     let docs = docs.map(|entry| format!("docs/{}", entry.file_name().display()));
-    for page in ["README.md", "CONTRIBUTING.md"].map(str::to_owned).into_iter().chain(docs) {
+    for page in ["README.md", "CONTRIBUTING.md", "examples/kind/README.md"].map(str::to_owned).into_iter().chain(docs) {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(&page);
         let text = text(&page);
         for (_, link) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
@@ -129,6 +129,17 @@ fn links_lead_somewhere() {
             assert!(target.contains("://") || here.with_file_name(target).exists(), "{page} links to {target}");
         }
     }
+}
+
+/// kind itself refuses what it does not know in there; it is not here.
+#[test]
+fn kind_has_the_cluster_that_the_walk_through_names() {
+    let config: Value = serde_saphyr::from_str(&text("tests/kind/kind-config.yaml")).unwrap();
+    assert_eq!((&config["kind"], &config["apiVersion"]), (&"Cluster".into(), &"kind.x-k8s.io/v1alpha4".into()));
+    let readme = text("examples/kind/README.md");
+    let names: Vec<&str> = readme.split("--name ").skip(1).filter_map(|rest| rest.split([' ', '\n']).next()).collect();
+    assert!(!names.is_empty() && names.iter().all(|name| config["name"] == *name), "{names:?}");
+    assert!(readme.contains("--config tests/kind/kind-config.yaml"));
 }
 
 /// `kubectl explain` shows it.

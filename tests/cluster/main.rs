@@ -27,6 +27,7 @@ mod console_form;
 mod crashes;
 mod gitops;
 mod hostile;
+mod image;
 mod leaders;
 mod lost_state;
 mod monitoring;

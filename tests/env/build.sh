@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# build.sh [etcd|kube-apiserver|kube-controller-manager|kubectl|helm ...]: provides the servers that tests and demo run against
-# (default: all five), building from Go modules into a cache what is not there yet, and prints NAME=path lines
+# build.sh [etcd|kube-apiserver|kube-controller-manager|kubectl|helm|umoci ...]: provides the servers and tools of tests, demo
+# and image (default: all six), building from Go modules into a cache what is not there yet, and prints NAME=path lines
 # (KUBE_APISERVER=...). Progress goes to stderr.
 # Knobs (environment):
 #   KUBERNETES_VERSION  default v1.37.2       ETCD_VERSION  default: the one that Kubernetes version is made with
-#   HELM_VERSION        default v4.3.1
+#   HELM_VERSION        default v4.3.1        UMOCI_VERSION default v0.6.0
 #   ASSETS              the cache folder (default under XDG_CACHE_HOME)
 #   KUBEBUILDER_ASSETS  a folder with ready binaries, as `setup-envtest use -p path` prints it: what it holds is used as it
 #                       is, only the rest is built
@@ -21,6 +21,7 @@ if [ -z "${KUBERNETES_VERSION:-}" ] && [ -x "$have/kube-apiserver" ]; then
 fi
 KUBERNETES_VERSION=${KUBERNETES_VERSION:-v1.37.2}
 HELM_VERSION=${HELM_VERSION:-v4.3.1}
+UMOCI_VERSION=${UMOCI_VERSION:-v0.6.0}
 ASSETS=${ASSETS:-${XDG_CACHE_HOME:-$HOME/.cache}/credreset/assets/$KUBERNETES_VERSION}
 
 # source_of MODULE VERSION: downloads the module, prints its folder.
@@ -95,6 +96,9 @@ provide() { # provide NAME: sets $path to it, building it if need be
     helm)
       missing helm "$HELM_VERSION" || return 0
       compile helm helm.sh/helm/v4 "$HELM_VERSION" ./cmd/helm "-X helm.sh/helm/v4/internal/version.version=$HELM_VERSION" ;;
+    umoci)
+      missing umoci "$UMOCI_VERSION" || return 0
+      compile umoci github.com/opencontainers/umoci "$UMOCI_VERSION" ./cmd/umoci ;;
     kube-apiserver | kube-controller-manager | kubectl)
       missing "$name" "$v" || return 0
       compile "$name" k8s.io/kubernetes "$v" "./cmd/$name" "-X $cb.gitVersion=$v -X $cb.gitMajor=1 -X $cb.gitMinor=$(minor "$v") \
@@ -103,7 +107,7 @@ provide() { # provide NAME: sets $path to it, building it if need be
   esac
 }
 
-[ $# != 0 ] || set -- etcd kube-apiserver kube-controller-manager kubectl helm
+[ $# != 0 ] || set -- etcd kube-apiserver kube-controller-manager kubectl helm umoci
 for name; do
   provide "$name"
   echo "$(tr a-z- A-Z_ <<<"$name")=$path"

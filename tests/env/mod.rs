@@ -54,10 +54,10 @@ pub fn path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
 }
 
-/// The release build, for tests whose result depends on the optimizer, or that would take too long without it.
+/// The release build, which the image holds, for tests whose result depends on the optimizer, or that would take too long without it.
 pub fn release() -> PathBuf {
-    let binary = path("target/release/credreset");
-    assert!(binary.exists(), "this test needs the release build: cargo build --release");
+    let binary = path("target/image/root/credreset");
+    assert!(binary.exists(), "this test needs the image: make image");
     binary
 }
 
@@ -93,6 +93,8 @@ pub struct Setup {
     pub sandbox_binary: Option<PathBuf>,
     /// Run Kubernetes' own controllers, too: namespaces are really deleted.
     pub controllers: bool,
+    /// Leave the API server as it is, without what a site has otherwise: the kinds, the namespaces, the chart.
+    pub empty: bool,
 }
 
 pub struct Site {
@@ -133,6 +135,9 @@ impl Site {
         let mut site = Self { dir, kubeconfig, kubectl, instance, settled: false, sandbox, _turn: turn };
         site.make_room();
         site.settled = true;
+        if setup.empty {
+            return site;
+        }
         site.apply(&text("charts/credreset-crds/templates/credreset.yaml"));
         site.kubectl(&[
             "wait",

@@ -1,0 +1,14 @@
+# For those who have an engine; `make image` makes the same image without one (tests/env/image.sh).
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN tests/env/image.sh root
+
+FROM scratch
+COPY --from=build /src/target/image/root /
+USER 65532:65532
+ENTRYPOINT ["/credreset"]
+LABEL org.opencontainers.image.title="credreset" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.description="Kubernetes operator: password and MFA resets as reviewed manifests, carried out at most once"
