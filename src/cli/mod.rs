@@ -1,5 +1,6 @@
 //! One file per command.
 pub mod approve;
+pub mod audit;
 pub mod crds;
 pub mod explain;
 pub mod new;
@@ -10,7 +11,7 @@ pub mod run;
 pub mod sandbox;
 pub mod settle;
 
-use std::process::ExitCode;
+use std::{ffi::OsStr, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -19,6 +20,10 @@ use kube::{
     Client, Config,
     config::{InferConfigError, KubeConfigOptions},
 };
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use comfy_table::Table;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +32,13 @@ use tokio_util::sync::CancellationToken;
 #[command(
     version,
     about,
-    after_help = "Exit codes: 0, ended as asked; 1, failed, or wrong arguments, with one sentence that says why. plan has more: see its --help."
+    after_help = "Exit codes: 0, ended as asked; 1, failed, or wrong arguments, with one sentence that says why. plan, wait and check have more: see \
+                  their --help.
+
+Examples:
+  credreset new annette.c@zylker.biz -d zylker -r 'Locked out, HELP-4711' --into resets
+  credreset plan resets
+  kubectl apply -f resets && credreset wait resets"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -52,10 +63,19 @@ enum Command {
     Approve(approve::Args),
     /// Wait until an operator says that it is ready; for helm test
     Ready(ready::Args),
+    /// Who reset whom: the records of the operator
+    Audit(audit::Args),
     /// Run a stand-in for a directory, for demos and tests
     Sandbox(sandbox::Args),
     /// Print the custom resource definitions, for kubectl apply
+    #[command(after_help = "Examples:\n  credreset crds | kubectl apply --server-side -f -")]
     Crds,
+}
+
+/// The command line, as it is called under the name `program`: kubectl finds a plugin by its file's name.
+fn command(program: Option<&OsStr>) -> clap::Command {
+    let is_plugin = program.map(Path::new).and_then(Path::file_stem) == Some(OsStr::new("kubectl-creset"));
+    Cli::command().bin_name(if is_plugin { "kubectl creset" } else { "credreset" })
 }
 
 /// Runs the command that the arguments name.
@@ -63,7 +83,8 @@ enum Command {
 /// # Errors
 /// A sentence for people; the process then ends with exit code 1.
 pub fn main() -> anyhow::Result<ExitCode> {
-    let command = match Cli::try_parse() {
+    let parsed = command(std::env::args_os().next().as_deref()).try_get_matches();
+    let command = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(Cli { command }) => command,
         Err(usage) if usage.use_stderr() => anyhow::bail!(in_a_sentence(&usage.render().to_string())),
         Err(help) => {
@@ -80,6 +101,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(&args)?,
         Command::Approve(args) => approve::run(args)?,
         Command::Ready(args) => ready::run(args)?,
+        Command::Audit(args) => audit::run(args)?,
         Command::Sandbox(args) => sandbox::run(args)?,
         Command::Crds => crds::run()?,
     }
@@ -138,6 +160,27 @@ fn said(error: kube::Error) -> anyhow::Error {
         }
         error => error.into(),
     }
+}
+
+/// `90s`, `24h`, `30d`, `2w`: a duration as people type it. A day has 24 hours.
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    text.parse::<Span>()
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+        .ok()
+        .filter(SignedDuration::is_positive)
+        .ok_or_else(|| "not a duration such as 90s, 24h or 30d".to_owned())
+}
+
+/// Columns with blanks between them, for a terminal.
+fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_header(head);
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n") + "\n"
 }
 
 /// A small runtime: these programs wait more than they compute.

@@ -8,11 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use kube::{
     Api, Client,
     api::{ListParams, PostParams},
-    core::ObjectList,
 };
 use tokio::time::{Duration, Instant};
 
-use super::{delete_unchanged, lease::Leadership, lock};
+use super::{delete_unchanged, each, lease::Leadership, lock, turn};
 use crate::{
     api::{
         CredentialResetRecord, CredentialResetSettlement,
@@ -99,14 +98,7 @@ impl Ledger {
         let before = now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now);
         let hours = format!("{HOUR_LABEL} in ({},{})", hour(now), hour(before));
         for params in [ListParams::default().fields(OPEN), ListParams::default().labels(&hours)] {
-            let mut params = params.limit(500);
-            loop {
-                let page = self.api.list(&params).await?;
-                page.items.iter().for_each(|object| self.note(&object.record()));
-                if !turn(&mut params, &page) {
-                    break;
-                }
-            }
+            each(&self.api, params, |object| self.note(&object.record())).await?;
         }
         Ok(())
     }
@@ -371,12 +363,6 @@ impl Ledger {
             }
         }
     }
-}
-
-/// Turns to the page after `page`; false if it was the last.
-fn turn<K: Clone>(params: &mut ListParams, page: &ObjectList<K>) -> bool {
-    params.continue_token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
-    params.continue_token.is_some()
 }
 
 /// Locks by name, so that no two tasks of this process work on the same request or record.

@@ -17,8 +17,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DeleteParams, Preconditions},
+    api::{DeleteParams, ListParams, Preconditions},
+    core::ObjectList,
 };
+use serde::de::DeserializeOwned;
 
 use crate::core::world::Why;
 
@@ -35,7 +37,7 @@ fn silent() -> Why {
 /// Deletes what `seen` shows, unless it has changed since; returns whether it did.
 async fn delete_unchanged<K>(api: &Api<K>, seen: &impl ResourceExt) -> kube::Result<bool>
 where
-    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned,
 {
     let unchanged = Preconditions { uid: seen.uid(), resource_version: seen.resource_version() };
     match api.delete(&seen.name_any(), &DeleteParams::default().preconditions(unchanged)).await {
@@ -43,4 +45,29 @@ where
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Hands every object that `params` select to `take`, page by page.
+///
+/// # Errors
+/// If the API server does not answer, or refuses.
+pub async fn each<K>(api: &Api<K>, params: ListParams, mut take: impl FnMut(K)) -> kube::Result<()>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let mut params = params.limit(500);
+    loop {
+        let mut page = api.list(&params).await?;
+        let more = turn(&mut params, &page);
+        page.items.drain(..).for_each(&mut take);
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// Turns to the page after `page`; false if it was the last.
+fn turn<K: Clone>(params: &mut ListParams, page: &ObjectList<K>) -> bool {
+    params.continue_token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
+    params.continue_token.is_some()
 }

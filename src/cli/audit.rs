@@ -1,0 +1,371 @@
+//! `credreset audit`: who reset whom, from the operator's records.
+use std::io::Write;
+
+use anyhow::Context;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use kube::{Api, Client, api::ListParams};
+use serde::Serialize;
+
+use super::said;
+use crate::{
+    api::CredentialResetRecord,
+    core::{
+        ledger::{Evidence, Record, State, Verdict},
+        report::Reason,
+        text::{MESSAGE, shown},
+    },
+    k8s,
+};
+
+/// Flags of `credreset audit`.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "The operator keeps a record until a day after its request has ended, so what is older is not told. To have it longer, \
+                  keep what this command writes.
+
+Examples:
+  credreset audit --since 24h
+  credreset audit --since 2026-11-01 --until 2026-12-01 --directory zylker --output csv > november.csv
+  credreset audit --user annette.c@zylker.biz --output json"
+)]
+pub struct Args {
+    /// Resets that began at this time or later: a duration before now, a day (UTC) or an RFC 3339 time
+    #[arg(long, default_value = "30d", value_parser = moment, value_name = "TIME")]
+    since: Timestamp,
+    /// Resets that began before this time; all, if left out
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// Only those in this Directory
+    #[arg(long, short)]
+    directory: Option<String>,
+    /// Only those of this user, by name or id as the directory has it
+    #[arg(long, short)]
+    user: Option<String>,
+    /// The operator's namespace
+    #[arg(long, env = "CREDRESET_NAMESPACE", default_value = "credreset-system", value_name = "NAMESPACE")]
+    operator_namespace: String,
+    /// For people, for a spreadsheet, or for programs
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How an audit is written.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    Text,
+    Csv,
+    Json,
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let day = |day: Date| day.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp());
+    text.parse::<Timestamp>()
+        .ok()
+        .or_else(|| text.parse::<Date>().ok().and_then(day))
+        .or_else(|| Timestamp::now().checked_sub(super::duration(text).ok()?).ok())
+        .ok_or_else(|| "neither a duration such as 30d, nor a day such as 2026-11-01, nor an RFC 3339 time".to_owned())
+}
+
+/// What `--output json` prints.
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+pub struct Report {
+    /// Resets that began at this time or later.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    since: Timestamp,
+    /// And before this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    until: Option<Timestamp>,
+    /// In the order in which they began.
+    resets: Vec<Reset>,
+}
+
+/// A reset, as its record tells.
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reset {
+    /// When the human asked.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    requested_at: Timestamp,
+    /// When the latest attempt began.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    started_at: Timestamp,
+    /// When the outcome became known, or was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    settled_at: Option<Timestamp>,
+    /// Name of the Directory.
+    directory: String,
+    /// The directory's own id of the user.
+    user_id: String,
+    /// What people call the user.
+    user: String,
+    /// Password or MFA.
+    mode: String,
+    /// Where the record stands. Sent, Released and Changed are still under way.
+    state: State,
+    /// How success was proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Evidence>,
+    /// Why nothing was changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    /// The directory's own error code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    /// Namespace of the request.
+    namespace: String,
+    /// Name of the request.
+    request: String,
+    /// Who asked, if the request says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_by: Option<String>,
+    /// Who approved, where a rule asks for that.
+    approved_by: Vec<String>,
+    /// The operator's process that made the latest attempt.
+    holder: String,
+    /// How many attempts there were. Each but the last is known to have changed nothing.
+    attempts: u32,
+    /// Name of the record.
+    record: String,
+}
+
+impl Reset {
+    fn of(record: Record) -> Self {
+        let Record { name, directory, user, mode, requested_at, request, attempt, state, evidence, verdict, .. } =
+            record;
+        let (reason, code) = verdict.map(|Verdict { reason, code }| (reason, code)).unzip();
+        Self {
+            requested_at,
+            started_at: attempt.started_at,
+            settled_at: record.settled_at,
+            directory,
+            user_id: user.id,
+            user: user.name,
+            mode: mode.to_string(),
+            state,
+            evidence,
+            reason,
+            code: code.flatten(),
+            namespace: request.namespace,
+            request: request.name,
+            requested_by: request.requested_by,
+            approved_by: attempt.approved_by,
+            holder: attempt.holder,
+            attempts: attempt.number,
+            record: name,
+        }
+    }
+}
+
+/// Reads the records and prints them.
+///
+/// # Errors
+/// What could not be read.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    super::runtime()?.block_on(audit(args))
+}
+
+async fn audit(args: Args) -> anyhow::Result<()> {
+    let Args { since, until, directory, user, operator_namespace, output } = args;
+    let client = super::cluster().await?;
+    let user = user.map(|user| user.to_lowercase());
+    let wanted = |record: &Record| {
+        let began = record.attempt.started_at;
+        let names = [&record.user.name, &record.user.id].map(|name| name.to_lowercase());
+        began >= since
+            && until.is_none_or(|until| began < until)
+            && directory.as_ref().is_none_or(|directory| record.directory == *directory)
+            && user.as_ref().is_none_or(|user| names.contains(user))
+    };
+    let mut records = records(client, &operator_namespace)
+        .await
+        .map_err(said)
+        .with_context(|| format!("the records in namespace {operator_namespace} could not be read"))?;
+    records.retain(wanted);
+    records.sort_by(|a, b| (a.attempt.started_at, &a.name).cmp(&(b.attempt.started_at, &b.name)));
+    let report = Report { since, until, resets: records.into_iter().map(Reset::of).collect() };
+    let text = match output {
+        Output::Text => text(&report),
+        Output::Csv => csv(&report).context("the audit has no CSV form")?,
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(&report).context("the audit has no JSON form")?),
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")
+}
+
+async fn records(client: Client, namespace: &str) -> kube::Result<Vec<Record>> {
+    let api: Api<CredentialResetRecord> = Api::namespaced(client, namespace);
+    let mut all = Vec::new();
+    k8s::each(&api, ListParams::default(), |object| all.push(object.record())).await?;
+    Ok(all)
+}
+
+fn or_nothing(value: Option<impl ToString>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+fn text(report: &Report) -> String {
+    let rows = report.resets.iter().map(|reset| {
+        let evidence = reset.evidence.map(|evidence| format!("{evidence:?}"));
+        [
+            format!("{:.0}", reset.started_at),
+            shown(&reset.user, MESSAGE),
+            reset.mode.clone(),
+            shown(&reset.directory, MESSAGE),
+            format!("{:?}", reset.state),
+            evidence.or_else(|| reset.reason.map(|reason| reason.to_string())).unwrap_or_default(),
+            shown(&format!("{}/{}", reset.namespace, reset.request), MESSAGE),
+            shown(&or_nothing(reset.requested_by.as_ref()), MESSAGE),
+            shown(&reset.approved_by.join(", "), MESSAGE),
+        ]
+    });
+    let head = ["STARTED", "USER", "MODE", "DIRECTORY", "STATE", "BY", "REQUEST", "REQUESTED BY", "APPROVED BY"];
+    let count = match report.resets.len() {
+        1 => "1 reset".to_owned(),
+        n => format!("{n} resets"),
+    };
+    format!("{}\n{count} since {:.0}\n", super::table(head, rows), report.since)
+}
+
+/// The names of the columns are those of the JSON.
+fn csv(report: &Report) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record([
+        "requestedAt",
+        "startedAt",
+        "settledAt",
+        "directory",
+        "userId",
+        "user",
+        "mode",
+        "state",
+        "evidence",
+        "reason",
+        "code",
+        "namespace",
+        "request",
+        "requestedBy",
+        "approvedBy",
+        "holder",
+        "attempts",
+        "record",
+    ])?;
+    for reset in &report.resets {
+        let row = [
+            reset.requested_at.to_string(),
+            reset.started_at.to_string(),
+            or_nothing(reset.settled_at),
+            reset.directory.clone(),
+            reset.user_id.clone(),
+            reset.user.clone(),
+            reset.mode.clone(),
+            format!("{:?}", reset.state),
+            reset.evidence.map_or_else(String::new, |evidence| format!("{evidence:?}")),
+            or_nothing(reset.reason),
+            or_nothing(reset.code.as_ref()),
+            reset.namespace.clone(),
+            reset.request.clone(),
+            or_nothing(reset.requested_by.as_ref()),
+            reset.approved_by.join(" "),
+            reset.holder.clone(),
+            reset.attempts.to_string(),
+            reset.record.clone(),
+        ];
+        writer.write_record(row.map(|value| cell(&value)))?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
+/// A cell that a spreadsheet takes for a text: what begins like a formula gets an apostrophe before it.
+fn cell(text: &str) -> String {
+    let text = shown(text, MESSAGE);
+    if text.trim_start().starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response};
+    use jiff::SignedDuration;
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(number: u32, patch: &serde_json::Value) -> serde_json::Value {
+        let mut object = json!({
+            "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetRecord", "metadata": {"name": format!("r-{number}")},
+            "spec": {
+                "directory": "zylker", "directoryIdentity": "z", "user": {"id": "7", "name": "annette.c@zylker.biz"}, "mode": "Password",
+                "requestedAt": "2026-11-26T09:00:00Z", "expiresAt": "2026-11-27T09:00:00Z", "keepUntil": "2026-11-28T09:00:00Z",
+                "request": {"namespace": "helpdesk", "name": "annette", "uid": "u", "key": "k", "digest": "d"},
+                "call": {"resetMFA": {}}, "finish": {}, "state": "Applied",
+                "attempt": {"id": "a", "number": 1, "holder": "op", "startedAt": "2026-11-26T09:00:01Z", "deadline": "2026-11-26T09:00:26Z"},
+            },
+        });
+        for (key, value) in patch.as_object().into_iter().flatten() {
+            object["spec"][key] = value.clone();
+        }
+        object
+    }
+
+    /// An API server that has more than it gives at once.
+    #[tokio::test]
+    async fn every_page_is_read() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let (number, more) = if query.contains("continue=two") {
+                (2, "three")
+            } else {
+                (u32::from(query.contains("three")) * 2 + 1, "two")
+            };
+            let more = if number == 3 { "" } else { more };
+            log.lock().unwrap().push(query);
+            let list = json!({
+                "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetRecordList", "metadata": {"continue": more},
+                "items": [record(number, &json!({}))],
+            });
+            async move { Ok::<_, std::convert::Infallible>(Response::new(Body::from(list.to_string().into_bytes()))) }
+        });
+        let all = records(Client::new(service, "default"), "system").await.unwrap();
+        assert_eq!(all.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["r-1", "r-2", "r-3"]);
+        let asked = asked.lock().unwrap();
+        assert!(asked.len() == 3 && asked.iter().all(|query| query.contains("limit=500")), "{asked:?}");
+    }
+
+    #[test]
+    fn a_spreadsheet_takes_no_cell_for_a_formula() {
+        let evil = json!({
+            "user": {"id": "-7", "name": "=HYPERLINK(\"http://evil.example\")"}, "verdict": {"reason": "Rejected", "code": "@SUM(1)"},
+            "request": {"namespace": "helpdesk", "name": "a", "uid": "u", "key": "k", "digest": "d", "requestedBy": "+1\r\n=2"},
+        });
+        let object: CredentialResetRecord = serde_json::from_value(record(1, &evil)).unwrap();
+        let since = Timestamp::UNIX_EPOCH;
+        let report = Report { since, until: None, resets: vec![Reset::of(object.record())] };
+        let csv = csv(&report).unwrap();
+        assert_eq!(csv.lines().count(), 2, "{csv}");
+        for cell in ["'-7", "'=HYPERLINK(", "'@SUM(1)", r"'+1\u{d}\u{a}=2"] {
+            assert!(csv.contains(cell), "{cell} is not in {csv}");
+        }
+        // The columns are the fields.
+        let columns: std::collections::BTreeSet<&str> = csv.lines().next().unwrap().split(',').collect();
+        let object = schemars::schema_for!(Reset);
+        let fields = object.get("properties").unwrap().as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(columns, fields);
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(moment("2026-11-01"), Ok("2026-11-01T00:00:00Z".parse().unwrap()));
+        assert_eq!(moment("2026-11-01T09:00:00+01:00"), Ok("2026-11-01T08:00:00Z".parse().unwrap()));
+        let before = Timestamp::now();
+        let ago = moment("30d").unwrap().saturating_add(SignedDuration::from_hours(720)).unwrap();
+        assert!((before..=Timestamp::now()).contains(&ago), "{ago}");
+        for wrong in ["", "yesterday", "-1h", "1month", "2026-13-01"] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
+    }
+}
