@@ -10,6 +10,7 @@ pub mod replay;
 pub mod run;
 pub mod sandbox;
 pub mod settle;
+pub mod wait;
 
 use std::{ffi::OsStr, path::Path, process::ExitCode};
 
@@ -63,6 +64,8 @@ enum Command {
     Approve(approve::Args),
     /// Wait until an operator says that it is ready; for helm test
     Ready(ready::Args),
+    /// Wait until requests are settled, or need somebody
+    Wait(wait::Args),
     /// Who reset whom: the records of the operator
     Audit(audit::Args),
     /// Run a stand-in for a directory, for demos and tests
@@ -94,6 +97,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
     };
     match command {
         Command::Plan(args) => return plan::run(args),
+        Command::Wait(args) => return wait::run(args),
         Command::Run(args) => run::run(args)?,
         Command::New(args) => new::run(&args)?,
         Command::Explain(args) => explain::run(args)?,

@@ -305,6 +305,19 @@ fn parse(
 
 /// The Directories of a file or folder that requests name.
 async fn from_files(path: &Path, wanted: &BTreeSet<String>, offline: bool) -> anyhow::Result<HashMap<String, Known>> {
+    let (directories, secrets) = described(path, !offline)?;
+    let mut known: HashMap<String, Known> = wanted.iter().map(|name| (name.clone(), Known::absent())).collect();
+    for object in directories.iter().filter(|object| wanted.contains(&object.name_any())) {
+        known.insert(object.name_any(), Known::of_file(object, &secrets, offline).await);
+    }
+    Ok(known)
+}
+
+/// The Directories in a file or folder, and the Secrets beside them by name.
+pub(super) fn described(
+    path: &Path,
+    with_secrets: bool,
+) -> anyhow::Result<(Vec<api::Directory>, HashMap<String, Credentials>)> {
     let mut directories = Vec::new();
     let mut secrets = HashMap::new();
     for (file, object) in manifests::all(path)? {
@@ -313,18 +326,14 @@ async fn from_files(path: &Path, wanted: &BTreeSet<String>, offline: bool) -> an
             && object["apiVersion"].as_str().is_some_and(|v| v.starts_with("credreset.dev/"))
         {
             directories.push(serde_json::from_value::<api::Directory>(object).map_err(wrong)?);
-        } else if object["kind"] == "Secret" && object["apiVersion"] == "v1" && !offline {
+        } else if object["kind"] == "Secret" && object["apiVersion"] == "v1" && with_secrets {
             // What is wrong with it is not repeated: it may be a password.
             let secret: Secret =
                 serde_json::from_value(object).map_err(|_| anyhow::anyhow!("{file}: a Secret in it makes no sense"))?;
             secrets.insert(secret.name_any(), contents(secret));
         }
     }
-    let mut known: HashMap<String, Known> = wanted.iter().map(|name| (name.clone(), Known::absent())).collect();
-    for object in directories.iter().filter(|object| wanted.contains(&object.name_any())) {
-        known.insert(object.name_any(), Known::of_file(object, &secrets, offline).await);
-    }
-    Ok(known)
+    Ok((directories, secrets))
 }
 
 fn contents(secret: Secret) -> Credentials {
