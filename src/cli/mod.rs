@@ -1,6 +1,7 @@
 //! One file per command.
 pub mod approve;
 pub mod audit;
+pub mod check;
 pub mod crds;
 pub mod explain;
 pub mod new;
@@ -66,6 +67,8 @@ enum Command {
     Ready(ready::Args),
     /// Wait until requests are settled, or need somebody
     Wait(wait::Args),
+    /// Say what stands in the way of a Directory, and of a user in it
+    Check(check::Args),
     /// Who reset whom: the records of the operator
     Audit(audit::Args),
     /// Run a stand-in for a directory, for demos and tests
@@ -98,6 +101,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
     match command {
         Command::Plan(args) => return plan::run(args),
         Command::Wait(args) => return wait::run(args),
+        Command::Check(args) => return check::run(args),
         Command::Run(args) => run::run(args)?,
         Command::New(args) => new::run(&args)?,
         Command::Explain(args) => explain::run(args)?,

@@ -13,6 +13,7 @@ pub mod zoho;
 use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::SecretString;
+use url::Url;
 
 use crate::{
     api::directory::{self, DirectorySpec, Guarantees},
@@ -150,6 +151,18 @@ impl NotReady {
             Self::InvalidConfiguration(_) => "InvalidConfiguration",
         }
     }
+}
+
+/// The addresses that `spec` leads to; what is none is left out.
+#[must_use]
+pub fn addresses(spec: &DirectorySpec) -> Vec<Url> {
+    let texts = match &spec.provider {
+        directory::Provider::Zoho(zoho) => zoho::addresses(zoho).map(Vec::from).unwrap_or_default(),
+        directory::Provider::Keycloak(keycloak) => vec![keycloak.url.clone()],
+        directory::Provider::OpenLdap(openldap) => openldap.ldap.urls.clone(),
+        directory::Provider::ActiveDirectory(domain) => domain.ldap.urls.clone(),
+    };
+    texts.iter().filter_map(|text| Url::parse(text).ok()).filter(|url| url.host_str().is_some()).collect()
 }
 
 impl Provider {

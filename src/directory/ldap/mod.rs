@@ -405,7 +405,10 @@ fn address(url: &Url) -> String {
 }
 
 /// Trusts `ca_bundle` (PEM) besides the system's authorities.
-fn tls(ca_bundle: Option<&str>) -> Result<ClientConfig, String> {
+///
+/// # Errors
+/// What is wrong with `ca_bundle`.
+pub fn tls(ca_bundle: Option<&str>) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let unusable = || "the TLS set-up is not usable: no trusted certificate authorities were found".to_owned();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

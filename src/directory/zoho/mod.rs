@@ -60,6 +60,15 @@ enum Unread {
     Failed(http::Failed),
 }
 
+/// Where its accounts server, its API and Mail are, if that is said in one way only.
+pub fn addresses(zoho: &directory::Zoho) -> Option<[String; 3]> {
+    match (zoho.data_center, &zoho.urls) {
+        (Some(center), None) => Some(hosts(center).map(|host| format!("https://{host}"))),
+        (None, Some(urls)) => Some([&urls.accounts, &urls.api, &urls.mail].map(Clone::clone)),
+        _ => None,
+    }
+}
+
 impl Zoho {
     /// A connection as `spec` describes it. Sends nothing.
     ///
@@ -70,11 +79,8 @@ impl Zoho {
     }
 
     fn new(spec: &DirectorySpec, zoho: &directory::Zoho, credentials: &Credentials) -> Result<Self, String> {
-        let [accounts, api, mail] = match (zoho.data_center, &zoho.urls) {
-            (Some(center), None) => hosts(center).map(|host| format!("https://{host}")),
-            (None, Some(urls)) => [&urls.accounts, &urls.api, &urls.mail].map(Clone::clone),
-            _ => return Err("spec.provider.zoho must have exactly one of dataCenter and urls".to_owned()),
-        };
+        let [accounts, api, mail] =
+            addresses(zoho).ok_or("spec.provider.zoho must have exactly one of dataCenter and urls")?;
         let accounts = http::base("spec.provider.zoho.urls.accounts", &accounts)?;
         let api = http::base("spec.provider.zoho.urls.api", &api)?;
         let mail = http::base("spec.provider.zoho.urls.mail", &mail)?;

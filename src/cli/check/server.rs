@@ -1,0 +1,79 @@
+//! Whether a directory's addresses lead anywhere: the name, the connection, the certificate.
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use rustls::pki_types::ServerName;
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+use url::Url;
+
+use super::{About, Line};
+use crate::{
+    api::directory::{DirectorySpec, Provider},
+    core::text::{NAME, shown},
+    directory::{self, http::is_loopback, ldap},
+};
+
+/// For each step.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A line for each address.
+pub(super) async fn lines(spec: &DirectorySpec) -> Vec<Line> {
+    let bundle = match &spec.provider {
+        Provider::Zoho(zoho) => &zoho.ca_bundle,
+        Provider::Keycloak(keycloak) => &keycloak.ca_bundle,
+        Provider::OpenLdap(openldap) => &openldap.ldap.ca_bundle,
+        Provider::ActiveDirectory(domain) => &domain.ldap.ca_bundle,
+    };
+    let mut lines = Vec::new();
+    for url in directory::addresses(spec).into_iter().collect::<BTreeSet<_>>() {
+        let address = shown(url.as_str().trim_end_matches('/'), NAME);
+        lines.push(if by_proxy(&url) {
+            Line::note(About::Server, format!("{address} is reached by a proxy of the environment."))
+        } else {
+            match reach(&url, bundle.as_deref()).await {
+                Ok(how) => Line::ok(About::Server, format!("{address}: {how}")),
+                Err(why) => Line::wrong(About::Server, format!("{address}: {why}")),
+            }
+        });
+    }
+    lines
+}
+
+fn by_proxy(url: &Url) -> bool {
+    let named = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    url.scheme() == "https"
+        && !is_loopback(url)
+        && ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().any(named)
+}
+
+async fn reach(url: &Url, bundle: Option<&str>) -> Result<String, String> {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let port = url.port_or_known_default().unwrap_or(if url.scheme() == "ldaps" { 636 } else { 389 });
+    let found = timeout(LIMIT, lookup_host((host, port))).await.ok().and_then(Result::ok);
+    let addresses = found.ok_or_else(|| format!("the name {host} leads to no address here."))?;
+    let mut stream = Err(format!("{host} has no address."));
+    for address in addresses {
+        if let Ok(Ok(connected)) = timeout(LIMIT, TcpStream::connect(address)).await {
+            stream = Ok((connected, address));
+            break;
+        }
+        stream = Err(format!("nothing answers at {address}: look at the port, at firewalls and NetworkPolicies."));
+    }
+    let (stream, address) = stream?;
+    if !matches!(url.scheme(), "https" | "ldaps") {
+        return Ok(format!("{address} answers."));
+    }
+    let connector = TlsConnector::from(Arc::new(ldap::tls(bundle).map_err(|wrong| format!("{wrong}."))?));
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is no name for a certificate."))?;
+    match timeout(LIMIT, connector.connect(name, stream)).await {
+        Ok(Ok(_)) => Ok(format!("{address} answers, and its certificate is trusted.")),
+        Ok(Err(error)) => Err(format!(
+            "{address} answers, but no trusted connection comes about ({}): look at its certificate, and at caBundle.",
+            shown(&error.to_string(), NAME)
+        )),
+        Err(_) => Err(format!("{address} answers, but does not go on with TLS: look at the port.")),
+    }
+}
