@@ -22,6 +22,9 @@ use crate::{
 
 /// Flags of `credreset approve`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  credreset approve annette-locked-out -n helpdesk
+  credreset approve annette-locked-out -n helpdesk --withdraw")]
 pub struct Args {
     /// Name of the request
     name: String,

@@ -2,8 +2,10 @@
 pub mod approve;
 pub mod audit;
 pub mod check;
+pub mod completions;
 pub mod crds;
 pub mod explain;
+pub mod man;
 pub mod new;
 pub mod plan;
 pub mod ready;
@@ -76,6 +78,10 @@ enum Command {
     /// Print the custom resource definitions, for kubectl apply
     #[command(after_help = "Examples:\n  credreset crds | kubectl apply --server-side -f -")]
     Crds,
+    /// Print what makes a shell complete commands and flags
+    Completions(completions::Args),
+    /// Write manual pages
+    Man(man::Args),
 }
 
 /// The command line, as it is called under the name `program`: kubectl finds a plugin by its file's name.
@@ -112,6 +118,8 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Audit(args) => audit::run(args)?,
         Command::Sandbox(args) => sandbox::run(args)?,
         Command::Crds => crds::run()?,
+        Command::Completions(args) => completions::run(&args)?,
+        Command::Man(args) => man::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -35,6 +35,9 @@ const API_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Flags of `credreset run`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  credreset run
+  KUBECONFIG=~/.kube/config credreset run --namespace credreset-system --listen 127.0.0.1:8080")]
 pub struct Args {
     /// The operator's own namespace: records, password Secrets, credentials of Directories, the leader's Lease
     #[arg(long, env = "CREDRESET_NAMESPACE", default_value = "credreset-system")]

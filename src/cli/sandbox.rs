@@ -9,6 +9,9 @@ use crate::sandbox::{Options, serve};
 
 /// Flags of `credreset sandbox`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  credreset sandbox
+  credreset sandbox --users 300 --change-times --state sandbox.json")]
 pub struct Args {
     /// Where it listens; port 0 takes any free one
     #[arg(long, default_value = "127.0.0.1:8090")]

@@ -1,0 +1,27 @@
+//! `credreset completions`.
+use std::io::Write;
+
+use anyhow::Context;
+use clap_complete::Shell;
+
+/// Flags of `credreset completions`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  source <(credreset completions bash)
+  credreset completions zsh > ~/.zfunc/_credreset
+  credreset completions fish > ~/.config/fish/completions/credreset.fish
+  credreset completions powershell | Out-String | Invoke-Expression")]
+pub struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+/// Prints the script for the shell.
+///
+/// # Errors
+/// If standard output cannot be written to.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut super::command(None), "credreset", &mut script);
+    std::io::stdout().write_all(&script).context("standard output")
+}
