@@ -379,7 +379,7 @@ fn pipelines() {
 #[test]
 fn the_schema_of_the_report() {
     let schema = serde_json::to_value(schemars::schema_for!(credreset::cli::plan::Report)).unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plan.schema.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schemas/plan.schema.json");
     let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
     if std::env::var_os("CREDRESET_UPDATE").is_some() {
         fs::write(&path, &text).unwrap();

@@ -23,6 +23,7 @@ mod admission;
 mod approvals;
 mod chaos;
 mod charts;
+mod commands;
 mod console_form;
 mod crashes;
 mod gitops;

@@ -1,0 +1,395 @@
+//! The command line: what each command says of itself, of wrong arguments and of clusters that are not there; and `credreset check` on
+//! directories.
+#![cfg(test)]
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use credreset::cli;
+use serde_json::{Value, json};
+
+#[path = "env/process.rs"]
+#[allow(dead_code, clippy::needless_pass_by_value, reason = "only the sandbox is used here")]
+mod process;
+use process::Sandbox;
+
+/// For what hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A folder of its own for each test, deleted with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("credreset-cli-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.0.join(name), text).unwrap();
+    }
+
+    /// In this folder, without any cluster.
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        said(&self.command(Path::new(env!("CARGO_BIN_EXE_credreset"))).args(arguments).output().unwrap())
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.0)
+            .env("KUBECONFIG", "/nowhere/kubeconfig")
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// The address of an API server that knows none of our kinds.
+fn without_kinds() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "not found", "reason": "NotFound", "code": 404})
+        .to_string();
+    let length = body.len();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let head = format!(
+                "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close"
+            );
+            write!(stream, "{head}\r\n\r\n{body}").unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
+/// The commands that the help names.
+fn commands() -> Vec<String> {
+    let (_, help, _) = Folder::new().run(&["--help"]);
+    let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names = list.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty() && *name != "help").map(str::to_owned).collect()
+}
+
+/// One sentence, exit code 1, and nothing on standard output.
+#[test]
+fn what_cannot_be_done() {
+    let folder = Folder::new();
+    folder.write("binary.yaml", [0xff, 0xfe, 0x00, 0x80]);
+    folder.write("broken.yaml", "kind: [CredentialReset\n  b: }");
+    folder.write("other.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}");
+    folder.write("nameless.yaml", "{apiVersion: credreset.dev/v1alpha1, kind: CredentialReset, metadata: {name: A B}}");
+    folder.write("secret.yaml", "{apiVersion: v1, kind: Secret, metadata: {name: x}, data: {password: 7}}");
+    folder.write(
+        "directory.yaml",
+        "{apiVersion: credreset.dev/v1alpha1, kind: Directory, metadata: {name: x}, spec: {}}",
+    );
+    fs::File::create(folder.0.join("huge.yaml")).unwrap().set_len(100 << 20).unwrap();
+    let nowhere = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "x", "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+        "clusters": [{"name": "x", "cluster": {"server": "https://127.0.0.1:9"}}], "users": [{"name": "x", "user": {}}],
+    });
+    folder.write("kubeconfig", nowhere.to_string());
+    for (arguments, says) in [
+        (&["wait", "nowhere.yaml"][..], "nowhere.yaml cannot be read: there is no such file"),
+        (&["wait", "no/where"], "no/where cannot be read: No such file"),
+        (&["wait", "binary.yaml"], "binary.yaml is not a text file"),
+        (&["wait", "huge.yaml"], "huge.yaml is larger than 32 MiB"),
+        (&["wait", "broken.yaml"], "broken.yaml is not YAML: "),
+        (&["wait", "other.yaml"], "other.yaml holds no CredentialReset"),
+        (&["wait", "nameless.yaml"], "nameless.yaml: a CredentialReset has no name"),
+        (&["wait", "-"], "standard input holds no CredentialReset"),
+        (&["wait"], "the following required arguments were not provided"),
+        (&["wait", "annette", "--selector", "a=b"], "cannot be used with '--selector <LABELS>'"),
+        (&["wait", "annette", "--timeout", "soon"], "'--timeout <DURATION>': not a duration such as 90s, 24h or 30d"),
+        (&["wait", "annette", "--outptu", "json"], "unexpected argument '--outptu' found"),
+        (&["wait", "annette"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["audit", "--since", "yesterday"], "'--since <TIME>': neither a duration such as 30d, nor a day"),
+        (&["audit", "--output", "xml"], "invalid value 'xml' for '--output <OUTPUT>'"),
+        (&["audit", "--since", "30d"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["check", "--directories", "nowhere"], "nowhere cannot be read: No such file"),
+        (&["check", "--directories", "broken.yaml"], "broken.yaml is not YAML: "),
+        (&["check", "--directories", "other.yaml"], "there is no Directory in other.yaml"),
+        (&["check", "zylkr", "--directories", "other.yaml"], "there is no Directory zylkr in other.yaml"),
+        (&["check", "--directories", "secret.yaml"], "secret.yaml: a Secret in it makes no sense"),
+        (&["check", "--directories", "directory.yaml"], "directory.yaml: missing field `provider`"),
+        (&["check", "zylker", "--usr", "a"], "unexpected argument '--usr' found"),
+        (&["check", "zylker"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["completions", "tcsh"], "invalid value 'tcsh' for '<SHELL>'"),
+        (&["completions"], "the following required arguments were not provided: <SHELL>"),
+        (&["man", "other.yaml/x"], "other.yaml/x cannot be made: "),
+        (&["chek"], "unrecognized subcommand 'chek'"),
+    ] {
+        let (code, out, error) = folder.run(arguments);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}: {error}");
+        assert!(error.starts_with("credreset: ") && error.contains(says), "{arguments:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{arguments:?}: {error}");
+    }
+    let stranger = without_kinds();
+    folder.write("stranger", nowhere.to_string().replace("https://127.0.0.1:9", &stranger));
+    let says = "does not know credreset.dev/v1alpha1: install chart credreset-crds";
+    for (kubeconfig, expected) in [
+        ("kubeconfig", "credreset: the API server at https://127.0.0.1:9/ does not answer\n".to_owned()),
+        ("stranger", format!("credreset: the API server at {stranger}/ {says}\n")),
+    ] {
+        for arguments in [&["wait", "annette"][..], &["audit"], &["check"]] {
+            let mut command = folder.command(Path::new(env!("CARGO_BIN_EXE_credreset")));
+            let output = command.args(arguments).env("KUBECONFIG", kubeconfig).output().unwrap();
+            assert_eq!(said(&output), (Some(1), String::new(), expected.clone()), "{arguments:?}");
+        }
+    }
+}
+
+/// Each command shows how it is used; without colours, unless on a terminal that wants them.
+#[test]
+fn help() {
+    let folder = Folder::new();
+    let commands = commands();
+    assert!(commands.len() >= 11, "{commands:?}");
+    for name in commands.iter().map(String::as_str).chain([""]) {
+        let arguments: Vec<&str> = [name, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let (code, out, error) = folder.run(&arguments);
+        assert_eq!((code, error.as_str()), (Some(0), ""), "{name}");
+        let examples = out.split("Examples:\n").nth(1).unwrap_or_else(|| panic!("{name} has no examples: {out}"));
+        assert!(examples.contains(&format!("credreset {name}")), "{name}: {examples}");
+        assert!(!out.contains('\u{1b}'), "{name}: {out:?}");
+    }
+    // `script` (util-linux) makes a terminal.
+    let on_terminal = |no_color: &str| {
+        let call = format!("'{}' plan --help", env!("CARGO_BIN_EXE_credreset"));
+        let mut script = folder.command(Path::new("script"));
+        script.args(["-qec", &call, "/dev/null"]).env("TERM", "xterm").env_remove("CI").env("NO_COLOR", no_color);
+        let (code, out, _) = said(&script.output().unwrap());
+        assert!(code == Some(0) && out.contains("Examples:"), "{out}");
+        out.contains("\u{1b}[")
+    };
+    assert_eq!((on_terminal(""), on_terminal("1")), (true, false));
+}
+
+/// kubectl runs `kubectl-creset` for `kubectl creset`: the same commands, by another name.
+#[test]
+fn plugin() {
+    let folder = Folder::new();
+    let plugin = folder.0.join("kubectl-creset");
+    symlink(env!("CARGO_BIN_EXE_credreset"), &plugin).unwrap();
+    let call = |arguments: &[&str]| said(&folder.command(&plugin).args(arguments).output().unwrap());
+    let (code, out, _) = call(&["plan", "--help"]);
+    assert!(code == Some(0) && out.contains("Usage: kubectl creset plan [OPTIONS]"), "{out}");
+    let (code, _, error) = call(&["plan"]);
+    assert!(code == Some(1) && error.contains("(kubectl creset plan --help says more)"), "{error}");
+    let (code, out, _) = call(&["crds"]);
+    assert_eq!((code, out), (Some(0), folder.run(&["crds"]).1));
+}
+
+#[test]
+fn completions() {
+    let folder = Folder::new();
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let (code, script, error) = folder.run(&["completions", shell]);
+        assert_eq!((code, error.as_str()), (Some(0), ""), "{shell}");
+        for word in commands().iter().map(String::as_str).chain(["operator-namespace"]) {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+    let complete = |words: &str, word: &str| {
+        let script = format!(
+            "source <('{}' completions bash); COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _credreset credreset '{word}' ''; echo ${{COMPREPLY[@]}}",
+            env!("CARGO_BIN_EXE_credreset")
+        );
+        said(&folder.command(Path::new("bash")).args(["-c", &script]).output().unwrap())
+    };
+    assert_eq!(complete("credreset pl", "pl").1, "plan\n");
+    assert_eq!(complete("credreset audit --si", "--si").1, "--since\n");
+}
+
+#[test]
+fn manual_pages() {
+    let folder = Folder::new();
+    assert_eq!(folder.run(&["man", "share/man1"]), (Some(0), String::new(), String::new()));
+    let pages: BTreeSet<String> = fs::read_dir(folder.0.join("share/man1"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for name in commands() {
+        let page = format!("credreset-{name}.1");
+        assert!(pages.contains(&page), "{page} is not in {pages:?}");
+        let text = fs::read_to_string(folder.0.join("share/man1").join(page)).unwrap();
+        assert!(text.contains(".TH") && text.contains("Examples:"), "{text}");
+    }
+    assert!(pages.contains("credreset.1"));
+}
+
+/// What programs read is described in docs/schemas.
+#[test]
+fn schemas() {
+    let schemas = [
+        ("audit", schemars::schema_for!(cli::audit::Report)),
+        ("check", schemars::schema_for!(cli::check::Report)),
+        ("wait", schemars::schema_for!(cli::wait::Report)),
+    ];
+    for (name, schema) in schemas {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schemas/{name}.schema.json"));
+        let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+        if std::env::var_os("CREDRESET_UPDATE").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let there = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(text, there, "CREDRESET_UPDATE=1 writes {} anew", path.display());
+    }
+}
+
+/// The Directory and the Secret of examples/zoho-sandbox, at `url`.
+fn directory(url: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/zoho-sandbox/directory.yaml");
+    fs::read_to_string(path).unwrap().replace("http://127.0.0.1:8090", url)
+}
+
+/// What `check` says, as `about sign` for each line, and its exit code.
+fn check(folder: &Folder, file: &str, arguments: &[&str]) -> (Option<i32>, Vec<String>, String) {
+    let (code, out, error) = folder.run(&[&["check", "--directories", file, "--output", "json"], arguments].concat());
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{error}"));
+    let schema = serde_json::to_value(schemars::schema_for!(cli::check::Report)).unwrap();
+    assert!(jsonschema::is_valid(&schema, &report), "{report:#}");
+    assert_eq!(report["ok"], json!(code == Some(0)));
+    let lines = report["directories"][0]["lines"].as_array().unwrap();
+    let of = |line: &Value, field: &str| line[field].as_str().unwrap().to_owned();
+    let messages: Vec<String> = lines.iter().map(|line| of(line, "message")).collect();
+    (code, lines.iter().map(|line| of(line, "about") + " " + &of(line, "sign")).collect(), messages.join("\n"))
+}
+
+/// What is wrong, one at a time: the first line that says so names it, and what depends on it is not asked.
+#[test]
+fn check_of_a_directory() {
+    let folder = Folder::new();
+    let sandbox = Sandbox::at("127.0.0.1:0", &folder.0, &[]);
+    let fine = directory(&sandbox.url);
+    let sound = ["object ok", "secret ok", "server ok", "settings ok", "account ok", "permissions ok"];
+    folder.write("fine.yaml", &fine);
+    let (code, lines, said) = check(&folder, "fine.yaml", &["zylker"]);
+    assert_eq!((code, lines), (Some(0), sound.map(str::to_owned).to_vec()), "{said}");
+    assert!(!said.contains("sandbox-client-secret"), "{said}");
+    let (_, text, _) = folder.run(&["check", "--directories", "fine.yaml"]);
+    assert!(text.starts_with("zylker\n  ok     object       Zoho Directory, with rules staff.\n"), "{text}");
+    assert!(text.ends_with("\nall is well\n"), "{text}");
+
+    let without_secret = fine.split("---\n").nth(1).unwrap().to_owned();
+    let elsewhere = |to: &str| fine.replace(&sandbox.url, to);
+    let tls = sandbox.url.replace("http://", "https://");
+    let fewer = |scopes: &str| sandbox.send("POST", "/sandbox/scopes", &json!(scopes));
+    for (text, lines, says) in [
+        (
+            without_secret,
+            &["object ok", "secret wrong", "server ok", "account note"][..],
+            "Secret zylker-zoho is not among",
+        ),
+        (
+            fine.replace("refresh-token:", "refresh:"),
+            &["object ok", "secret ok", "server ok", "settings wrong", "account note"],
+            "Secret zylker-zoho has no key refresh-token",
+        ),
+        (
+            fine.replace("sandbox-client-secret", "wrong-secret"),
+            &["object ok", "secret ok", "server ok", "account wrong", "permissions note"],
+            "invalid_client",
+        ),
+        (
+            elsewhere("http://127.0.0.1:9"),
+            &["object ok", "secret ok", "server wrong", "account note", "permissions note"],
+            "http://127.0.0.1:9: nothing answers at 127.0.0.1:9",
+        ),
+        (
+            elsewhere("https://directory.invalid"),
+            &["object ok", "secret ok", "server wrong", "account note", "permissions note"],
+            "https://directory.invalid: the name directory.invalid leads to no address here",
+        ),
+        (
+            elsewhere(&tls),
+            &["object ok", "secret ok", "server wrong", "account note", "permissions note"],
+            "no trusted connection comes about",
+        ),
+        (
+            fine.replace("  limits:", "  suspend: true\n  limits:"),
+            &["object wrong", "secret ok", "server ok", "settings ok", "account ok", "permissions ok"],
+            "nothing is started until spec.suspend is false",
+        ),
+        (fine.replace("maxValidFor: 24h", "maxValidFor: soon"), &["object wrong"], "spec.allow of staff: maxValidFor"),
+        (
+            fine.replace("  limits:", "  mail: {smtp: {url: 'smtp://127.0.0.1:9', from: a@zylker.biz}}\n  limits:"),
+            &["object ok", "secret ok", "server ok", "settings ok", "account ok", "permissions ok", "mail wrong"],
+            "smtp://127.0.0.1:9: the mail server was not reached",
+        ),
+    ] {
+        folder.write("wrong.yaml", text);
+        let (code, told, said) = check(&folder, "wrong.yaml", &[]);
+        assert_eq!((code, told), (Some(2), lines.iter().map(|&line| line.to_owned()).collect()), "{said}");
+        assert!(said.contains(says), "{said}\nshould say: {says}");
+    }
+    fewer("ZohoDirectory.Users.READ ZohoMail.organization.accounts.READ ZohoDirectory.Groups.READ");
+    let (code, lines, said) = check(&folder, "fine.yaml", &[]);
+    let expected = ["object ok", "secret ok", "server ok", "account ok", "permissions wrong"];
+    assert_eq!((code, lines), (Some(2), expected.map(str::to_owned).to_vec()), "{said}");
+    assert!(said.contains("granted without ZohoDirectory.Users.UPDATE"), "{said}");
+}
+
+/// What would come of a request, without one.
+#[test]
+fn check_of_a_user() {
+    let folder = Folder::new();
+    let sandbox = Sandbox::at("127.0.0.1:0", &folder.0, &[]);
+    let second = "  - name: board\n    namespaces: [board-desk]\n    modes: [MFA]\n    users: {groups: [Nobody]}\n    approvals: {count: 2}\n  \
+                  - name: anybody\n    namespaceSelector: {matchLabels: {a: b}}\n    modes: [Password]\n    users: {everyone: true}\n  protect:";
+    folder.write("directory.yaml", directory(&sandbox.url).replace("  protect:", second));
+    let allowed = "user ok, fit ok, protection ok, rule ok, rule note, rule ok, rule note";
+    for (user, code, lines, says) in [
+        ("annette.c@zylker.biz", 0, allowed, "Password from namespace helpdesk: rule staff allows it."),
+        ("700012399", 0, allowed, "annette.c@zylker.biz (id 700012399)."),
+        ("nobody@zylker.biz", 2, "user wrong", "knows nobody by the address, name or id nobody@zylker.biz"),
+        ("support@zylker.biz", 2, "user wrong", "2 users answer to support@zylker.biz"),
+        ("bruno.k@zylker.biz", 2, "user ok, fit wrong", "has not confirmed the account yet"),
+        ("daniel.f@zylker.biz", 2, "user ok, fit wrong", "is not active in the directory"),
+        ("ines.m@zylker.biz", 2, "user ok, fit wrong", "signs in through another identity provider"),
+        ("ceo@zylker.biz", 2, "user ok, fit ok, protection wrong", "listed in spec.protect.users"),
+        ("femi.a@zylker.biz", 2, "user ok, fit ok, protection wrong", "an administrator of the directory"),
+    ] {
+        let (ended, told, said) = check(&folder, "directory.yaml", &["--user", user]);
+        let told: Vec<String> = told.into_iter().skip(6).collect();
+        assert_eq!((ended, told.join(", ").as_str()), (Some(code), lines), "{user}: {said}");
+        assert!(said.contains(says), "{user}: {said}\nshould say: {says}");
+    }
+    // Of no namespace is it known what its labels are, and one that no rule allows anything is wrong.
+    folder.write("elsewhere.yaml", directory(&sandbox.url).replace("zylker.biz]", "acme.example]"));
+    let (code, told, said) = check(&folder, "elsewhere.yaml", &["--user", "annette.c@zylker.biz"]);
+    assert_eq!(
+        (code, &told[6..]),
+        (Some(2), &["user ok", "fit ok", "protection ok", "rule wrong", "rule wrong"].map(str::to_owned)[..]),
+        "{said}"
+    );
+    assert!(said.contains("MFA from namespace helpdesk: no rule allows it."), "{said}");
+    assert_eq!((sandbox.count("reset-password"), sandbox.count("reset-mfa")), (0, 0), "only looked at");
+}
