@@ -18,16 +18,14 @@ pub mod wait;
 use std::{ffi::OsStr, path::Path, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use comfy_table::Table;
 use hyper_util::client::proxy::matcher::Matcher;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use kube::{
     Client, Config,
     config::{InferConfigError, KubeConfigOptions},
 };
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use comfy_table::Table;
-use jiff::{SignedDuration, Span, SpanRelativeTo};
-use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
