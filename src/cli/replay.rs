@@ -8,7 +8,7 @@ use crate::core::{Decision, World, decide};
 
 /// Flags of `credreset replay`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   credreset explain annette-locked-out --dump world.yaml --anonymous && credreset replay world.yaml")]
 pub struct Args {
     /// What `credreset explain --dump` has written
