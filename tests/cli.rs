@@ -175,7 +175,7 @@ fn help() {
         let arguments: Vec<&str> = [name, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let (code, out, error) = folder.run(&arguments);
         assert_eq!((code, error.as_str()), (Some(0), ""), "{name}");
-        let examples = out.split("Examples:\n").nth(1).unwrap_or_else(|| panic!("{name} has no examples: {out}"));
+        let examples = out.split("\nExample").nth(1).unwrap_or_else(|| panic!("{name} has no examples: {out}"));
         assert!(examples.contains(&format!("credreset {name}")), "{name}: {examples}");
         assert!(!out.contains('\u{1b}'), "{name}: {out:?}");
     }
@@ -240,7 +240,7 @@ fn manual_pages() {
         let page = format!("credreset-{name}.1");
         assert!(pages.contains(&page), "{page} is not in {pages:?}");
         let text = fs::read_to_string(folder.0.join("share/man1").join(page)).unwrap();
-        assert!(text.contains(".TH") && text.contains("Examples:"), "{text}");
+        assert!(text.contains(".TH") && text.contains("Example"), "{text}");
     }
     assert!(pages.contains("credreset.1"));
 }

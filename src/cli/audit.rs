@@ -94,6 +94,9 @@ pub struct Reset {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     settled_at: Option<Timestamp>,
+    /// Who said how it went, where no evidence told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_by: Option<String>,
     /// Name of the Directory.
     directory: String,
     /// The directory's own id of the user.
@@ -139,6 +142,7 @@ impl Reset {
             requested_at,
             started_at: attempt.started_at,
             settled_at: record.settled_at,
+            settled_by: record.settled_by,
             directory,
             user_id: user.id,
             user: user.name,
@@ -234,6 +238,7 @@ fn csv(report: &Report) -> anyhow::Result<String> {
         "requestedAt",
         "startedAt",
         "settledAt",
+        "settledBy",
         "directory",
         "userId",
         "user",
@@ -255,6 +260,7 @@ fn csv(report: &Report) -> anyhow::Result<String> {
             reset.requested_at.to_string(),
             reset.started_at.to_string(),
             or_nothing(reset.settled_at),
+            or_nothing(reset.settled_by.as_ref()),
             reset.directory.clone(),
             reset.user_id.clone(),
             reset.user.clone(),
@@ -339,7 +345,7 @@ mod tests {
     #[test]
     fn a_spreadsheet_takes_no_cell_for_a_formula() {
         let evil = json!({
-            "user": {"id": "-7", "name": "=HYPERLINK(\"http://evil.example\")"}, "verdict": {"reason": "Rejected", "code": "@SUM(1)"},
+            "user": {"id": "-7", "name": "=HYPERLINK(\"http://evil.example\")"}, "verdict": {"reason": "Rejected", "code": "@SUM(1)"}, "settledBy": "-hana",
             "request": {"namespace": "helpdesk", "name": "a", "uid": "u", "key": "k", "digest": "d", "requestedBy": "+1\r\n=2"},
         });
         let object: CredentialResetRecord = serde_json::from_value(record(1, &evil)).unwrap();
@@ -347,7 +353,7 @@ mod tests {
         let report = Report { since, until: None, resets: vec![Reset::of(object.record())] };
         let csv = csv(&report).unwrap();
         assert_eq!(csv.lines().count(), 2, "{csv}");
-        for cell in ["'-7", "'=HYPERLINK(", "'@SUM(1)", r"'+1\u{d}\u{a}=2"] {
+        for cell in ["'-7", "'-hana", "'=HYPERLINK(", "'@SUM(1)", r"'+1\u{d}\u{a}=2"] {
             assert!(csv.contains(cell), "{cell} is not in {csv}");
         }
         // The columns are the fields.

@@ -13,7 +13,8 @@ use crate::{
 
 /// Flags of `credreset ready`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:\n  credreset ready http://credreset.credreset-system:8080")]
+#[command(after_help = "Examples:
+  credreset ready http://credreset.credreset-system:8080 --timeout 120")]
 pub struct Args {
     /// Address of an operator or of its Service, with scheme and port
     url: Url,
