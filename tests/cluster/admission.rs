@@ -339,6 +339,17 @@ fn approvals_rest_on_the_policies() {
     site.apply(&approval("real", &digest, "admin"));
     site.until("r-8", "Applied");
     assert_eq!(site.sandbox.count("reset-mfa"), 1);
+
+    // An operator that may not read them says so.
+    let mut role = site.get(&["clusterrole", "credreset"]);
+    role["rules"].as_array_mut().unwrap().retain(|rule| rule["resources"] != json!(["credentialresetapprovals"]));
+    site.apply(&role.to_string());
+    wait_for("it to be said", || {
+        let name = format!("unread-{}", jiff::Timestamp::now().as_nanosecond());
+        site.apply(&mfa_reset(&name, "jan.n@zylker.biz", json!({})));
+        let said = crate::env::message(&site.until(&name, "AwaitingApproval"));
+        said.contains("the operator may not list credentialresetapprovals").then_some(())
+    });
 }
 
 /// Kubernetes' garbage collector writes approvals, too: their finalizers.
