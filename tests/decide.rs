@@ -277,7 +277,13 @@ fn reasons_are_documented_as_they_are() {
         let outcome = reason.outcome().map_or("-".to_owned(), |o| format!("{o:?}"));
         let row = format!("| `{reason}` | {ready} | {succeeded} | {extra} | {outcome} |");
         assert!(text.contains(&row), "docs/reasons.md lacks: {row}");
+        // To link to, with cause and remedy.
+        let paragraphs: Vec<&str> = text.split(&format!("\n### {reason}\n")).skip(1).collect();
+        let [paragraph] = paragraphs[..] else { panic!("docs/reasons.md has {} of ### {reason}", paragraphs.len()) };
+        let paragraph = paragraph.split("\n#").next().unwrap().trim();
+        assert!(paragraph.len() > 100, "### {reason} says little: {paragraph}");
     }
+    assert_eq!(text.matches("\n### ").count(), reasons().len(), "a paragraph is of no reason");
 }
 
 /// Ready is never True while something may still happen, and success is never claimed without an outcome that says so.
