@@ -39,3 +39,4 @@ mod recovery;
 mod refusals;
 mod settle;
 mod status_tools;
+mod tutorial;
