@@ -2,6 +2,9 @@
 SHELL := bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/credreset
 DENY := $(CACHE)/bin/cargo-deny
+MDBOOK := $(CACHE)/bin/mdbook
+# Where the book's links out of docs/ lead: this checkout, or the address of the repository's files.
+SOURCE ?= ../..
 # Each cluster test has an API server of its own.
 THREADS ?= 2
 # Every test but the long search and those on real servers, so that a new file is never left out.
@@ -12,7 +15,7 @@ DIRECTORIES := keycloak openldap samba
 ONLY ?= $(DIRECTORIES)
 comma := ,
 
-.PHONY: help demo image test test-fast test-search test-cluster test-directories bench guarantees lint crds
+.PHONY: help demo image test test-fast test-search test-cluster test-directories bench guarantees lint crds book
 help:
 	@echo 'make demo          watch resets being carried out on a real API server (DIRECTORY=keycloak, openldap or samba; KEEP=1 keeps it up)'
 	@echo 'make image         the image as an OCI archive, target/image/credreset.tar; needs no container engine'
@@ -24,6 +27,7 @@ help:
 	@echo 'make bench         rates against bare clients, in target/benchmarks.json; leave the machine alone meanwhile'
 	@echo 'make guarantees    run the proofs and write their figures into docs/guarantees.md'
 	@echo 'make lint          format, clippy, licences'
+	@echo 'make book          the documentation as a book, in target/book (SOURCE=... for links to files outside docs/)'
 	@echo 'make crds          write charts/credreset-crds/templates/credreset.yaml anew'
 
 demo:
@@ -74,3 +78,12 @@ $(DENY):
 
 crds:
 	cargo run --quiet -- crds >charts/credreset-crds/templates/credreset.yaml
+
+book: $(MDBOOK)
+	$(MDBOOK) build docs
+	@sed -i -E 's#(href=")\.\./#\1$(SOURCE)/#g; s#(href="$(SOURCE)/[^"]*)\.html#\1.md#g' target/book/*.html
+
+$(MDBOOK):
+	@echo 'installing mdbook, once (minutes)'
+	cargo install --quiet --locked --root $(CACHE) --target-dir target/mdbook mdbook@0.5.4
+	rm -rf target/mdbook

@@ -1,6 +1,11 @@
 //! The house itself: generated files, dependencies between rooms, what documents promise.
 #![cfg(test)]
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use credreset::api::{directory::Directory, reset::CredentialReset};
 use serde_json::Value;
@@ -117,19 +122,96 @@ fn commands_in_the_readme_exist() {
     }
 }
 
+/// What the README shows of `credreset` is what the tutorial shows, which a test follows.
 #[test]
-fn links_lead_somewhere() {
-    let docs = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap().flatten();
-    let pages = docs.filter(|entry| entry.path().extension().is_some_and(|e| e == "md"));
-    let docs = pages.map(|entry| format!("docs/{}", entry.file_name().display()));
-    for page in ["README.md", "CONTRIBUTING.md", "examples/kind/README.md"].map(str::to_owned).into_iter().chain(docs) {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(&page);
-        let text = text(&page);
-        for (_, link) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
-            let target = link.split([')', '#']).next().unwrap();
-            assert!(target.contains("://") || here.with_file_name(target).exists(), "{page} links to {target}");
+fn output_in_the_readme_is_the_tutorials() {
+    let (readme, tutorial) = (text("README.md"), text("docs/tutorial.md"));
+    let block = readme.split("```\n").find(|block| block.starts_with("$ credreset plan")).unwrap();
+    let shown = block.lines().filter(|line| !line.starts_with('$'));
+    assert!(shown.clone().count() > 5);
+    for line in shown {
+        assert!(tutorial.lines().any(|other| other == line), "docs/tutorial.md does not show: {line}");
+    }
+}
+
+/// All files with this ending, but what is generated or not ours.
+fn files(extension: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            if path.is_dir() && name != "target" && !name.display().to_string().starts_with('.') {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == extension) {
+                found.push(path);
+            }
         }
     }
+    found
+}
+
+/// A page without its blocks and pieces of code.
+fn prose(page: &str) -> String {
+    let mut code = false;
+    let lines = page.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        code ^= fence;
+        !code && !fence
+    });
+    lines.map(|line| line.split('`').step_by(2).collect::<String>() + "\n").collect()
+}
+
+/// What a page's headings are linked by, on code hosts as in the book.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let mut code = false;
+    let headings = page.lines().filter(|line| {
+        code ^= line.starts_with("```");
+        !code && line.starts_with('#')
+    });
+    let word = |c: char| c.is_alphanumeric() || "-_ ".contains(c);
+    headings
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase())
+        .map(|title| title.chars().filter(|c| word(*c)).map(|c| if c == ' ' { '-' } else { c }).collect())
+        .collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut links = 0;
+    for page in files("md") {
+        let text = fs::read_to_string(&page).unwrap();
+        let prose = prose(&text);
+        for (at, _) in prose.match_indices("](") {
+            let link = prose[at + 2..].split(')').next().unwrap();
+            if link.contains("://") {
+                continue;
+            }
+            let (target, anchor) = link.split_once('#').map_or((link, None), |(target, anchor)| (target, Some(anchor)));
+            let path = if target.is_empty() { page.clone() } else { page.with_file_name(target) };
+            assert!(path.exists(), "{} links to {link}", page.display());
+            if let Some(anchor) = anchor {
+                let there = anchors(&fs::read_to_string(&path).unwrap());
+                assert!(there.contains(anchor), "{} links to {link}, which is none of {there:?}", page.display());
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 50, "{links} links");
+}
+
+/// The book has each page once.
+#[test]
+fn every_page_is_in_the_book() {
+    let summary = text("docs/SUMMARY.md");
+    let mut listed: Vec<&str> = summary.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+    listed.sort_unstable();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let mut pages: Vec<String> =
+        fs::read_dir(docs).unwrap().flatten().map(|entry| entry.file_name().display().to_string()).collect();
+    pages.retain(|name| Path::new(name).extension().is_some_and(|e| e == "md") && name != "SUMMARY.md");
+    pages.sort_unstable();
+    assert_eq!(listed, pages, "left: docs/SUMMARY.md, right: docs/");
 }
 
 /// kind itself refuses what it does not know in there; it is not here.
