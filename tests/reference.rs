@@ -140,8 +140,7 @@ fn value(field: &Value, required: bool) -> String {
         parts.push(format!("exactly one of {}", names.join(", ")));
     }
     match &field["default"] {
-        Value::Null => {}
-        Value::Object(_) | Value::Array(_) => {}
+        Value::Null | Value::Object(_) | Value::Array(_) => {}
         default => parts.push(format!("default `{}`", default.as_str().map_or(default.to_string(), str::to_owned))),
     }
     if required {
