@@ -252,6 +252,17 @@ pub struct View {
 }
 
 impl View {
+    /// Whether this may take the place of what an object shows. An outcome stays; where it is Unknown, what was decided before that became
+    /// known may come late, and only what is newer says more.
+    #[must_use]
+    pub fn may_replace(&self, shown: &Shown) -> bool {
+        match shown.outcome {
+            None => true,
+            Some(Outcome::Unknown) => self.outcome().is_some() || self.reason == Reason::Finishing,
+            Some(_) => false,
+        }
+    }
+
     /// A view of a request that has no record.
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {

@@ -68,8 +68,8 @@ pub async fn show(
     let uid = object.uid();
     let mut object = object;
     loop {
-        if object.shown().is_settled() {
-            return Ok(Some(object)); // an outcome never changes
+        if !view.may_replace(&object.shown()) {
+            return Ok(Some(object));
         }
         let new = status(&object, view, Timestamp::now());
         if object.status.as_ref().is_some_and(|old| same(old, &new)) {

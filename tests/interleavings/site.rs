@@ -627,7 +627,7 @@ impl Site {
 
     fn show(&mut self, slot: usize, uid: &str, view: &View, unread: bool) -> Checked {
         let Some(object) = self.objects[slot].clone().filter(|o| o.request.uid == uid) else { return Ok(()) };
-        if object.shown.is_settled() {
+        if !view.may_replace(&object.shown) {
             return Ok(());
         }
         let outcome = view.outcome();
