@@ -77,3 +77,48 @@ async fn reach(url: &Url, bundle: Option<&str>) -> Result<String, String> {
         Err(_) => Err(format!("{address} answers, but does not go on with TLS: look at the port.")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::{ServerConfig, crypto::aws_lc_rs::default_provider};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// What a certificate comes to that `caBundle` names, one for another name, and one that nobody trusted has signed.
+    #[tokio::test]
+    async fn certificates() {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = own.signing_key.serialize_der().try_into().unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = acceptor.accept(stream).await;
+            }
+        });
+        let bundle = own.cert.pem();
+        for (host, bundle, says) in [
+            ("localhost", Some(bundle.as_str()), Ok("its certificate is trusted.")),
+            ("127.0.0.1", Some(bundle.as_str()), Err("no trusted connection comes about")),
+            ("localhost", None, Err("no trusted connection comes about")),
+            ("localhost", Some("nonsense"), Err("caBundle holds no PEM certificate")),
+        ] {
+            for scheme in ["https", "ldaps"] {
+                let url = Url::parse(&format!("{scheme}://{host}:{port}")).unwrap();
+                match (reach(&url, bundle).await, says) {
+                    (Ok(said), Ok(says)) | (Err(said), Err(says)) => assert!(said.contains(says), "{url}: {said}"),
+                    (said, _) => panic!("{url}: {said:?} should be {says:?}"),
+                }
+            }
+        }
+    }
+}
