@@ -1,5 +1,5 @@
 //! `credreset approve`.
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
@@ -96,18 +96,7 @@ async fn approve(args: Args) -> anyhow::Result<()> {
             "\nYou have asked for this yourself. Where a rule wants somebody else, your approval does not count."
         )?;
     }
-    if !yes {
-        if !std::io::stdin().is_terminal() {
-            bail!("standard input is no terminal, so nobody can be asked: read the above, then add --yes");
-        }
-        write!(out, "\nApprove this as {}? [y/N] ", shown(&me, text::NAME))?;
-        out.flush().context("standard output")?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).context("standard input")?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            bail!("not approved");
-        }
-    }
+    super::confirm(&mut out, yes, &format!("Approve this as {}?", shown(&me, text::NAME)), "not approved")?;
     let approval = CredentialResetApproval {
         metadata: ObjectMeta {
             generate_name: Some(format!("{}-", name.get(..50).unwrap_or(&name).trim_end_matches(['.', '-']))),

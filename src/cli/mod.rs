@@ -15,7 +15,12 @@ pub mod sandbox;
 pub mod settle;
 pub mod wait;
 
-use std::{ffi::OsStr, path::Path, process::ExitCode};
+use std::{
+    ffi::OsStr,
+    io::{IsTerminal, Write},
+    path::Path,
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -174,6 +179,24 @@ fn said(error: kube::Error) -> anyhow::Error {
         }
         error => error.into(),
     }
+}
+
+/// Asks on the terminal, unless `yes` was said before.
+///
+/// # Errors
+/// `no`, or that there is nobody to ask.
+fn confirm(out: &mut impl Write, yes: bool, question: &str, no: &'static str) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        anyhow::bail!("standard input is no terminal, so nobody can be asked: read the above, then add --yes");
+    }
+    write!(out, "\n{question} [y/N] ").context("standard output")?;
+    out.flush().context("standard output")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("standard input")?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(anyhow::anyhow!(no)) }
 }
 
 /// `90s`, `24h`, `30d`, `2w`: a duration as people type it. A day has 24 hours.

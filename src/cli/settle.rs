@@ -1,5 +1,5 @@
 //! `credreset settle`.
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use anyhow::{Context, bail};
 use kube::{Api, Client, api::PostParams, core::Resource};
@@ -90,18 +90,8 @@ async fn settle(args: Args) -> anyhow::Result<()> {
     ] {
         writeln!(out, "{what:<10} {}", shown(&value, MESSAGE)).context("standard output")?;
     }
-    if !yes {
-        if !std::io::stdin().is_terminal() {
-            bail!("standard input is no terminal, so nobody can be asked: read the above, then add --yes");
-        }
-        write!(out, "\nSay so as {}? It cannot be taken back. [y/N] ", shown(&me, NAME)).context("standard output")?;
-        out.flush().context("standard output")?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).context("standard input")?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            bail!("not settled");
-        }
-    }
+    let question = format!("Say so as {}? It cannot be taken back.", shown(&me, NAME));
+    super::confirm(&mut out, yes, &question, "not settled")?;
     let settlement = CredentialResetSettlement {
         metadata: kube::core::ObjectMeta {
             name: Some(id.clone()),
