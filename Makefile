@@ -85,5 +85,5 @@ book: $(MDBOOK)
 
 $(MDBOOK):
 	@echo 'installing mdbook, once (minutes)'
-	cargo install --quiet --locked --root $(CACHE) --target-dir target/mdbook mdbook@0.5.4
+	cargo install --quiet --locked --root $(CACHE) --target-dir target/mdbook --no-default-features --features search mdbook@0.5.4
 	rm -rf target/mdbook

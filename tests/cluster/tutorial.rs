@@ -138,9 +138,9 @@ fn operations_commands_run() {
     fs::write(site.dir.join("phished.csv"), "user\nuser0001@zylker.biz\nuser0002@zylker.biz\n").unwrap();
     let example: Vec<Value> = serde_saphyr::from_multiple(&text("examples/zoho-sandbox/directory.yaml")).unwrap();
     let credentials = example[0]["stringData"].as_object().unwrap().iter();
-    let lines: String = credentials.map(|(key, value)| format!("{key}={}\n", value.as_str().unwrap())).collect();
+    let lines: Vec<String> = credentials.map(|(key, value)| format!("{key}={}", value.as_str().unwrap())).collect();
     let file = site.dir.join("zylker-zoho.env");
-    fs::write(&file, lines).unwrap();
+    fs::write(&file, lines.join("\n")).unwrap();
 
     let binaries = Path::new(env!("CARGO_BIN_EXE_credreset")).parent().unwrap();
     let page = text("docs/operations.md");
