@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::core::{text::OBJECT_NAME, world::Settlement};
 
 /// What somebody says of a reset whose outcome is Unknown, having asked the user or looked at the directory. In the operator's
-/// namespace, under the name of the record. Nothing is ever sent because of it. The admission policies see to it that spec.settledBy is
+/// namespace, under the name of the record. The reset's own call is never sent
+/// again because of it; said to be Applied, what remains is done, such as the delivery. The admission policies see to it that spec.settledBy is
 /// who creates it, and has the verb settle on the Directory.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug)]
 #[kube(

@@ -19,7 +19,8 @@ use crate::{
 /// Flags of `credreset settle`.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Nothing is sent because of it. Said to be applied, the password that was kept is delivered as the request asks.
+    after_help = "The reset's own call is never sent again. Said to be applied, what remains of it is done: the kept password is delivered as the request \
+                  asks, sessions are ended.
 
 Examples:
   credreset settle annette-locked-out --applied --reason 'She signed in with the new password, by phone, HELP-4711'
