@@ -20,8 +20,8 @@ use crate::{
 /// Flags of `credreset audit`.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "The operator keeps a record until a day after its request has ended, so what is older is not told. To have it longer, \
-                  keep what this command writes.
+    after_help = "Records are kept for as long as the operator's --keep-records says (chart value operator.keepRecords: 90 days) after \
+                  their request has ended.
 
 Examples:
   credreset audit --since 24h

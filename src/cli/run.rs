@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
+use jiff::SignedDuration;
 use kube::{Api, Client, api::ListParams, client::ClientBuilder};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -51,6 +52,9 @@ pub struct Args {
     /// Resets that are carried out at the same time, 1 to 64
     #[arg(long, env = "CREDRESET_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: u16,
+    /// Days that records are kept for audits, beyond the day or so that the promises need them, 0 to 3650
+    #[arg(long, env = "CREDRESET_KEEP_RECORDS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=3650), value_name = "DAYS")]
+    keep_records: u16,
     /// On SIGTERM: how long calls under way may still take, in seconds. Keep it below terminationGracePeriodSeconds
     #[arg(long, env = "CREDRESET_GRACE", default_value_t = 25)]
     grace: u64,
@@ -72,7 +76,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn operate(args: Args) -> anyhow::Result<()> {
-    let Args { namespace, identity, listen, concurrency, grace, log_format: _, log: _ } = args;
+    let Args { namespace, identity, listen, concurrency, keep_records, grace, log_format: _, log: _ } = args;
     let stop = CancellationToken::new();
     super::stop_on_signal(stop.clone())?;
     let listener =
@@ -100,7 +104,8 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let operator = Arc::new(Operator {
         client: client.clone(),
-        ledger: Ledger::new(client.clone(), &namespace, &holder),
+        ledger: Ledger::new(client.clone(), &namespace, &holder)
+            .keeping(SignedDuration::from_hours(24 * i64::from(keep_records))),
         secrets: Secrets::new(client.clone(), &namespace),
         events: Events::new(client.clone(), &identity),
         metrics: metrics.clone(),

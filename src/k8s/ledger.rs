@@ -58,6 +58,8 @@ pub enum Written {
 pub struct Ledger {
     api: Api<CredentialResetRecord>,
     settlements: Api<CredentialResetSettlement>,
+    /// How long records are kept for audits once nothing else needs them.
+    keep: SignedDuration,
     namespace: String,
     holder: String,
     held: Mutex<HashMap<String, Held>>,
@@ -75,6 +77,7 @@ impl Ledger {
         Self {
             api: Api::namespaced(client.clone(), namespace),
             settlements: Api::namespaced(client, namespace),
+            keep: SignedDuration::ZERO,
             namespace: namespace.to_owned(),
             holder: holder.to_owned(),
             held: Mutex::default(),
@@ -82,6 +85,12 @@ impl Ledger {
             signed_in: Mutex::default(),
             admission: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// The same, whose records are kept for `keep` longer than the promises need them.
+    #[must_use]
+    pub fn keeping(self, keep: SignedDuration) -> Self {
+        Self { keep, ..self }
     }
 
     /// The records, to be watched.
@@ -354,7 +363,8 @@ impl Ledger {
             for object in &page.items {
                 let record = object.record();
                 let still_moving = matches!(record.state, State::Sent | State::Changed);
-                if now >= record.keep_until && !still_moving && delete_unchanged(&self.api, object).await? {
+                let until = record.keep_until.saturating_add(self.keep).unwrap_or(Timestamp::MAX);
+                if now >= until && !still_moving && delete_unchanged(&self.api, object).await? {
                     gone += 1;
                 }
             }

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     core::{
-        ledger::Record,
+        ledger::{Record, State},
         world::{Delivery, Entered, Seen, StepState},
     },
     directory::Credentials,
@@ -219,7 +219,10 @@ impl Secrets {
                 None => None,
             };
             let named = |record: &Record| record.attempt.secret.as_ref() == Some(&secret.name_any());
-            let needed = record.is_some_and(|record| named(&record) && record.needs_password());
+            // A record may be kept for longer than its password.
+            let in_time =
+                |record: &Record| now < record.keep_until || matches!(record.state, State::Sent | State::Changed);
+            let needed = record.is_some_and(|record| named(&record) && record.needs_password() && in_time(&record));
             if !needed && delete_unchanged(&self.own(), &secret).await? {
                 gone += 1;
             }

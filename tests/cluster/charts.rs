@@ -50,6 +50,7 @@ fn values_do_what_they_say_and_nonsense_is_refused() {
         r#"nodeSelector={"a":"b"}"#,
         r#"tolerations=[{"key":"a","operator":"Exists"}]"#,
         "operator.grace=60",
+        "operator.keepRecords=400",
         r#"image.tag="v9""#,
     ])
     .unwrap();

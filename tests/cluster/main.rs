@@ -29,6 +29,7 @@ mod crashes;
 mod gitops;
 mod hostile;
 mod image;
+mod incident;
 mod leaders;
 mod lost_state;
 mod monitoring;

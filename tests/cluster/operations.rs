@@ -3,6 +3,7 @@ use std::{
     collections::BTreeSet,
     io::Read,
     net::TcpListener,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -283,4 +284,30 @@ fn settled_history(site: &Site, count: usize) {
         };
         stream::iter(0..count).map(one).buffer_unordered(32).collect::<Vec<()>>().await;
     });
+}
+
+/// Records are kept for audits as long as is said, and no longer.
+#[test]
+fn records_are_kept_for_audits() {
+    let site = Site::start();
+    let of = |name: &str, ended: i64| {
+        let at = time(ended);
+        json!({
+            "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetRecord", "metadata": {"name": name, "namespace": SYSTEM},
+            "spec": {
+                "directory": "zylker", "directoryIdentity": name, "user": {"id": "1", "name": "x"}, "mode": "MFA", "requestedAt": at,
+                "expiresAt": at, "keepUntil": at, "request": {"namespace": TEAM, "name": "x", "uid": "x", "key": "x", "digest": "x"},
+                "call": {"resetMFA": {}}, "finish": {}, "attempt": {"id": "x", "number": 1, "holder": "x", "startedAt": at, "deadline": at},
+                "state": "Applied",
+            },
+        })
+    };
+    site.apply_own(vec![of("r-kept", -80_000), of("r-over", -90_000)]);
+    let mut command = site.operator_command(Path::new(env!("CARGO_BIN_EXE_credreset")), "keeper", "info", None);
+    let operator = site.run(command.env("CREDRESET_KEEP_RECORDS", "1"));
+    wait_for("the end of the one", || {
+        (!site.kubectl(&["get", "crecord", "-n", SYSTEM, "-o", "name"]).contains("r-over")).then_some(())
+    });
+    assert_eq!(operator.stop(), Some(0));
+    assert!(site.kubectl(&["get", "crecord", "-n", SYSTEM, "-o", "name"]).contains("r-kept"));
 }
