@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # image.sh [root]: makes the image without a container engine, as an OCI archive: target/image/credreset.tar, from what lies in
-# target/image/root. With `root` only that is laid out; the Dockerfile says so. The same sources make the same bytes on the same
-# compiler.
+# target/image/root. With `root` only that is laid out; the Dockerfile says so. The same program makes the same archive.
 # Needs: cargo, a C compiler with the static glibc 2.34 or later (older ones look names up by shared libraries), go.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
