@@ -99,7 +99,7 @@ fn mfa_and_what_kubectl_shows() {
     assert_eq!(lines[1][..7], ["annette-mfa", EMAIL, "MFA", "zylker", "Applied", "True", "Applied"]);
     let wide = site.kubectl(&["get", "creset", "-n", TEAM, "-o", "wide"]);
     let heads: Vec<&str> = wide.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(heads[8..], ["USER-ID", "REQUESTED", "COMPLETED", "MESSAGE"]);
+    assert_eq!(heads[8..], ["USER-ID", "REQUESTED", "DIGEST", "COMPLETED", "MESSAGE"]);
     assert!(wide.contains(ANNETTE));
 
     // Category and short names.

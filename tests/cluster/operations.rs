@@ -82,7 +82,8 @@ fn rights_are_exactly_what_is_used() {
         }
         let cluster_wide = !(asked.namespace == SYSTEM || asked.namespace == TEAM)
             || asked.group == "events.k8s.io"
-            || (asked.group == "credreset.dev" && asked.resource != "credentialresetrecords")
+            || (asked.group == "credreset.dev"
+                && !["credentialresetrecords", "credentialresetsettlements"].contains(&asked.resource.as_str()))
             || asked.resource == "namespaces";
         let place = if cluster_wide { "*".to_owned() } else { asked.namespace };
         used.insert((place, asked.group, asked.resource, asked.verb));

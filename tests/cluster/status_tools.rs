@@ -73,7 +73,9 @@ fn tools(objects: &[Value]) -> Vec<Said> {
 /// What kstatus and Argo CD are to say of a request with this reason: api.md's promise.
 fn intended(reason: &str) -> (&'static str, &'static str) {
     match reason {
-        "Applied" | "AlreadyApplied" | "Superseded" | "Lapsed" | "RestoredFromBackup" => ("Current", "Healthy"),
+        "Applied" | "AlreadyApplied" | "Superseded" | "Settled" | "Lapsed" | "RestoredFromBackup" => {
+            ("Current", "Healthy")
+        }
         "AwaitingApproval" => ("InProgress", "Suspended"),
         "Pending" | "DirectoryNotReady" | "DirectorySuspended" | "Throttled" | "UserBusy" | "LimitReached"
         | "NotYetValid" | "Executing" | "Verifying" | "Finishing" => ("InProgress", "Progressing"),
