@@ -1,6 +1,4 @@
 //! `credreset audit`: who reset whom, from the operator's records.
-use std::io::Write;
-
 use anyhow::Context;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use kube::{Api, Client, api::ListParams};
@@ -192,9 +190,9 @@ async fn audit(args: Args) -> anyhow::Result<()> {
     let text = match output {
         Output::Text => text(&report),
         Output::Csv => csv(&report).context("the audit has no CSV form")?,
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(&report).context("the audit has no JSON form")?),
+        Output::Json => super::json(&report)?,
     };
-    std::io::stdout().write_all(text.as_bytes()).context("standard output")
+    super::print(&text)
 }
 
 async fn records(client: Client, namespace: &str) -> kube::Result<Vec<Record>> {

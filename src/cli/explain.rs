@@ -2,7 +2,6 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt::Write as _,
-    io::Write,
     path::PathBuf,
 };
 
@@ -74,7 +73,7 @@ async fn explain(args: Args) -> anyhow::Result<()> {
     let request =
         object.request().map_err(|wrong| anyhow::anyhow!("creset {namespace}/{name} makes no sense: {wrong}"))?;
     let story = Story::read(&client, &object, &request, &operator_namespace).await;
-    std::io::stdout().write_all(story.told(&object, &request).as_bytes()).context("standard output")?;
+    super::print(&story.told(&object, &request))?;
     if let Some(file) = dump {
         let told = look(client, &operator_namespace, &object, &request).await;
         let text = dumped(told, &name, anonymous)?;

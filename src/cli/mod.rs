@@ -31,6 +31,7 @@ use kube::{
     Client, Config,
     config::{InferConfigError, KubeConfigOptions},
 };
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -179,6 +180,16 @@ fn said(error: kube::Error) -> anyhow::Error {
         }
         error => error.into(),
     }
+}
+
+/// A report as programs read it.
+fn json(report: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(report).context("the report has no JSON form")? + "\n")
+}
+
+/// Writes what was asked for to standard output.
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")
 }
 
 /// Asks on the terminal, unless `yes` was said before.

@@ -200,9 +200,9 @@ async fn wait(args: Args) -> anyhow::Result<ExitCode> {
     let worst = report.requests.iter().map(|request| request.standing).max();
     let text = match output {
         Output::Text => text(&report),
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(&report).context("the report has no JSON form")?),
+        Output::Json => super::json(&report)?,
     };
-    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    super::print(&text)?;
     Ok(match worst {
         Some(Standing::Unknown) => ExitCode::from(3),
         Some(Standing::NeedsSomebody) => ExitCode::from(2),

@@ -3,7 +3,7 @@
 mod server;
 mod user;
 
-use std::{collections::HashMap, io::Write, path::PathBuf, process::ExitCode};
+use std::{collections::HashMap, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 use kube::{Api, Client, ResourceExt, api::ListParams};
@@ -153,10 +153,7 @@ impl Source {
     /// The contents of a Secret.
     async fn secret(&self, name: &str) -> Result<Credentials, String> {
         match self {
-            Self::Cluster(_, secrets) => {
-                let found = secrets.credentials(name).await.map(|(credentials, _)| credentials);
-                found.map_err(|why| why.replace("The operator may not", "You may not"))
-            }
+            Self::Cluster(_, secrets) => plan::world::credentials(secrets, name).await,
             Self::Files(secrets) => {
                 let found = secrets.get(name).cloned();
                 found.ok_or_else(|| format!("Secret {name} is not among the files that --directories names."))
@@ -203,9 +200,9 @@ async fn check(args: Args) -> anyhow::Result<ExitCode> {
     let report = Report { ok, directories: checked };
     let text = match output {
         Output::Text => text(&report),
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(&report).context("the report has no JSON form")?),
+        Output::Json => super::json(&report)?,
     };
-    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    super::print(&text)?;
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 

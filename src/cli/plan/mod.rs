@@ -5,7 +5,6 @@ pub(super) mod world;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -195,9 +194,9 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
     let text = match output {
         Output::Text => words::text(&report),
         Output::Markdown => words::markdown(&report),
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(&report).context("the plan has no JSON form")?),
+        Output::Json => super::json(&report)?,
     };
-    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    super::print(&text)?;
     Ok(match verdict {
         Verdict::Nothing | Verdict::Allowed => ExitCode::SUCCESS,
         Verdict::Refused => ExitCode::from(2),

@@ -142,6 +142,15 @@ fn groups_of(user: &str) -> Vec<String> {
     std::iter::once("system:authenticated".to_owned()).chain(more.into_iter().flatten()).collect()
 }
 
+/// The contents of a Secret of the operator's namespace, read by whoever runs the command.
+///
+/// # Errors
+/// A sentence that names the Secret.
+pub async fn credentials(secrets: &Secrets, name: &str) -> Result<Credentials, String> {
+    let found = secrets.credentials(name).await.map(|(credentials, _)| credentials);
+    found.map_err(|why| why.replace("The operator may not", "You may not"))
+}
+
 impl Known {
     /// A Directory that is not there.
     pub fn absent() -> Self {
@@ -162,10 +171,9 @@ impl Known {
                 return Self { facts: Seen::Unknown(why.clone()), provider: Err(why), assumed: None };
             }
         };
-        let credentials = cluster.secrets.credentials(&object.spec.provider.credentials().secret).await;
-        let provider = match credentials {
-            Ok((credentials, _)) => Provider::connect(&object.spec, &credentials).map_err(|e| Why::new(e.to_string())),
-            Err(why) => Err(Why::new(why.replace("The operator may not", "You may not"))),
+        let provider = match credentials(&cluster.secrets, &object.spec.provider.credentials().secret).await {
+            Ok(credentials) => Provider::connect(&object.spec, &credentials).map_err(|e| Why::new(e.to_string())),
+            Err(why) => Err(Why::new(why)),
         };
         Self { facts: Seen::Known(object.known()), provider, assumed: None }
     }
