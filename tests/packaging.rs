@@ -10,6 +10,11 @@ use std::{
 use credreset::api::{directory::Directory, reset::CredentialReset};
 use serde_json::Value;
 
+#[path = "env/book.rs"]
+#[allow(dead_code, reason = "only some blocks are used here")]
+mod book;
+use book::blocks;
+
 /// What `make crds` writes.
 const CRDS: &str = "charts/credreset-crds/templates/credreset.yaml";
 
@@ -122,11 +127,21 @@ fn commands_in_the_readme_exist() {
     }
 }
 
+/// docs/openldap.md shows the rights that the tests' server gives.
+#[test]
+fn openldap_gives_the_rights_that_its_page_asks_for() {
+    let server = text("tests/env/openldap.sh").replace("$BASE", "dc=acme,dc=example");
+    for line in blocks("docs/openldap.md", "conf").concat().lines() {
+        let right = line.trim_end_matches(" ...");
+        assert!(server.lines().any(|line| line.starts_with(right)), "tests/env/openldap.sh has no {right}");
+    }
+}
+
 /// What the README shows of `credreset` is what the tutorial shows, which a test follows.
 #[test]
 fn output_in_the_readme_is_the_tutorials() {
-    let (readme, tutorial) = (text("README.md"), text("docs/tutorial.md"));
-    let block = readme.split("```\n").find(|block| block.starts_with("$ credreset plan")).unwrap();
+    let tutorial = text("docs/tutorial.md");
+    let block = blocks("README.md", "console").concat();
     let shown = block.lines().filter(|line| !line.starts_with('$'));
     assert!(shown.clone().count() > 5);
     for line in shown {
@@ -151,15 +166,19 @@ fn files(extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// A page without its blocks and pieces of code.
-fn prose(page: &str) -> String {
+/// A page without its blocks of code.
+fn sentences(page: &str) -> impl Iterator<Item = &str> {
     let mut code = false;
-    let lines = page.lines().filter(|line| {
+    page.lines().filter(move |line| {
         let fence = line.trim_start().starts_with("```");
         code ^= fence;
         !code && !fence
-    });
-    lines.map(|line| line.split('`').step_by(2).collect::<String>() + "\n").collect()
+    })
+}
+
+/// A page without its blocks and pieces of code.
+fn prose(page: &str) -> String {
+    sentences(page).map(|line| line.split('`').step_by(2).collect::<String>() + "\n").collect()
 }
 
 /// What a page's headings are linked by, on code hosts as in the book.

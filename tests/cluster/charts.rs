@@ -3,7 +3,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::env::{SYSTEM, Setup, Site, TEAM, helm, mfa_reset, path, text, wait_for};
+use crate::env::{SYSTEM, Setup, Site, TEAM, blocks, helm, mfa_reset, password_reset, path, text, wait_for};
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -186,32 +186,14 @@ fn strict_pod_security(site: &Site) {
 /// helm itself, from nothing to nothing, beside a request that was carried out.
 #[test]
 fn install_upgrade_rollback_uninstall() {
-    let site = Site::with(&Setup { empty: true, ..Setup::default() });
+    // Kubernetes' controllers delete namespaces.
+    let site = Site::with(&Setup { empty: true, controllers: true, ..Setup::default() });
     if !site.is_own() {
         return;
     }
-    let helm_command = |arguments: &[&str]| {
-        let mut command = Command::new(helm());
-        for (variable, folder) in
-            [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
-        {
-            command.env(variable, site.dir.join("helm").join(folder));
-        }
-        command.args(arguments).args(["--namespace", SYSTEM, "--kubeconfig"]).arg(site.kubeconfig());
-        command
-    };
-    let release = |arguments: &[&str]| {
-        let output = helm_command(arguments).output().unwrap();
-        assert!(output.status.success(), "helm {arguments:?}: {}", said(&output));
-        said(&output)
-    };
-    site.kubectl(&["create", "namespace", TEAM]);
-    let (crds, own) = (path("charts/credreset-crds"), path("charts/credreset"));
-    let (crds, own) = (crds.to_str().unwrap(), own.to_str().unwrap());
-    release(&["install", "--create-namespace", "credreset-crds", crds]);
-    let namespaces = format!("namespaces={{{TEAM}}}");
-    let values = [&namespaces, "admission.writers={admin}"].map(|v| ["--set", v]).concat();
-    let notes = release(&[&["install", "credreset", own], &values[..]].concat());
+    let run = |commands: &str| site.shell(&path("."), commands);
+    let typed = |blocks: Vec<String>| run(&blocks.concat());
+    let notes = typed(blocks("README.md", "sh install"));
     assert!(notes.contains(&format!("Passwords are delivered in: {TEAM}")), "{notes}");
 
     site.usual_directory();
@@ -219,14 +201,17 @@ fn install_upgrade_rollback_uninstall() {
     site.apply(&mfa_reset("one", "annette.c@zylker.biz", json!({})));
     site.until("one", "Applied");
     let directory = r#"directories={"given":{"suspend":true,"provider":{"keycloak":{"url":"https://sso.example","realm":"r","credentials":{"secret":"s"}}}}}"#;
-    release(&[&["upgrade", "credreset", own, "--set", "replicas=3", "--set-json", directory], &values[..]].concat());
-    assert_eq!(site.get(&["deployment", "-n", SYSTEM, "credreset"])["spec"]["replicas"], 3);
+    run(&format!(
+        "helm upgrade credreset charts/credreset -n {SYSTEM} --reuse-values --set replicas=3 --set-json '{directory}'"
+    ));
+    let replicas = || site.get(&["deployment", "-n", SYSTEM, "credreset"])["spec"]["replicas"].clone();
+    assert_eq!(replicas(), 3);
     strict_pod_security(&site);
     // So is that of `helm test`. There is no node: this is what it would run and report.
-    site.kubectl(&["create", "serviceaccount", "-n", SYSTEM, "default"]);
     for (operator, phase) in [(operator.url.as_str(), "Succeeded"), ("http://127.0.0.1:1", "Failed")] {
         std::thread::scope(|scope| {
-            let test = scope.spawn(|| helm_command(&["test", "credreset", "--timeout", "60s"]).output().unwrap());
+            let test = scope
+                .spawn(|| run(&format!("helm test credreset -n {SYSTEM} --timeout 60s && echo fine || echo failed")));
             let pod = wait_for("the test's Pod", || {
                 let found = site.try_kubectl(&["get", "pod", "-n", SYSTEM, "credreset-test", "-o", "json"], "");
                 let pod: Value = serde_json::from_slice(&found.stdout).ok()?;
@@ -259,23 +244,37 @@ fn install_upgrade_rollback_uninstall() {
                 &status,
             ]);
             let test = test.join().unwrap();
-            assert_eq!(test.status.success(), phase == "Succeeded", "{}", said(&test));
+            assert_eq!(test.ends_with("\nfine\n"), phase == "Succeeded", "{test}");
         });
     }
-    release(&["rollback", "credreset", "1"]);
-    assert_eq!(site.get(&["deployment", "-n", SYSTEM, "credreset"])["spec"]["replicas"], 2);
+    // The page's upgrade keeps the values, and its rollback takes back that upgrade alone.
+    typed(blocks("docs/operations.md", "sh upgrade"));
+    let history = run(&format!("helm history credreset -n {SYSTEM}"));
+    assert!(history.contains("Rollback to 2") && replicas() == 3, "{history}");
+    run(&format!("helm rollback credreset 1 -n {SYSTEM}"));
+    assert_eq!(replicas(), 2);
     assert_eq!(site.get(&["directory", "given"])["spec"]["suspend"], true, "taken out of values, and still there");
-    site.apply(&mfa_reset("two", "jan.n@zylker.biz", json!({})));
+    site.apply(&password_reset("two", "jan.n@zylker.biz", json!({})));
     site.until("two", "Applied");
+    // Before an older state of etcd comes back: nobody works, and what is open is shown.
     assert_eq!(operator.stop(), Some(0));
+    site.apply(&mfa_reset("open", "kim.l@zylker.biz", json!({})));
+    let shown = typed(blocks("docs/operations.md", "sh older-state"));
+    let open: Vec<&str> = shown.lines().filter(|line| line.starts_with(TEAM)).collect();
+    assert!(open.len() == 1 && open[0].contains(" open ") && replicas() == 0, "{shown}");
 
-    release(&["uninstall", "credreset"]);
-    release(&["uninstall", "credreset-crds"]);
+    typed(blocks("docs/operations.md", "sh uninstall"));
+    run(&format!("helm uninstall credreset-crds -n {SYSTEM}"));
     assert_eq!(
         site.kubectl(&["get", "clusterrole,validatingadmissionpolicy", "-o", "name"]).matches("credreset").count(),
         0
     );
     assert_eq!((site.reset("one")["status"]["outcome"].as_str(), site.records().len()), (Some("Applied"), 2));
     assert_eq!(site.get(&["directory", "zylker"])["metadata"]["name"], "zylker");
-    assert_eq!(site.sandbox.count("reset-mfa"), 2);
+    assert_eq!((site.sandbox.count("reset-mfa"), site.sandbox.count("reset-password")), (1, 1));
+    // Whoever wants none of it keeps what was delivered.
+    assert_eq!(site.leaks(), [""; 0]);
+    typed(blocks("docs/operations.md", "sh rid-of-it"));
+    assert_eq!(site.kubectl(&["get", "crd,namespace", "-o", "name"]).matches("credreset").count(), 0);
+    assert!(!site.secret(TEAM, "two-password", "password").is_empty());
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     approvals::kubeconfig_of,
-    env::{SYSTEM, Setup, Site, TEAM, merge, mfa_reset, password_reset, time},
+    env::{SYSTEM, Setup, Site, TEAM, blocks, merge, mfa_reset, password_reset, time},
 };
 
 fn command(kubeconfig: &Path, arguments: &[&str]) -> Command {
@@ -263,6 +263,13 @@ fn checks(site: &Site) {
         said["operator"].1.starts_with("Connected: ") && said["rule"].1.contains("rule staff allows it"),
         "{said:#?}"
     );
+
+    // As docs/commands.md has it, but for what each line says of this very Directory.
+    let (_, out, _) = run(admin, &["check", "zylker", "--user", "user0003@zylker.biz"]);
+    let about = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect()
+    };
+    assert_eq!(about(&out), about(&blocks("docs/commands.md", "text").concat()), "{out}");
 
     // Whoever may see the Directory, and not what it signs in with.
     let blind = kubeconfig_of(site, "blind");

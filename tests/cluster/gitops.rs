@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 
-use crate::env::{ANNETTE, Setup, Site, TEAM, merge, message, password_reset, path, text};
+use crate::env::{ANNETTE, Setup, Site, TEAM, blocks, merge, message, password_reset, path, text};
 
 const LAYOUT: &str = "examples/gitops";
 const FLUX: &str = "kustomize-controller";
@@ -131,9 +131,8 @@ fn layout_is_copied_and_a_reset_settles() {
     fs::write(&file, directory.to_string()).unwrap();
 
     let _operator = site.operator();
-    let readme = text("examples/gitops/README.md");
-    let commands = readme.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("commands");
-    let shown = site.shell(&copy, commands);
+    let commands = blocks("examples/gitops/README.md", "sh").concat();
+    let shown = site.shell(&copy, &commands);
     assert!(shown.contains("annette.c@zylker.biz"), "{shown}");
     assert_eq!(site.reset("annette-locked-out")["status"]["outcome"], "Applied");
     let password = site.secret(TEAM, "annette-password", "password");
@@ -168,6 +167,18 @@ fn layout_is_copied_and_a_reset_settles() {
     let reset = site.reset("annette-locked-out");
     assert_eq!(reset["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/ssa"], "IfNotPresent");
     assert_eq!((&reset["status"]["outcome"], site.sandbox.count("reset-password")), (&json!("Applied"), 2));
+
+    // What Argo CD is told before: the chart's script, among what it has been told already.
+    site.kubectl(&["create", "namespace", "argocd"]);
+    let settings = ["configmap", "-n", "argocd", "argocd-cm"];
+    site.kubectl(&[&["create"], &settings[..], &["--from-literal=url=https://argocd.zylker.biz"]].concat());
+    site.shell(&path("charts/credreset/files"), &blocks("examples/gitops/README.md", "sh argocd-cm").concat());
+    let data = site.get(&settings)["data"].clone();
+    for kind in ["CredentialReset", "Directory"] {
+        let script = &data[format!("resource.customizations.health.credreset.dev_{kind}")];
+        assert_eq!(script, &text("charts/credreset/files/health.lua"));
+    }
+    assert_eq!(data["url"], "https://argocd.zylker.biz");
 
     // Whatever else is merged into resets/ is refused.
     let role = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other", "namespace": TEAM}});

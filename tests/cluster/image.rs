@@ -11,7 +11,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::env::{SYSTEM, Setup, Site, TEAM, chart, helm, path, text};
+use crate::env::{SYSTEM, Setup, Site, TEAM, blocks, chart, path, text};
 
 /// An archive, unpacked: its root is what a container would see.
 struct Image {
@@ -163,17 +163,10 @@ fn walk_through_of_kind() {
     let url = "http://127.0.0.1:8090";
     fs::write(&manifest, fs::read_to_string(&manifest).unwrap().replace(url, &moved)).unwrap();
 
-    let readme = text("examples/kind/README.md");
-    let blocks: Vec<&str> = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let [install, sandbox, reset] = &blocks[..] else { panic!("{blocks:?}") };
-    let tools = helm();
-    let homes = ["CACHE", "CONFIG", "DATA"].map(|home| format!("HELM_{home}_HOME={}", site.dir.join("helm").display()));
-    let run = |commands: &str| {
-        let tools = tools.parent().unwrap().display();
-        site.shell(&copy, &format!("export PATH={tools}:$PATH {}\n{commands}", homes.join(" ")))
-    };
-    run(install);
-    run(sandbox);
+    let commands = blocks("examples/kind/README.md", "sh");
+    let [install, sandbox, reset] = &commands[..] else { panic!("{commands:?}") };
+    site.shell(&copy, install);
+    site.shell(&copy, sandbox);
     let deployment = site.get(&["deployment", "-n", SYSTEM, "credreset"]);
     assert_eq!(deployment["spec"]["replicas"], 1, "each Pod would have a sandbox of its own");
     let pod = &deployment["spec"]["template"]["spec"];
@@ -196,7 +189,7 @@ fn walk_through_of_kind() {
     command.args(container("credreset")["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap()));
     command.args(["--listen", "127.0.0.1:0"]); // all Pods of this machine share its address
     let operator = site.run(&mut command);
-    let shown = run(reset);
+    let shown = site.shell(&copy, reset);
     let password = site.secret(TEAM, "annette-password", "password");
     assert!(shown.contains("Applied") && shown.trim_end().ends_with(&password), "{shown}");
     assert_eq!(site.sandbox.sign_in("annette.c@zylker.biz", &password), "must-change");

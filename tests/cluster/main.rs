@@ -21,6 +21,7 @@ mod texts;
 mod accounting;
 mod admission;
 mod approvals;
+mod book;
 mod chaos;
 mod charts;
 mod commands;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     charts::template,
-    env::{Process, SYSTEM, Site, http_get, mfa_reset, password_reset, path, text, wait_for},
+    env::{Process, SYSTEM, Setup, Site, blocks, http_get, mfa_reset, password_reset, path, text, wait_for},
     leaders::clock,
 };
 
@@ -76,28 +76,38 @@ fn alerts_fire_on_what_a_person_must_look_at() {
     assert_eq!(documented("Credreset").count(), alerts().len());
 }
 
-/// The kinds of the Prometheus operator, as it installs them, take what the chart makes.
+/// The kinds of the Prometheus operator, as it installs them, take what the page's command makes.
 #[test]
 fn the_prometheus_operator_takes_what_the_chart_makes() {
-    let site = Site::start();
+    let site = Site::with(&Setup { empty: true, ..Setup::default() });
     if !site.is_own() {
         return; // kinds of somebody else's are not ours to install
     }
+    site.shell(&path("."), &blocks("README.md", "sh install").concat());
     for kind in ["servicemonitors", "prometheusrules"] {
         let file = TOOLS["KINDS"].join(format!("monitoring.coreos.com_{kind}.yaml"));
         site.kubectl(&["create", "-f", file.to_str().unwrap()]);
         let name = format!("crd/{kind}.monitoring.coreos.com");
         site.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &name]);
     }
+    // helm does not mind fields that a kind does not know.
     let objects = template(&["monitoring.serviceMonitor=true", "monitoring.rules=true"]).unwrap();
-    let find = |kind: &str| objects.iter().find(|o| o["kind"] == kind).unwrap();
     for kind in ["ServiceMonitor", "PrometheusRule"] {
-        let output = site.try_kubectl(&["create", "--validate=strict", "-f", "-"], &find(kind).to_string());
+        let object = objects.iter().find(|o| o["kind"] == kind).unwrap();
+        let strictly = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
+        let output = site.try_kubectl(&strictly, &object.to_string());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert_eq!(site.get(&["prometheusrule", "-n", SYSTEM, "credreset"])["spec"]["groups"][0]["rules"], json!(alerts()));
+    site.shell(&path("."), &blocks("docs/monitoring.md", "sh").concat());
+    let made = |kind: &str, name: &str| site.get(&[kind, "-n", SYSTEM, name]);
+    let (monitor, rules) = (made("servicemonitor", "credreset"), made("prometheusrule", "credreset"));
+    assert_eq!(rules["spec"]["groups"][0]["rules"], json!(alerts()));
+    for object in [&monitor, &rules] {
+        assert_eq!(object["metadata"]["labels"]["release"], "kube-prometheus-stack");
+    }
+    assert_eq!(made("configmap", "credreset-dashboard")["metadata"]["labels"]["grafana_dashboard"], "1");
     // It finds the Service by its labels, and its port by name.
-    let (monitor, service) = (&find("ServiceMonitor")["spec"], find("Service"));
+    let (monitor, service) = (&monitor["spec"], made("service", "credreset"));
     for (label, value) in monitor["selector"]["matchLabels"].as_object().unwrap() {
         assert_eq!(&service["metadata"]["labels"][label], value);
     }

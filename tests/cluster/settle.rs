@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     approvals::kubeconfig_of,
-    env::{SYSTEM, Setup, Site, TEAM, message, password_reset, wait_for},
+    env::{SYSTEM, Setup, Site, TEAM, blocks, message, password_reset, wait_for},
 };
 
 const ANNETTE: &str = "annette.c@zylker.biz";
@@ -132,8 +132,10 @@ fn what_nobody_knows_is_settled_by_a_person() {
     a_dump_runs(&site, &olga);
 
     // In force: the password that was kept is delivered, and the record says who said so.
-    let (code, text) = run(&olga, &applied("She signed in with it"));
-    assert!(code == Some(0) && text.contains("settled: csettlement/r-"), "{text}");
+    let commands = blocks("docs/operations.md", "sh settle").concat().replace("-locked-out", "");
+    let [in_force, not_in_force] = commands.lines().collect::<Vec<_>>()[..] else { panic!("{commands}") };
+    let text = site.terminal(&olga, in_force, "y\n");
+    assert!(text.contains("settled: csettlement/r-"), "{text}");
     let reset = wait_for("the settlement", || {
         let reset = site.reset("annette");
         (reset["status"]["outcome"] == "Applied").then_some(reset)
@@ -146,7 +148,7 @@ fn what_nobody_knows_is_settled_by_a_person() {
     let (code, text) = run(&olga, &applied("She signed in with it"));
     assert!(code == Some(1) && text.contains("only what is Unknown can be settled"), "{text}");
 
-    not_in_force(&site, &olga);
+    is_not_in_force(&site, &olga, not_in_force);
     // One call each, whatever was said.
     assert_eq!(site.sandbox.count("reset-password"), 2);
 }
@@ -166,19 +168,18 @@ fn a_dump_runs(site: &Site, olga: &Path) {
 }
 
 /// Nothing is delivered or sent, and the kept password goes.
-fn not_in_force(site: &Site, olga: &Path) {
+fn is_not_in_force(site: &Site, olga: &Path, command: &str) {
     let secret = site.get(&["crecord", "-n", SYSTEM, site.reset("hiro")["status"]["record"].as_str().unwrap()])["spec"]
         ["attempt"]["secret"]
         .as_str()
         .unwrap()
         .to_owned();
-    let (code, text) =
-        run(olga, &["settle", "hiro", "-n", TEAM, "--not-applied", "--yes", "--reason", "The old one still works"]);
-    assert_eq!(code, Some(0), "{text}");
+    site.terminal(olga, command, "y\n");
     let reset = site.until("hiro", "Settled");
     assert_eq!(reset["status"]["outcome"], "NotApplied");
     assert!(
-        message(&reset).starts_with("olga has looked and says that nothing was changed: The old one still works"),
+        message(&reset)
+            .starts_with("olga has looked and says that nothing was changed: The old password still works, by phone"),
         "{}",
         message(&reset)
     );

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::env::{Setup, Site, path, text};
+use crate::env::{Setup, Site, blocks, path, text};
 
 /// Whoever follows it, with all that was started on the way: it ends with this, and also if this process is killed.
 struct Follower {
@@ -48,14 +48,8 @@ fn environment<'a>(command: &'a mut Command, dir: &Path) -> &'a mut Command {
         .env("DIE_WITH", std::process::id().to_string())
 }
 
-/// The blocks of code of this kind.
-fn blocks(page: &str, kind: &str) -> String {
-    let fence = format!("\n```{kind}\n");
-    page.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
-}
-
 /// A line without what differs from run to run: blanks, times, random names, ages.
-fn gist(line: &str) -> String {
+pub fn gist(line: &str) -> String {
     let word = |word: &str| {
         if word.starts_with(|c: char| c.is_ascii_digit()) && word.ends_with('s') && word.len() <= 5 {
             return "AGE".to_owned();
@@ -96,8 +90,8 @@ fn tutorial_is_followed_word_for_word() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let directory = clone.join("examples/zoho-sandbox/directory.yaml");
     fs::write(&directory, fs::read_to_string(&directory).unwrap().replace("8090", &port)).unwrap();
-    let page = text("docs/tutorial.md");
-    fs::write(dir.join("commands.sh"), blocks(&page, "sh").replace("8090", &port)).unwrap();
+    let commands = blocks("docs/tutorial.md", "sh").concat();
+    fs::write(dir.join("commands.sh"), commands.replace("8090", &port)).unwrap();
 
     let output = fs::File::create(dir.join("output")).unwrap();
     let mut command = Command::new("bash");
@@ -113,7 +107,7 @@ fn tutorial_is_followed_word_for_word() {
     assert!(status.success(), "{output}");
 
     let mut said = output.lines().map(gist);
-    for line in blocks(&page, "text").lines() {
+    for line in blocks("docs/tutorial.md", "text").concat().lines() {
         let wanted = gist(line);
         assert!(
             said.any(|line| line == wanted),
@@ -142,9 +136,7 @@ fn operations_commands_run() {
     let file = site.dir.join("zylker-zoho.env");
     fs::write(&file, lines.join("\n")).unwrap();
 
-    let binaries = Path::new(env!("CARGO_BIN_EXE_credreset")).parent().unwrap();
-    let page = text("docs/operations.md");
-    let shown = site.shell(&site.dir, &format!("PATH={}:$PATH\n{}", binaries.display(), blocks(&page, "sh")));
+    let shown = site.shell(&site.dir, &blocks("docs/operations.md", "sh").concat());
     fs::remove_file(file).unwrap();
     for part in ["2 requests in resets/inc-88", "2 allowed", "secret/zylker-zoho", "user0002@zylker.biz"] {
         assert!(shown.contains(part), "{part} is not in\n{shown}");
@@ -152,6 +144,7 @@ fn operations_commands_run() {
     assert!(shown.contains(&site.leader()), "{shown}");
     assert_eq!((site.sandbox.count("reset-password"), site.records().len()), (2, 2));
     // What is not run here is run elsewhere: what the page says about that is there.
+    let page = text("docs/operations.md");
     for file in page.split('`').skip(1).step_by(2).filter(|code| Path::new(code).extension().is_some_and(|e| e == "rs"))
     {
         let place = if file.contains('/') { path(file) } else { path("tests/cluster").join(file) };

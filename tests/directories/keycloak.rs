@@ -1,9 +1,11 @@
 //! What a reset does at Keycloak, as its user sees it, and who is not reset.
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::{
     applied, delivered, entered,
-    env::{Site, TEAM, condition, message, time},
+    env::{Site, TEAM, blocks, condition, message, text, time},
     keycloak_server::{Keycloak, Realm, realm_user},
     mfa, password,
     proxy::Proxy,
@@ -49,6 +51,26 @@ fn conformance() {
     passwords(&site);
     second_factors(&site);
     refusals(&site);
+    readme(&site);
+}
+
+/// What the README has people type, with address and realm of a server that is there.
+fn readme(site: &Site) {
+    let realm = Keycloak::shared().realm(json!({}));
+    let folder = site.dir.join("readme");
+    fs::create_dir_all(folder.join("examples/keycloak")).unwrap();
+    for file in ["directory", "ann-password"].map(|name| format!("examples/keycloak/{name}.yaml")) {
+        let manifest = text(&file).replace("http://127.0.0.1:8080", &realm.server.url);
+        let manifest = manifest.replace("realm: acme", &format!("realm: {}", realm.name));
+        fs::write(folder.join(file), manifest.replace("{secret: ann-password}", "{secret: ann-locked-out-password}"))
+            .unwrap();
+    }
+    site.kubectl(&["delete", "directory", "acme"]);
+    site.shell(&folder, &blocks("README.md", "sh keycloak").concat());
+    assert_eq!(applied(site, "ann-locked-out"), "Response");
+    assert_eq!(realm.sign_in("ann", &delivered(site, "ann-locked-out")), MUST_CHANGE);
+    // They are not marked as the tests' own.
+    site.kubectl(&["delete", "-f", folder.join("examples/keycloak").to_str().unwrap()]);
 }
 
 fn passwords(site: &Site) {

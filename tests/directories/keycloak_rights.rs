@@ -1,24 +1,32 @@
 //! The rights that docs/keycloak.md gives to the operator's account, by the very commands that stand there: they are enough for all
 //! that a reset does, and each of the fine-grained ones is missed.
+use std::sync::Arc;
+
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
     applied, delivered,
-    env::{SYSTEM, Site, message, text, wait_for},
+    env::{SYSTEM, Site, blocks, message, wait_for},
     keycloak_server::{CLIENT, Keycloak, Realm},
     mfa, password, refused,
 };
 
-/// Gives the operator's account its rights anew, as the document has it under this heading.
-fn set_up(realm: &Realm, heading: &str, site: &Site, directory: &str) {
+const ADMIN_PASSWORD: &str = "admin-old-1";
+
+/// The user who administers the server, as the page has it. Tests do so by a client.
+fn administrator(server: &Arc<Keycloak>) {
+    let master = Realm { server: Arc::clone(server), name: "master".to_owned() };
+    let id = master.add_user("admin", json!({}));
+    let role = master.get("/roles/admin");
+    master.admin(Method::POST, &format!("/users/{id}/role-mappings/realm"), Some(json!([role])));
+}
+
+/// Gives the operator's account its rights anew, as the page has it in these blocks.
+fn set_up(realm: &Realm, rights: Vec<String>, site: &Site, directory: &str) {
     realm.admin(Method::DELETE, &format!("/clients/{}", realm.client(CLIENT)), None);
-    let document = text("docs/keycloak.md");
-    let (_, section) = document.split_once(&format!("\n### {heading}\n")).expect("the heading is in docs/keycloak.md");
-    let (_, block) = section.split_once("```sh\n").unwrap();
-    let (commands, _) = block.split_once("```").unwrap();
-    assert!(commands.starts_with("realm=acme\n"), "{commands}");
-    let secret = realm.commands(&commands.replacen("realm=acme", &format!("realm={}", realm.name), 1));
+    let commands = blocks("docs/keycloak.md", "sh sign-in").concat() + &rights.concat();
+    let secret = realm.commands(ADMIN_PASSWORD, &commands);
     site.keycloak(directory, realm, &realm.server.url, json!({}));
     site.keycloak_secret(directory, CLIENT, secret.trim());
 }
@@ -126,8 +134,9 @@ fn rights_as_documented() {
     let server = Keycloak::shared();
     let site = Site::start();
     let [roles, fine] = std::array::from_fn(|_| server.realm(json!({})));
-    set_up(&roles, "With roles", &site, "roles");
-    set_up(&fine, "With fine-grained permissions", &site, "fine");
+    administrator(&server);
+    set_up(&roles, blocks("docs/keycloak.md", "sh roles"), &site, "roles");
+    set_up(&fine, blocks("docs/keycloak.md", "sh permissions"), &site, "fine");
     let no_group = json!({"protect": {"groups": ["/Board", "/Bored"]}});
     site.keycloak("misspelt", &roles, &server.url, no_group);
     let secret = site.secret(SYSTEM, "roles-keycloak", "client-secret");

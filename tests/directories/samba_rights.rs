@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     applied,
-    env::{Site, text},
+    env::{Site, blocks},
     ldap_server::Server,
     password, refused,
     samba::{KIND, MUST_CHANGE, add, changes, dn, opens, sign_in},
@@ -14,11 +14,7 @@ const PASSWORD: &str = "Account-pw-2026";
 
 /// Makes an account as the document does, without the rights of this name.
 fn set_up(server: &Server, account: &str, without: &str) {
-    let document = text("docs/active-directory.md");
-    let (_, section) = document.split_once("\n### On Samba\n").expect("the heading is in docs/active-directory.md");
-    let (_, block) = section.split_once("```sh\n").unwrap();
-    let (commands, _) = block.split_once("```").unwrap();
-    let mut commands = commands.replace("credreset", account);
+    let mut commands = blocks("docs/active-directory.md", "sh").concat().replace("credreset", account);
     if !without.is_empty() {
         let right = format!("\n{without}=");
         assert!(commands.contains(&right), "{commands}");

@@ -193,18 +193,21 @@ impl Realm {
         self.admin(Method::DELETE, "", None);
     }
 
-    /// Runs commands with `kcadm.sh`, signed in as the administrator; returns what they print.
-    pub fn commands(&self, commands: &str) -> String {
+    /// Runs commands of a page with `kcadm.sh`, for this realm and server instead of the page's; returns what they print. The first
+    /// signs in as a user with this password.
+    pub fn commands(&self, password: &str, commands: &str) -> String {
         // Where kcadm.sh keeps its sign-in is its user's home. A program so short-lived is not worth compiling well.
         let script = format!(
             "set -euo pipefail; home=$(mktemp -d); trap 'rm -rf \"$home\"' EXIT\n\
              export KC_OPTS=\"-Duser.home=$home -XX:TieredStopAtLevel=1 -XX:+UseSerialGC\"\n\
-             kcadm.sh config credentials --server \"$1\" --realm master --client \"$2\" --secret \"$3\"\n{commands}"
+             {commands}"
         );
+        let script = script.replace("https://sso.acme.example", &self.server.url);
+        let script = script.replace("realm=acme\n", &format!("realm={}\n", self.name));
         let path = format!("{}:{}", self.server.tools, std::env::var("PATH").unwrap());
-        let [id, secret] = &self.server.admin;
         let mut bash = Command::new("bash");
-        bash.args(["-c", &script, "bash", &self.server.url, id, secret]).env("PATH", path);
+        // It asks for the password on a terminal, where this is not set.
+        bash.args(["-c", &script]).env("PATH", path).env("KC_CLI_PASSWORD", password).stdin(Stdio::null());
         let output = bash.output().unwrap();
         assert!(output.status.success(), "{commands}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()

@@ -14,11 +14,14 @@ use std::{
 
 use serde_json::{Value, json};
 
+mod book;
 mod leaks;
 #[path = "merge.rs"]
 mod merge;
 mod objects;
 mod process;
+#[allow(unused_imports, reason = "not every test program runs what pages show")]
+pub use book::{blocks, fences, pages};
 pub use merge::merge;
 pub use objects::{condition, message, mfa_reset, password_reset, rules, time};
 #[allow(unused_imports, reason = "not every test program starts other servers")]
@@ -235,20 +238,43 @@ impl Site {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs commands that use kubectl, in this folder; returns what they print.
+    /// Runs commands of a page, which use kubectl, helm and credreset, in this folder; returns what they print.
     #[allow(dead_code, reason = "for tests of documented commands")]
     pub fn shell(&self, folder: &Path, commands: &str) -> String {
-        let tools = self.kubectl.parent().unwrap_or(Path::new(""));
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", commands])
-            .current_dir(folder)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("KUBECACHEDIR", self.dir.join("kube-cache"))
-            .env("PATH", format!("{}:{}", tools.display(), std::env::var("PATH").unwrap()))
-            .output()
-            .expect("bash");
+        let mut command = Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", commands]).current_dir(folder).stdin(Stdio::null());
+        let output = self.tools(&mut command).output().expect("bash");
         assert!(output.status.success(), "{commands}: {}\n{}", String::from_utf8_lossy(&output.stderr), self.logs());
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The same on a terminal, where these answers are typed, by whom this kubeconfig is for.
+    #[allow(dead_code, reason = "for tests of documented commands")]
+    pub fn terminal(&self, kubeconfig: &Path, commands: &str, answers: &str) -> String {
+        // `script` (util-linux) makes a terminal.
+        let mut command = Command::new("script");
+        let typed = format!("export KUBECONFIG='{}'; set -eu\n{commands}", kubeconfig.display());
+        command.args(["-qec", &typed, "/dev/null"]).env("SHELL", "/bin/bash").env("NO_COLOR", "1");
+        let mut child = self.tools(&mut command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script");
+        child.stdin.take().unwrap().write_all(answers.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{commands}: {said}");
+        said
+    }
+
+    /// The command finds kubectl, helm, credreset and the cluster, and leaves nothing in the home folder.
+    fn tools<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let helm = helm();
+        let programs = [&self.kubectl, &helm, Path::new(env!("CARGO_BIN_EXE_credreset"))];
+        let folders = programs.map(|program| program.parent().unwrap().display().to_string()).join(":");
+        for home in ["CACHE", "CONFIG", "DATA"] {
+            command.env(format!("HELM_{home}_HOME"), self.dir.join("helm").join(home.to_lowercase()));
+        }
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBECACHEDIR", self.dir.join("kube-cache"))
+            .env("PATH", format!("{folders}:{}", std::env::var("PATH").unwrap()))
     }
 
     pub fn apply(&self, yaml: &str) {
