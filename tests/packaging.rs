@@ -11,9 +11,8 @@ use credreset::api::{directory::Directory, reset::CredentialReset};
 use serde_json::Value;
 
 #[path = "env/book.rs"]
-#[allow(dead_code, reason = "only some blocks are used here")]
 mod book;
-use book::blocks;
+use book::{blocks, fences, pages};
 
 /// What `make crds` writes.
 const CRDS: &str = "charts/credreset-crds/templates/credreset.yaml";
@@ -106,25 +105,69 @@ fn only_the_ledger_makes_fences() {
     assert_eq!(makers, ["src/k8s/ledger.rs"]);
 }
 
-/// Each command that the README shows is one.
+/// Blocks that no test runs, and why.
+const NOT_RUN: [(&str, &str, &str); 4] = [
+    ("README.md", "sh make", "these are the tests and the demo"),
+    ("docs/active-directory.md", "bat", "needs Windows"),
+    ("examples/gitops/README.md", "sh argocd", "needs Argo CD, and that a cluster with nodes"),
+    ("examples/kind/README.md", "sh kind", "needs a container engine"),
+];
+
+/// Whoever adds a block to the book has a test take it from there: `blocks` with the page, and with what stands at the fence.
 #[test]
-fn commands_in_the_readme_exist() {
-    let readme = text("README.md");
-    let makefile = text("Makefile");
-    let mut seen = BTreeSet::new();
-    for word in readme.split("`make ").skip(1).chain(readme.split("\nmake ").skip(1)) {
-        let target: String = word.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
-        assert!(makefile.contains(&format!("\n{target}:")), "make {target}");
-        seen.insert(target);
-    }
-    assert!(seen.contains("demo") && seen.contains("test"));
-    for word in readme.split("credreset ").skip(1) {
-        let name: String = word.chars().take_while(char::is_ascii_lowercase).collect();
-        if word.starts_with("crds") || word.starts_with("run") || word.starts_with("sandbox") {
-            let help = Command::new(env!("CARGO_BIN_EXE_credreset")).args([&name, "--help"]).output().unwrap();
-            assert!(help.status.success(), "credreset {name}");
+fn every_block_of_the_book_is_run() {
+    let tests: String = sources("tests").into_iter().map(|(_, text)| text).collect();
+    let tools = ["credreset", "kubectl", "helm", "make", "cargo", "kcadm.sh", "samba-tool", "curl", "sed", "kind", "$"];
+    let mut excused = BTreeSet::new();
+    for page in pages() {
+        for (kind, block) in fences(&page) {
+            let taken = format!("blocks(\"{page}\", \"{kind}\")");
+            if kind == "text" {
+                let command = block.lines().find(|line| tools.contains(&line.split(' ').next().unwrap()));
+                assert_eq!(command, None, "{page}: a command is more than text");
+            } else if NOT_RUN.iter().any(|(at, of, _)| (*at, *of) == (&page, &kind)) {
+                excused.insert(taken);
+            } else if kind != "yaml" {
+                // Manifests are all in tests/cluster/book.rs.
+                assert!(tests.contains(&taken), "{page}: no test has {taken}, so none runs this:\n{block}");
+            }
         }
     }
+    assert_eq!(excused.len(), NOT_RUN.len(), "left: {excused:?}");
+}
+
+/// So are the commands and flags that sentences name.
+#[test]
+fn commands_in_sentences_exist() {
+    let makefile = text("Makefile");
+    let mut seen = BTreeSet::new();
+    for page in pages() {
+        for code in inline(&text(&page)) {
+            let mut words = code.split(['|', '&', ';']).next().unwrap().split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("make"), Some(target)) => {
+                    assert!(makefile.contains(&format!("\n{target}:")), "{page}: make {target}");
+                    seen.insert(format!("make {target}"));
+                }
+                (Some("credreset"), Some(name)) if name.chars().all(|c| c.is_ascii_lowercase()) => {
+                    let help = Command::new(env!("CARGO_BIN_EXE_credreset")).args([name, "--help"]).output().unwrap();
+                    assert!(help.status.success(), "{page}: credreset {name}");
+                    let help = String::from_utf8(help.stdout).unwrap();
+                    for flag in words.filter(|word| word.starts_with("--")) {
+                        assert!(help.contains(flag.split('=').next().unwrap()), "{page}: credreset {name} {flag}");
+                    }
+                    seen.insert(format!("credreset {name}"));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(
+        ["make demo", "make test-directories", "credreset plan", "credreset wait"]
+            .iter()
+            .all(|one| seen.contains(*one)),
+        "{seen:?}"
+    );
 }
 
 /// docs/openldap.md shows the rights that the tests' server gives.
@@ -179,6 +222,12 @@ fn sentences(page: &str) -> impl Iterator<Item = &str> {
 /// A page without its blocks and pieces of code.
 fn prose(page: &str) -> String {
     sentences(page).map(|line| line.split('`').step_by(2).collect::<String>() + "\n").collect()
+}
+
+/// The pieces of code in a page's sentences.
+fn inline(page: &str) -> Vec<String> {
+    let text = sentences(page).collect::<Vec<_>>().join("\n");
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// What a page's headings are linked by, on code hosts as in the book.
