@@ -7,15 +7,19 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::TcpListener,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    path::Path,
     time::Duration,
 };
 
 use credreset::cli;
-use serde_json::{Value, json};
+use serde_json::json;
 
+#[path = "env/check.rs"]
+mod check;
+use check::check;
+#[path = "env/folder.rs"]
+mod folder;
+use folder::{Folder, said};
 #[path = "env/process.rs"]
 #[allow(dead_code, clippy::needless_pass_by_value, reason = "only the sandbox is used here")]
 mod process;
@@ -23,49 +27,6 @@ use process::Sandbox;
 
 /// For what hangs.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A folder of its own for each test, deleted with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("credreset-cli-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        fs::write(self.0.join(name), text).unwrap();
-    }
-
-    /// In this folder, without any cluster.
-    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        said(&self.command(Path::new(env!("CARGO_BIN_EXE_credreset"))).args(arguments).output().unwrap())
-    }
-
-    fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command
-            .current_dir(&self.0)
-            .env("KUBECONFIG", "/nowhere/kubeconfig")
-            .env_remove("KUBERNETES_SERVICE_HOST")
-            .stdin(Stdio::null());
-        command
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn said(output: &Output) -> (Option<i32>, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
-}
 
 /// The address of an API server that knows none of our kinds.
 fn without_kinds() -> String {
@@ -268,19 +229,6 @@ fn schemas() {
 fn directory(url: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/zoho-sandbox/directory.yaml");
     fs::read_to_string(path).unwrap().replace("http://127.0.0.1:8090", url)
-}
-
-/// What `check` says, as `about sign` for each line, and its exit code.
-fn check(folder: &Folder, file: &str, arguments: &[&str]) -> (Option<i32>, Vec<String>, String) {
-    let (code, out, error) = folder.run(&[&["check", "--directories", file, "--output", "json"], arguments].concat());
-    let report: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{error}"));
-    let schema = serde_json::to_value(schemars::schema_for!(cli::check::Report)).unwrap();
-    assert!(jsonschema::is_valid(&schema, &report), "{report:#}");
-    assert_eq!(report["ok"], json!(code == Some(0)));
-    let lines = report["directories"][0]["lines"].as_array().unwrap();
-    let of = |line: &Value, field: &str| line[field].as_str().unwrap().to_owned();
-    let messages: Vec<String> = lines.iter().map(|line| of(line, "message")).collect();
-    (code, lines.iter().map(|line| of(line, "about") + " " + &of(line, "sign")).collect(), messages.join("\n"))
 }
 
 /// What is wrong, one at a time: the first line that says so names it, and what depends on it is not asked.

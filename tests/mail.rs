@@ -1,6 +1,6 @@
 //! The operator's own mail, against a real mail server.
 #![cfg(test)]
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs};
 
 use credreset::{
     api::directory::Mail,
@@ -9,26 +9,13 @@ use credreset::{
 use secrecy::SecretString;
 use serde_json::json;
 
+#[path = "env/folder.rs"]
+#[allow(dead_code, reason = "no program of ours is run here")]
+mod folder;
+use folder::Folder;
 #[path = "env/smtp.rs"]
 mod smtp;
 use smtp::Smtp;
-
-/// A folder that is gone after the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("credreset-mail-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A private authority's certificate, and one for localhost that it has signed, as PEM files.
 fn certificates(folder: &Folder) -> (String, String, String) {
@@ -69,7 +56,7 @@ async fn send(mailer: &Mailer, to: &str) -> Result<(), Failure> {
 
 #[tokio::test]
 async fn in_clear_to_this_machine_only() {
-    let folder = Folder::new("clear");
+    let folder = Folder::new();
     let server = Smtp::start(&folder.0, &[]);
     let mailer = mailer(&format!("smtp://127.0.0.1:{}", server.port), None, None).unwrap();
     send(&mailer, "annette.c@zylker.biz").await.unwrap();
@@ -95,7 +82,7 @@ async fn in_clear_to_this_machine_only() {
 /// A password may be any text, also one that looks like the end of the mail and the beginning of another.
 #[tokio::test]
 async fn a_password_ends_no_mail() {
-    let folder = Folder::new("smuggled");
+    let folder = Folder::new();
     let server = Smtp::start(&folder.0, &[]);
     let mailer = mailer(&format!("smtp://127.0.0.1:{}", server.port), None, None).unwrap();
     for end in ["\r\n.\r\n", "\n.\n", "\r.\r", "\n.\r\n", "\0\r\n.\r\n"] {
@@ -115,7 +102,7 @@ async fn a_password_ends_no_mail() {
 #[tokio::test]
 async fn with_tls_and_a_private_authority() {
     for smtps in [true, false] {
-        let folder = Folder::new(if smtps { "smtps" } else { "starttls" });
+        let folder = Folder::new();
         let (ca, cert, key) = certificates(&folder);
         let mut flags = vec!["--cert", &cert, "--key", &key];
         if smtps {
@@ -132,7 +119,7 @@ async fn with_tls_and_a_private_authority() {
         assert!(matches!(wrong.check().await, Err(Failure::Permanent(_))));
         assert!(matches!(send(&wrong, "annette.c@zylker.biz").await, Err(Failure::Permanent(_))));
         // Nobody that is trusted has signed the certificate: nothing is sent.
-        let (other_ca, ..) = certificates(&Folder::new(if smtps { "smtps-other" } else { "starttls-other" }));
+        let (other_ca, ..) = certificates(&Folder::new());
         for ca in [None, Some(other_ca.as_str())] {
             let stranger = mailer(&url, ca, Some(("user", "secret"))).unwrap();
             let why = send(&stranger, "annette.c@zylker.biz").await.unwrap_err();
@@ -146,7 +133,7 @@ async fn with_tls_and_a_private_authority() {
 /// A server that was reached and lacks something is not said to be down.
 #[tokio::test]
 async fn a_server_that_offers_no_sign_in_is_named() {
-    let folder = Folder::new("no-sign-in");
+    let folder = Folder::new();
     let server = Smtp::start(&folder.0, &["--no-auth"]);
     let mailer = mailer(&format!("smtp://127.0.0.1:{}", server.port), None, Some(("user", "secret"))).unwrap();
     let why = send(&mailer, "annette.c@zylker.biz").await.unwrap_err();

@@ -2,14 +2,17 @@
 #![cfg(test)]
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    path::Path,
+    process::{Command, Output},
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
+#[path = "env/folder.rs"]
+#[allow(dead_code, reason = "plans alone are made here")]
+mod folder;
+use folder::{Folder, said};
 #[path = "env/merge.rs"]
 mod merge;
 use merge::merge;
@@ -21,53 +24,17 @@ use process::Sandbox;
 /// For what hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A folder of its own for each test, deleted with it.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("credreset-plan-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    /// `credreset plan` in this folder, without any cluster.
+    /// `credreset plan` in this folder.
     fn plan(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_credreset"))
-            .arg("plan")
-            .args(arguments)
-            .current_dir(&self.0)
-            .env("KUBECONFIG", "/nowhere/kubeconfig")
-            .env_remove("KUBERNETES_SERVICE_HOST")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+        self.command(Path::new(env!("CARGO_BIN_EXE_credreset"))).arg("plan").args(arguments).output().unwrap()
     }
 
     fn git(&self, arguments: &[&str]) {
         let identity = ["-c", "user.name=Hana", "-c", "user.email=hana@zylker.biz", "-c", "commit.gpgsign=false"];
-        let output = Command::new("git").args(identity).args(arguments).current_dir(&self.0).output().unwrap();
+        let output = self.command(Path::new("git")).args(identity).args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn said(output: &Output) -> (Option<i32>, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 /// A request of a moment ago, with `patch`.
