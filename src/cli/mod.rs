@@ -182,6 +182,13 @@ fn said(error: kube::Error) -> anyhow::Error {
     }
 }
 
+/// For whom a report is written.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    Text,
+    Json,
+}
+
 /// A report as programs read it.
 fn json(report: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(report).context("the report has no JSON form")? + "\n")

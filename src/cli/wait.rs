@@ -20,7 +20,7 @@ use kube::{
 };
 use serde::Serialize;
 
-use super::{plan::manifests, said};
+use super::{Output, plan::manifests, said};
 use crate::{
     api::CredentialReset,
     core::{
@@ -62,13 +62,6 @@ pub struct Args {
     /// For people, or for programs
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-/// How the end is written.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Output {
-    Text,
-    Json,
 }
 
 /// Where a request stands, the worst last.

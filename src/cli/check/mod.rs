@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use serde::Serialize;
 
-use super::{plan, said};
+use super::{Output, plan, said};
 use crate::{
     api::Directory,
     core::{
@@ -45,13 +45,6 @@ pub struct Args {
     /// For people, or for programs
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-/// How it is written.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Output {
-    Text,
-    Json,
 }
 
 /// What a line is about.
