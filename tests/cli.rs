@@ -99,6 +99,7 @@ fn what_cannot_be_done() {
         (&["check", "zylkr", "--directories", "other.yaml"], "there is no Directory zylkr in other.yaml"),
         (&["check", "--directories", "secret.yaml"], "secret.yaml: a Secret in it makes no sense"),
         (&["check", "--directories", "directory.yaml"], "directory.yaml: missing field `provider`"),
+        (&["check", "--user", " "], "'--user <USER>': empty: neither an address, nor a name, nor an id"),
         (&["check", "zylker", "--usr", "a"], "unexpected argument '--usr' found"),
         (&["check", "zylker"], "no Kubernetes configuration: set KUBECONFIG"),
         (&["completions", "tcsh"], "invalid value 'tcsh' for '<SHELL>'"),
@@ -279,7 +280,7 @@ fn check_of_a_directory() {
         (
             elsewhere(&tls),
             &["object ok", "secret ok", "server wrong", "account note", "permissions note"],
-            "no trusted connection comes about",
+            "no TLS connection comes about (received corrupt message of type InvalidContentType): look at the port.",
         ),
         (
             fine.replace("  limits:", "  suspend: true\n  limits:"),

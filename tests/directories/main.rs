@@ -7,9 +7,13 @@
     clippy::format_push_string,
     reason = "json!(..) arguments and short helpers read better so"
 )]
+#[path = "../env/check.rs"]
+mod check_command;
 #[allow(dead_code, unused_imports, reason = "shared with the tests on the sandbox")]
 #[path = "../env/mod.rs"]
 mod env;
+#[path = "../env/folder.rs"]
+mod folder;
 #[path = "../env/keycloak.rs"]
 mod keycloak_server;
 #[path = "../env/ldap_proxy.rs"]
@@ -23,6 +27,7 @@ mod proxy;
 mod wire;
 
 mod api_calls;
+mod check;
 mod keycloak;
 mod keycloak_crashes;
 mod keycloak_evidence;

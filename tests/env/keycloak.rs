@@ -414,25 +414,35 @@ fn attribute(page: &str, before: &str) -> String {
 impl Site {
     /// A Directory for the realm, found at `url`, which may be a proxy's; `patch` is merged into its spec.
     pub fn keycloak(&self, name: &str, realm: &Realm, url: &str, patch: Value) {
-        let keycloak = json!({"url": url, "realm": realm.name, "credentials": {"secret": format!("{name}-keycloak")}});
-        let mut spec = json!({
-            "provider": {"keycloak": keycloak},
-            "allow": [{"name": "all", "namespaces": ["helpdesk"], "modes": ["Password", "MFA"], "users": {"everyone": true}}],
-            "protect": {"groups": ["/Board"]},
-            "limits": {"resetsPerHour": 100_000, "minIntervalPerUser": "0s"},
-        });
-        merge(&mut spec, patch);
-        self.keycloak_secret(name, CLIENT, CLIENT_SECRET);
-        let directory = json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "Directory", "metadata": {"name": name}, "spec": spec});
-        self.apply_own(vec![directory]);
+        self.apply_own(directory(name, realm, url, patch).into());
     }
 
     /// The Secret that this Directory names, with the operator's client.
     pub fn keycloak_secret(&self, directory: &str, client: &str, secret: &str) {
-        self.apply_own(vec![json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": format!("{directory}-keycloak"), "namespace": SYSTEM},
-            "stringData": {"client-id": client, "client-secret": secret},
-        })]);
+        self.apply_own(vec![credentials(directory, client, secret)]);
     }
+}
+
+/// A Directory for the realm, with `patch` merged into its spec, and the Secret that it names.
+pub fn directory(name: &str, realm: &Realm, url: &str, patch: Value) -> [Value; 2] {
+    let keycloak = json!({"url": url, "realm": realm.name, "credentials": {"secret": format!("{name}-keycloak")}});
+    let mut spec = json!({
+        "provider": {"keycloak": keycloak},
+        "allow": [{"name": "all", "namespaces": ["helpdesk"], "modes": ["Password", "MFA"], "users": {"everyone": true}}],
+        "protect": {"groups": ["/Board"]},
+        "limits": {"resetsPerHour": 100_000, "minIntervalPerUser": "0s"},
+    });
+    merge(&mut spec, patch);
+    [
+        json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "Directory", "metadata": {"name": name}, "spec": spec}),
+        credentials(name, CLIENT, CLIENT_SECRET),
+    ]
+}
+
+fn credentials(directory: &str, client: &str, secret: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": format!("{directory}-keycloak"), "namespace": SYSTEM},
+        "stringData": {"client-id": client, "client-secret": secret},
+    })
 }

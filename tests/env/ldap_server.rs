@@ -271,18 +271,7 @@ impl Site {
     pub fn ldaps(&self, all: &[(&str, &str)], kind: &str, server: &Server, patch: &Value) {
         let mut objects = Vec::new();
         for (name, url) in all {
-            let provider = json!({
-                "urls": [url], "baseDN": server.value("BASE_DN"), "caBundle": server.ca(),
-                "credentials": {"secret": format!("{name}-ldap")},
-            });
-            let mut spec = json!({
-                "provider": {kind: provider},
-                "allow": [{"name": "all", "namespaces": ["helpdesk"], "modes": ["Password", "MFA"], "users": {"everyone": true}}],
-                "limits": {"resetsPerHour": 100_000, "minIntervalPerUser": "0s"},
-            });
-            merge(&mut spec, patch.clone());
-            objects.push(credentials(name, server.value("BIND_DN"), server.value("BIND_PASSWORD")));
-            objects.push(json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "Directory", "metadata": {"name": name}, "spec": spec}));
+            objects.extend(directory(name, kind, server, url, patch));
         }
         self.apply_own(objects);
     }
@@ -333,6 +322,23 @@ impl Site {
     pub fn ldap_secret(&self, directory: &str, dn: &str, password: &str) {
         self.apply_own(vec![credentials(directory, dn, password)]);
     }
+}
+
+/// A Directory of this kind, with `patch` merged into its spec, and the Secret that it names.
+pub fn directory(name: &str, kind: &str, server: &Server, url: &str, patch: &Value) -> [Value; 2] {
+    let provider = json!({
+        "urls": [url], "baseDN": server.value("BASE_DN"), "caBundle": server.ca(), "credentials": {"secret": format!("{name}-ldap")},
+    });
+    let mut spec = json!({
+        "provider": {kind: provider},
+        "allow": [{"name": "all", "namespaces": ["helpdesk"], "modes": ["Password", "MFA"], "users": {"everyone": true}}],
+        "limits": {"resetsPerHour": 100_000, "minIntervalPerUser": "0s"},
+    });
+    merge(&mut spec, patch.clone());
+    [
+        json!({"apiVersion": "credreset.dev/v1alpha1", "kind": "Directory", "metadata": {"name": name}, "spec": spec}),
+        credentials(name, server.value("BIND_DN"), server.value("BIND_PASSWORD")),
+    ]
 }
 
 fn credentials(directory: &str, dn: &str, password: &str) -> Value {

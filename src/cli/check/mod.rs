@@ -13,6 +13,7 @@ use super::{Output, plan, said};
 use crate::{
     api::Directory,
     core::{
+        request::Mode,
         text::{MESSAGE, shown},
         world::{self, Feature},
     },
@@ -34,7 +35,7 @@ pub struct Args {
     /// Name of the Directory; all, if left out
     directory: Option<String>,
     /// Look this user up, too, by e-mail address, name or id, and say who may reset it
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = name)]
     user: Option<String>,
     /// Take Directories, and the Secrets they name, from this file or folder, and ask no cluster
     #[arg(long, value_name = "FILE|DIR")]
@@ -45,6 +46,10 @@ pub struct Args {
     /// For people, or for programs
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+}
+
+fn name(typed: &str) -> Result<String, &'static str> {
+    if typed.trim().is_empty() { Err("empty: neither an address, nor a name, nor an id") } else { Ok(typed.to_owned()) }
 }
 
 /// What a line is about.
@@ -222,6 +227,7 @@ async fn lines(source: &Source, object: &Directory, user: Option<&str>) -> anyho
     let secret = &object.spec.provider.credentials().secret;
     let credentials = source.secret(secret).await;
     lines.push(match &credentials {
+        Ok(credentials) if credentials.is_empty() => Line::wrong(About::Secret, format!("Secret {secret} is empty.")),
         Ok(credentials) => {
             let keys: Vec<&str> = credentials.keys().map(String::as_str).collect();
             Line::ok(About::Secret, format!("Secret {secret} has {}.", keys.join(", ")))
@@ -292,9 +298,22 @@ async fn of_account(
     match provider.check(&facts.modes()).await {
         Ok(checked) => {
             lines.push(Line::ok(About::Settings, format!("They lead to {}.", checked.identity)));
+            if facts.modes().contains(&Mode::MFA) && !checked.supports.contains(&Feature::ResetMFA) {
+                let message =
+                    format!("A rule allows MFA, and none can be reset in {}: take it out of spec.allow.", facts.kind);
+                lines.push(Line::wrong(About::Settings, message));
+            }
             lines.push(signed_in);
-            let message = format!("The account holds what the rules need ({}).", modes.join(", "));
-            lines.push(Line::ok(About::Permissions, message));
+            lines.push(match &provider {
+                Provider::Zoho(_) | Provider::Keycloak(_) => {
+                    let message = format!("The account holds what the rules need ({}).", modes.join(", "));
+                    Line::ok(About::Permissions, message)
+                }
+                Provider::OpenLdap(_) | Provider::ActiveDirectory(_) => Line::note(
+                    About::Permissions,
+                    "The account sees what it has to. Whether it may set passwords, such a directory tells with a reset alone.",
+                ),
+            });
             let facts = checked.add_to(facts.clone());
             return Some((provider, facts));
         }
@@ -309,9 +328,10 @@ async fn of_account(
         Err(NotReady::Unreachable(_)) if !reached => {
             lines.push(Line::note(About::Account, "Not asked: no connection."));
         }
-        Err(NotReady::CredentialsRefused(why) | NotReady::Unreachable(why)) => {
-            lines.push(Line::wrong(About::Account, why));
+        Err(NotReady::Unreachable(why)) => {
+            lines.push(Line::wrong(About::Account, format!("{why} Look at the address, and at the server's log.")));
         }
+        Err(NotReady::CredentialsRefused(why)) => lines.push(Line::wrong(About::Account, why)),
     }
     lines.push(Line::note(About::Permissions, "Not asked."));
     None

@@ -1,7 +1,8 @@
 //! Whether a directory's addresses lead anywhere: the name, the connection, the certificate.
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io::Error, sync::Arc, time::Duration};
 
-use rustls::pki_types::ServerName;
+use ldap3::{LdapConnAsync, LdapConnSettings, LdapError};
+use rustls::{CertificateError, pki_types::ServerName};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout,
@@ -21,11 +22,11 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// A line for each address.
 pub(super) async fn lines(spec: &DirectorySpec) -> Vec<Line> {
-    let bundle = match &spec.provider {
-        Provider::Zoho(zoho) => &zoho.ca_bundle,
-        Provider::Keycloak(keycloak) => &keycloak.ca_bundle,
-        Provider::OpenLdap(openldap) => &openldap.ldap.ca_bundle,
-        Provider::ActiveDirectory(domain) => &domain.ldap.ca_bundle,
+    let (bundle, start_tls) = match &spec.provider {
+        Provider::Zoho(zoho) => (&zoho.ca_bundle, false),
+        Provider::Keycloak(keycloak) => (&keycloak.ca_bundle, false),
+        Provider::OpenLdap(openldap) => (&openldap.ldap.ca_bundle, openldap.ldap.start_tls),
+        Provider::ActiveDirectory(domain) => (&domain.ldap.ca_bundle, domain.ldap.start_tls),
     };
     let mut lines = Vec::new();
     for url in directory::addresses(spec).into_iter().collect::<BTreeSet<_>>() {
@@ -33,7 +34,7 @@ pub(super) async fn lines(spec: &DirectorySpec) -> Vec<Line> {
         lines.push(if by_proxy(&url) {
             Line::note(About::Server, format!("{address} is reached by a proxy of the environment."))
         } else {
-            match reach(&url, bundle.as_deref()).await {
+            match reach(&url, bundle.as_deref(), start_tls).await {
                 Ok(how) => Line::ok(About::Server, format!("{address}: {how}")),
                 Err(why) => Line::wrong(About::Server, format!("{address}: {why}")),
             }
@@ -49,32 +50,60 @@ fn by_proxy(url: &Url) -> bool {
         && ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().any(named)
 }
 
-async fn reach(url: &Url, bundle: Option<&str>) -> Result<String, String> {
+async fn reach(url: &Url, bundle: Option<&str>, start_tls: bool) -> Result<String, String> {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let port = url.port_or_known_default().unwrap_or(if url.scheme() == "ldaps" { 636 } else { 389 });
     let found = timeout(LIMIT, lookup_host((host, port))).await.ok().and_then(Result::ok);
-    let addresses = found.ok_or_else(|| format!("the name {host} leads to no address here."))?;
+    let addresses =
+        found.ok_or_else(|| format!("the name {host} leads to no address here: look at its spelling, and at DNS."))?;
     let mut stream = Err(format!("{host} has no address."));
     for address in addresses {
         if let Ok(Ok(connected)) = timeout(LIMIT, TcpStream::connect(address)).await {
             stream = Ok((connected, address));
             break;
         }
-        stream = Err(format!("nothing answers at {address}: look at the port, at firewalls and NetworkPolicies."));
+        stream = Err(format!(
+            "nothing answers at {address}: look whether the server runs, at the port, at firewalls and NetworkPolicies."
+        ));
     }
     let (stream, address) = stream?;
-    if !matches!(url.scheme(), "https" | "ldaps") {
+    if !start_tls && !matches!(url.scheme(), "https" | "ldaps") {
         return Ok(format!("{address} answers."));
     }
-    let connector = TlsConnector::from(Arc::new(ldap::tls(bundle).map_err(|wrong| format!("{wrong}."))?));
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is no name for a certificate."))?;
-    match timeout(LIMIT, connector.connect(name, stream)).await {
-        Ok(Ok(_)) => Ok(format!("{address} answers, and its certificate is trusted.")),
-        Ok(Err(error)) => Err(format!(
-            "{address} answers, but no trusted connection comes about ({}): look at its certificate, and at caBundle.",
-            shown(&error.to_string(), NAME)
-        )),
+    let tls = Arc::new(ldap::tls(bundle).map_err(|wrong| format!("{wrong}."))?);
+    let done = if start_tls {
+        let settings = LdapConnSettings::new().set_starttls(true).set_config(tls);
+        let url = url.clone();
+        // In a task of its own, since the library gives up with a panic on answers that are none.
+        let asked = tokio::spawn(async move { LdapConnAsync::from_url_with_settings(settings, &url).await });
+        timeout(LIMIT, asked).await.map(|asked| match asked {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(LdapError::Io { source })) => Err(source),
+            Ok(Err(_)) | Err(_) => Err(Error::other("StartTLS is refused")),
+        })
+    } else {
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is no name for a certificate."))?;
+        timeout(LIMIT, TlsConnector::from(tls).connect(name, stream)).await.map(|connected| connected.map(drop))
+    };
+    match done {
+        Ok(Ok(())) => Ok(format!("{address} answers, and its certificate is trusted.")),
+        Ok(Err(error)) => Err(format!("{address} answers, but {}", untrusted(&error))),
         Err(_) => Err(format!("{address} answers, but does not go on with TLS: look at the port.")),
+    }
+}
+
+/// Why there is no TLS, and what to do.
+fn untrusted(error: &Error) -> String {
+    let why = shown(&error.to_string(), NAME);
+    match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => format!(
+            "its certificate is signed by nobody who is trusted ({why}): put the certificate of the authority that signed it into caBundle."
+        ),
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            format!("its certificate is not trusted ({why}): have it renewed, or use the name that it is for.")
+        }
+        _ => format!("no TLS connection comes about ({why}): look at the port."),
     }
 }
 
@@ -108,13 +137,13 @@ mod tests {
         let bundle = own.cert.pem();
         for (host, bundle, says) in [
             ("localhost", Some(bundle.as_str()), Ok("its certificate is trusted.")),
-            ("127.0.0.1", Some(bundle.as_str()), Err("no trusted connection comes about")),
-            ("localhost", None, Err("no trusted connection comes about")),
+            ("127.0.0.1", Some(bundle.as_str()), Err("or use the name that it is for")),
+            ("localhost", None, Err("put the certificate of the authority that signed it into caBundle")),
             ("localhost", Some("nonsense"), Err("caBundle holds no PEM certificate")),
         ] {
             for scheme in ["https", "ldaps"] {
                 let url = Url::parse(&format!("{scheme}://{host}:{port}")).unwrap();
-                match (reach(&url, bundle).await, says) {
+                match (reach(&url, bundle, false).await, says) {
                     (Ok(said), Ok(says)) | (Err(said), Err(says)) => assert!(said.contains(says), "{url}: {said}"),
                     (said, _) => panic!("{url}: {said:?} should be {says:?}"),
                 }

@@ -35,7 +35,12 @@ pub(super) async fn lines(
     let (by, found) = match look_up(provider, typed, first).await {
         Ok(Some(found)) => found,
         Ok(None) => {
-            let message = format!("The directory knows nobody by the address, name or id {typed}: check the spelling.");
+            let names = match provider {
+                Provider::Zoho(_) | Provider::Keycloak(_) => "address, name or id",
+                Provider::OpenLdap(_) => "mail, uid or entryUUID",
+                Provider::ActiveDirectory(_) => "mail, sAMAccountName, userPrincipalName or objectGUID",
+            };
+            let message = format!("The directory knows nobody by the {names} {typed}: check the spelling.");
             return Ok(vec![Line::wrong(About::User, message)]);
         }
         Err(why) => {

@@ -50,7 +50,8 @@ impl Keycloak {
 
     async fn find(&self, user: &UserRef) -> Result<Vec<Value>, Why> {
         let (field, typed) = match user {
-            UserRef::Id(id) if !is_segment(id) => return Ok(Vec::new()),
+            // Keycloak has something else at these two paths.
+            UserRef::Id(id) if !is_segment(id) || matches!(id.as_str(), "count" | "profile") => return Ok(Vec::new()),
             UserRef::Id(id) => return Ok(self.representation(id).await?.into_iter().collect()),
             UserRef::Username(name) => ("username", name),
             UserRef::Email(email) => ("email", email),
@@ -72,7 +73,10 @@ impl Keycloak {
     }
 
     async fn user(&self, user: &Value, mode: Mode) -> Result<User, Why> {
-        let found = self.found().clone().ok_or_else(|| Why::new("the directory has not been checked yet."))?;
+        let found = self
+            .found()
+            .clone()
+            .ok_or_else(|| Why::new("the operator's account has not been found to hold what a look-up needs."))?;
         let flag = |name: &str| user.get(name).and_then(Value::as_bool).ok_or_else(|| unreadable(name));
         let id = text_of(user, "id").filter(|id| is_segment(id)).ok_or_else(|| unreadable("id"))?;
         let name = text_of(user, "username").ok_or_else(|| unreadable("username"))?;

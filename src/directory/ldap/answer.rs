@@ -173,6 +173,9 @@ pub fn not_ready(failed: &Failed) -> NotReady {
         Failed::Refused(code) => NotReady::CredentialsRefused(format!(
             "the server refuses bind-dn and bind-password with {code}: look at the account, and at its Secret."
         )),
+        Failed::Answered(code) if code.number == 34 => NotReady::InvalidConfiguration(format!(
+            "a name in the Directory is no distinguished name for the server ({code}): look at baseDN, and at groups and their base."
+        )),
         Failed::Answered(code) if matches!(code.number, 32 | 50) => {
             NotReady::PermissionMissing(format!("the operator's account may not look up users ({code})."))
         }
