@@ -94,6 +94,15 @@ impl Provider {
         }
     }
 
+    /// Whether it tells what the operator's account may do there. LDAP tells with an attempt alone.
+    #[must_use]
+    pub fn tells_rights(&self) -> bool {
+        match self {
+            Self::Zoho(_) | Self::Keycloak(_) => true,
+            Self::OpenLdap(_) | Self::ActiveDirectory(_) => false,
+        }
+    }
+
     /// The Secret that it signs in with.
     #[must_use]
     pub fn credentials(&self) -> &SecretRef {

@@ -357,12 +357,13 @@ impl Directories {
         let mail = mail_trouble.map_or_else(String::new, |why| {
             format!(" But no mail can be sent: {why} Requests whose password is to be mailed wait.")
         });
+        let rights = if object.spec.provider.tells_rights() {
+            "holds what the rules need"
+        } else {
+            "sees what it has to; whether it may set passwords, only a reset tells"
+        };
         let (status, reason, message) = match result {
-            Ok(_) => (
-                "True",
-                "Connected",
-                format!("The directory answers and the operator's account holds what the rules need.{mail}"),
-            ),
+            Ok(_) => ("True", "Connected", format!("The directory answers and the operator's account {rights}.{mail}")),
             Err(not_ready) => ("False", not_ready.reason(), text::shown(&not_ready.to_string(), text::MESSAGE)),
         };
         let old = shown.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));

@@ -115,7 +115,7 @@ fn openldap() {
     tried.says("ann", &started(json!(server.ca())), &fine, "its certificate is trusted.");
     // It sees all and may change nothing: that is not found out.
     let norights = keys(json!({"bind-dn": "cn=norights,ou=services,dc=acme,dc=example"}));
-    tried.says("ann", &norights, &fine, "such a directory tells with a reset alone");
+    tried.says("ann", &norights, &fine, "whether it may set passwords, only a reset tells.");
     let with_mfa = fine.replace("settings ok", "settings ok, settings wrong") + ", rule wrong";
     let says = "A rule allows MFA, and none can be reset in OpenLDAP: take it out of spec.allow.";
     tried.says("ann", &json!({"spec": {"allow": rule(&["Password", "MFA"])}}), &with_mfa, says);
@@ -175,7 +175,7 @@ fn samba() {
     let fine = sound("note", FINE);
     tried.says("ann", &started(json!(server.ca())), &fine, "its certificate is trusted.");
     let norights = keys(json!({"bind-dn": "norights@acme.example"}));
-    tried.says("ann", &norights, &fine, "such a directory tells with a reset alone");
+    tried.says("ann", &norights, &fine, "whether it may set passwords, only a reset tells.");
     tried.is_wrong(&[
         (keys(json!({"bind-password": "wrong"})), REFUSED, "data 52e: look at the account, and at its Secret."),
         (provider(json!({"urls": ["ldaps://127.0.77.255"]})), UNREACHED, "nothing answers at 127.0.77.255:636"),

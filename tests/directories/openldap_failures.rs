@@ -58,7 +58,8 @@ fn openldap_failures() {
     // An account that may read everything and set nothing.
     site.ldap("blind", KIND, &server, server.value("LDAPS_URL"), protect());
     site.ldap_secret("blind", "cn=norights,ou=services,dc=acme,dc=example", &right);
-    site.until_directory("blind", "Connected");
+    let said = site.until_directory("blind", "Connected");
+    assert!(said.contains("whether it may set passwords, only a reset tells."), "{said}");
     add(&server, &["amy".to_owned()]);
     site.apply(&password("blind", "amy", json!({})));
     let said = refused(&site, "amy", "Rejected");

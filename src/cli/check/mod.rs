@@ -242,7 +242,10 @@ async fn lines(source: &Source, object: &Directory, user: Option<&str>) -> anyho
         Err(_) => Ok(None),
     };
     let usable = match provider {
-        Ok(Some(provider)) => of_account(provider, &facts, reached, &mut lines).await,
+        Ok(Some(provider)) => {
+            let tells_rights = object.spec.provider.tells_rights();
+            of_account(provider, tells_rights, &facts, reached, &mut lines).await
+        }
         Ok(None) => {
             lines.push(Line::note(About::Account, "Not asked, without the Secret."));
             None
@@ -289,6 +292,7 @@ fn of_operator(object: &Directory) -> Line {
 /// Signs in. Returns the connection, and what is known of the directory, if users can be looked up.
 async fn of_account(
     provider: Provider,
+    tells_rights: bool,
     facts: &world::Directory,
     reached: bool,
     lines: &mut Vec<Line>,
@@ -304,15 +308,12 @@ async fn of_account(
                 lines.push(Line::wrong(About::Settings, message));
             }
             lines.push(signed_in);
-            lines.push(match &provider {
-                Provider::Zoho(_) | Provider::Keycloak(_) => {
-                    let message = format!("The account holds what the rules need ({}).", modes.join(", "));
-                    Line::ok(About::Permissions, message)
-                }
-                Provider::OpenLdap(_) | Provider::ActiveDirectory(_) => Line::note(
-                    About::Permissions,
-                    "The account sees what it has to. Whether it may set passwords, such a directory tells with a reset alone.",
-                ),
+            lines.push(if tells_rights {
+                let message = format!("The account holds what the rules need ({}).", modes.join(", "));
+                Line::ok(About::Permissions, message)
+            } else {
+                let message = "The account sees what it has to; whether it may set passwords, only a reset tells.";
+                Line::note(About::Permissions, message)
             });
             let facts = checked.add_to(facts.clone());
             return Some((provider, facts));
