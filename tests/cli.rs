@@ -97,7 +97,10 @@ fn what_cannot_be_done() {
         (&["check", "--directories", "broken.yaml"], "broken.yaml is not YAML: "),
         (&["check", "--directories", "other.yaml"], "there is no Directory in other.yaml"),
         (&["check", "zylkr", "--directories", "other.yaml"], "there is no Directory zylkr in other.yaml"),
-        (&["check", "--directories", "secret.yaml"], "secret.yaml: a Secret in it makes no sense"),
+        (
+            &["check", "--directories", "secret.yaml"],
+            "secret.yaml: a value of Secret x is none: data is base64, stringData text, in quotes where it is a number or yes",
+        ),
         (&["check", "--directories", "directory.yaml"], "directory.yaml: missing field `provider`"),
         (&["check", "--user", " "], "'--user <USER>': empty: neither an address, nor a name, nor an id"),
         (&["check", "zylker", "--usr", "a"], "unexpected argument '--usr' found"),

@@ -24,6 +24,7 @@ use crate::{
         forecast::{Verdict, forecast},
         ledger::UserId,
         report::Shown,
+        text,
         world::Seen,
     },
     directory::Credentials,
@@ -327,8 +328,12 @@ pub(super) fn described(
             directories.push(serde_json::from_value::<api::Directory>(object).map_err(wrong)?);
         } else if object["kind"] == "Secret" && object["apiVersion"] == "v1" && with_secrets {
             // What is wrong with it is not repeated: it may be a password.
-            let secret: Secret =
-                serde_json::from_value(object).map_err(|_| anyhow::anyhow!("{file}: a Secret in it makes no sense"))?;
+            let name = text::shown(object["metadata"]["name"].as_str().unwrap_or_default(), text::NAME);
+            let secret: Secret = serde_json::from_value(object).map_err(|_| {
+                anyhow::anyhow!(
+                    "{file}: a value of Secret {name} is none: data is base64, stringData text, in quotes where it is a number or yes"
+                )
+            })?;
             secrets.insert(secret.name_any(), contents(secret));
         }
     }
