@@ -232,7 +232,7 @@ fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
             && other.user == record.user.id
             && other.mode == record.mode
     };
-    let may_have_moved_it = |other: &&Past| match other.state {
+    let may_have_moved_it = |other: &Past| match other.state {
         State::Released | State::NotApplied => false,
         // It was answered before this one began.
         State::Applied => other.started_at >= began,
@@ -240,7 +240,7 @@ fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
     };
     evidence != Evidence::Marker
         || !answered(world, record, &Reply::Conflict)
-            && !world.past.iter().filter(|other| same(other)).any(|other| may_have_moved_it(&other))
+            && !world.past.iter().filter(|other| same(other)).any(|other| may_have_moved_it(other))
 }
 
 /// The change is proven: deliver what is to be delivered, then close the record.

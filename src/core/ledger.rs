@@ -11,6 +11,8 @@
 //!   withdrawn, too    ▼    │                     └─ a newer reset was applied ─▶ Superseded
 //!   late          NotApplied ◀── refused
 //! ```
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -475,8 +477,8 @@ impl Record {
 
     /// The record in short.
     #[must_use]
-    pub fn past(&self) -> Past {
-        Past {
+    pub fn past(&self) -> Arc<Past> {
+        Arc::new(Past {
             record: self.name.clone(),
             directory_identity: self.directory_identity.clone(),
             user: self.user.id.clone(),
@@ -484,7 +486,7 @@ impl Record {
             state: self.state,
             started_at: self.attempt.started_at,
             over: self.over(),
-        }
+        })
     }
 
     /// When the attempt is over for everybody: its own process sends nothing after its deadline, and what is under way

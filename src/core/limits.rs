@@ -19,8 +19,13 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub(super) fn check(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
     let now = world.now;
     let own = record_name(&directory.identity, &user.id.id, request.mode(), request.requested_at);
-    let here: Vec<&Past> =
-        world.past.iter().filter(|p| p.directory_identity == directory.identity).filter(|p| p.record != own).collect();
+    let here: Vec<&Past> = world
+        .past
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|p| p.directory_identity == directory.identity)
+        .filter(|p| p.record != own)
+        .collect();
     let busy = here
         .iter()
         .filter(|p| p.user == user.id.id)

@@ -1,5 +1,6 @@
 //! What is known at the moment of a decision. Facts are never guessed: what was not read, or could not be read, says so.
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -85,9 +86,9 @@ pub struct World {
     /// Approvals that name this request.
     #[serde(default)]
     pub approvals: Seen<Vec<Approval>>,
-    /// Open records, and all that were started within the last hour.
+    /// Open records, and all that were started within the last hour. Every decision has all of them, so they are shared.
     #[serde(default)]
-    pub past: Vec<Past>,
+    pub past: Vec<Arc<Past>>,
     /// The password Secret that this process has written for its attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<String>,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, future::ready, stream};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
@@ -27,6 +27,7 @@ use super::{
     lock,
     metrics::Metrics,
     reconcile::{self, Item, Operator, Term},
+    turns::Turns,
 };
 use crate::{
     api::{CredentialReset, CredentialResetApproval, CredentialResetRecord},
@@ -37,6 +38,8 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(60);
 /// Between two looks for records whose time has passed.
 const EXPIRE: Duration = Duration::from_secs(3600);
+/// After so long whoever waits for a turn asks again, whether or not it was told to: whoever was told in its stead may be gone.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// The first pause after a failed reconcile; doubled up to a minute.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 
@@ -54,7 +57,7 @@ struct Shared {
 #[error("reconcile failed")]
 struct Failed;
 
-/// Works until leadership is lost, or `stop`. `concurrency`: reconciles at once, of each kind.
+/// Works until leadership is lost, or `stop`. `concurrency`: reconciles at once of each Directory, and of each kind.
 ///
 /// # Errors
 /// If the ledger cannot be read at the start: then nothing may be started.
@@ -75,13 +78,17 @@ pub async fn run(
         changed,
     );
     let lost = leadership.lost.clone();
-    let term = Arc::new(Term { operator, leadership, directories: Arc::clone(&directories) });
+    let (requests_told, request_turns) = mpsc::unbounded_channel();
+    let (records_told, record_turns) = mpsc::unbounded_channel();
+    let turns = Turns::new(concurrency, requests_told, records_told);
+    let term = Arc::new(Term { operator, leadership, directories: Arc::clone(&directories), turns });
     let shared = Arc::new(Shared { term: Arc::clone(&term), tasks, failures: Mutex::default() });
     let work = async {
         tokio::join!(
             directories.run(),
-            requests(Arc::clone(&shared), directories_changed, concurrency),
-            records(Arc::clone(&shared), concurrency),
+            requests(Arc::clone(&shared), directories_changed, request_turns),
+            records(Arc::clone(&shared), record_turns),
+            term.operator.ledger.keep_keys(),
             housekeeping(&term),
         )
     };
@@ -96,7 +103,7 @@ pub async fn run(
 }
 
 /// The open requests, each when it is new, when its time has come, and when its Directory has changed.
-async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>, concurrency: u16) {
+async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>, turns: mpsc::UnboundedReceiver<Item>) {
     let operator = &shared.term.operator;
     let api: Api<CredentialReset> = Api::all(operator.client.clone());
     let open = watcher::Config::default().fields("status.outcome=").page_size(500);
@@ -120,14 +127,17 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
             }
         });
     let store = reader.clone();
-    let affected =
-        stream::unfold(changes, |mut changes| async { Some((changes.recv().await?, changes)) }).flat_map(move |name| {
-            let waiting = store.state_filter(|object| object.spec.directory == name);
-            stream::iter(waiting.into_iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect::<Vec<_>>())
-        });
+    let affected = received(changes).flat_map(move |name| {
+        let waiting = store.state_filter(|object| object.spec.directory == name);
+        stream::iter(waiting.into_iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect::<Vec<_>>())
+    });
+    let turns = received(turns).filter_map(|item| {
+        let Item::Request(namespace, name) = item else { return ready(None) };
+        ready(Some(ObjectRef::new(&name).within(&namespace)))
+    });
     Controller::for_stream(new, reader)
-        .with_config(controller::Config::default().concurrency(concurrency))
         .reconcile_on(affected)
+        .reconcile_on(turns)
         .watches(
             Api::<CredentialResetApproval>::all(operator.client.clone()),
             watcher::Config::default().page_size(500),
@@ -136,7 +146,7 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
         .run(
             |object: Arc<CredentialReset>, shared: Arc<Shared>| async move {
                 let item = Item::Request(object.namespace().unwrap_or_default(), object.name_any());
-                work(&shared, item).await
+                work(&shared, &object.spec.directory, item).await
             },
             |object, _, shared| {
                 back_off(&shared, &format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()))
@@ -148,7 +158,7 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
 }
 
 /// The records that still move: of requests whose objects are gone, and those whose outcome is not known.
-async fn records(shared: Arc<Shared>, concurrency: u16) {
+async fn records(shared: Arc<Shared>, turns: mpsc::UnboundedReceiver<Item>) {
     let api = shared.term.operator.ledger.api();
     let open = watcher::Config::default().fields(OPEN).page_size(500);
     let (reader, writer) = reflector::store();
@@ -169,8 +179,13 @@ async fn records(shared: Arc<Shared>, concurrency: u16) {
             |object: &CredentialResetRecord| Some(hash(&(object.uid(), object.spec.state))),
             PredicateConfig::default(),
         );
+    let namespace = shared.term.operator.ledger.namespace().to_owned();
+    let turns = received(turns).filter_map(move |item| {
+        let Item::Record(name) = item else { return ready(None) };
+        ready(Some(ObjectRef::new(&name).within(&namespace)))
+    });
     Controller::for_stream(moved, reader)
-        .with_config(controller::Config::default().concurrency(concurrency))
+        .reconcile_on(turns)
         .watches(shared.term.operator.ledger.settlements(), watcher::Config::default().page_size(500), |said| {
             Some(ObjectRef::new(&said.name_any()).within(&said.namespace().unwrap_or_default()))
         })
@@ -182,7 +197,7 @@ async fn records(shared: Arc<Shared>, concurrency: u16) {
                 if record.state == State::Sent && !over && shared.term.operator.ledger.holds(&record) {
                     return Ok(Action::requeue(until(record.over())));
                 }
-                work(&shared, Item::Record(record.name)).await
+                work(&shared, &record.directory, Item::Record(record.name)).await
             },
             |object, _, shared| back_off(&shared, &object.name_any()),
             shared,
@@ -191,7 +206,13 @@ async fn records(shared: Arc<Shared>, concurrency: u16) {
         .await;
 }
 
-async fn work(shared: &Arc<Shared>, item: Item) -> Result<Action, Failed> {
+/// What comes out of a channel, until nobody can put anything in.
+fn received<T>(channel: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
+    stream::unfold(channel, |mut channel| async { Some((channel.recv().await?, channel)) })
+}
+
+async fn work(shared: &Arc<Shared>, directory: &str, item: Item) -> Result<Action, Failed> {
+    let Some(_turn) = shared.term.turns.take(directory, &item) else { return Ok(Action::requeue(ASK_AGAIN)) };
     let metrics = &shared.term.operator.metrics;
     let name = match &item {
         Item::Request(namespace, name) => format!("{namespace}/{name}"),

@@ -1,13 +1,17 @@
 //! The ledger at the API server: the fence before every call. Only here is a [`Fenced`] made.
 use std::{
     collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex},
 };
 
+use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{ListParams, PostParams},
+    core::PartialObjectMeta,
+    runtime::{WatchStreamExt, watcher},
 };
 use tokio::time::{Duration, Instant};
 
@@ -44,6 +48,27 @@ struct Held {
     progress: Progress,
 }
 
+/// Which manifests have records, so that most need not be looked for: the API server goes through all records for that.
+///
+/// A key that is not here has no record, but for one that somebody else has written a moment ago. That is a leader whose term is over,
+/// which sends no call after it, or somebody who restores. Such a record is still met by its name, which is read from the store
+/// before anything is written.
+#[derive(Debug, Default)]
+struct Keys {
+    /// All records have been seen, and the watch goes on.
+    complete: bool,
+    /// Hashes of keys, some of records that are gone.
+    seen: HashSet<u64>,
+}
+
+impl Keys {
+    fn hash(key: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
 /// What came of a write.
 #[derive(Debug)]
 pub enum Written {
@@ -63,7 +88,8 @@ pub struct Ledger {
     namespace: String,
     holder: String,
     held: Mutex<HashMap<String, Held>>,
-    past: Mutex<HashMap<String, Past>>,
+    past: Mutex<HashMap<String, Arc<Past>>>,
+    keys: Mutex<Keys>,
     /// Attempts whose one sign-in this process has made.
     signed_in: Mutex<HashSet<String>>,
     /// Held from the question whether there is room within the limits to the reservation of that room.
@@ -82,6 +108,7 @@ impl Ledger {
             holder: holder.to_owned(),
             held: Mutex::default(),
             past: Mutex::default(),
+            keys: Mutex::default(),
             signed_in: Mutex::default(),
             admission: tokio::sync::Mutex::default(),
         }
@@ -99,11 +126,18 @@ impl Ledger {
         self.api.clone()
     }
 
+    /// The namespace of the records.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Reads what limits need: the open records and those of this hour and the last.
     ///
     /// # Errors
     /// If the API server does not answer.
     pub async fn load(&self, now: Timestamp) -> kube::Result<()> {
+        *lock(&self.keys) = Keys::default();
         let before = now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now);
         let hours = format!("{HOUR_LABEL} in ({},{})", hour(now), hour(before));
         for params in [ListParams::default().fields(OPEN), ListParams::default().labels(&hours)] {
@@ -129,11 +163,29 @@ impl Ledger {
 
     /// What limits are counted over.
     #[must_use]
-    pub fn past(&self, now: Timestamp) -> Vec<Past> {
+    pub fn past(&self, now: Timestamp) -> Vec<Arc<Past>> {
         let hour_ago = now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now);
         let mut past = lock(&self.past);
         past.retain(|_, p| p.started_at > hour_ago || !(p.state.is_settled() || p.state == State::Released));
         past.values().cloned().collect()
+    }
+
+    /// Keeps up which manifests have records, for as long as this is polled: a leader does.
+    pub async fn keep_keys(&self) {
+        let records: Api<PartialObjectMeta<CredentialResetRecord>> =
+            Api::namespaced(self.api.clone().into_client(), &self.namespace);
+        let mut events = std::pin::pin!(watcher(records, watcher::Config::default().page_size(500)).default_backoff());
+        while let Some(event) = events.next().await {
+            let mut keys = lock(&self.keys);
+            match event {
+                Ok(watcher::Event::InitApply(record) | watcher::Event::Apply(record)) => {
+                    keys.seen.extend(record.labels().get(KEY_LABEL).map(|key| Keys::hash(key)));
+                }
+                Ok(watcher::Event::InitDone) => keys.complete = true,
+                Ok(watcher::Event::Delete(_)) => {}
+                Ok(watcher::Event::Init) | Err(_) => keys.complete = false,
+            }
+        }
     }
 
     /// The record of the same manifest.
@@ -141,6 +193,12 @@ impl Ledger {
     /// # Errors
     /// If the API server does not answer.
     pub async fn find(&self, key: &str) -> kube::Result<Option<CredentialResetRecord>> {
+        {
+            let keys = lock(&self.keys);
+            if keys.complete && !keys.seen.contains(&Keys::hash(key)) {
+                return Ok(None);
+            }
+        }
         let found = self.api.list(&ListParams::default().labels(&format!("{KEY_LABEL}={key}"))).await?;
         Ok(found.items.into_iter().next())
     }
@@ -275,6 +333,7 @@ impl Ledger {
         all.retain(|_, held| held.sent || held.deadline + FORGET > Instant::now());
         all.insert(record.attempt.id.clone(), held);
         drop(all);
+        lock(&self.keys).seen.insert(Keys::hash(&record.request.key));
         self.note(record);
     }
 

@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod reconcile;
 pub mod secrets;
 pub mod status;
+mod turns;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -5,9 +5,13 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
+use http::Method;
 use serde_json::{Value, json};
 
-use crate::env::{Sandbox, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, wait_for};
+use crate::{
+    env::{Sandbox, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, wait_for},
+    proxy::{Action, Proxy, Rule},
+};
 
 /// An ordinary user of the sandbox.
 fn user(number: usize) -> (String, String) {
@@ -316,4 +320,47 @@ fn directories_that_fail_in_the_call() {
         assert_eq!(changes(&site, n), 0, "r{n}");
     }
     assert_eq!(changes(&site, slow), 1);
+}
+
+/// However many wait for a directory that does not answer, those of another one are carried out; and all of the slow one's are, in turn,
+/// once it answers.
+#[test]
+fn slow_directory_keeps_nobody_else_waiting() {
+    const SLOW: usize = 20;
+    /// The operator's `--concurrency`, if nothing is said.
+    const AT_ONCE: usize = 8;
+    let flags = ["--users".to_owned(), (SLOW + 1).to_string()].to_vec();
+    let site = Site::with(&Setup { sandbox: flags, ..Setup::default() });
+    let proxy = Proxy::start(&site.sandbox.url, &[]);
+    let held = proxy.arm(Rule {
+        method: Method::POST,
+        path: "/directory/api/v2/orgs/*/users/*/mfa/reset".to_owned(),
+        about: String::new(),
+        says: "",
+        nth: 0,
+        action: Action::HoldRequest,
+    });
+    let urls = json!({"accounts": proxy.url, "api": proxy.url, "mail": proxy.url});
+    let limits = json!({"resetsPerHour": 1000, "requestTimeout": "60s"});
+    site.directory("slow", json!({"provider": {"zoho": {"urls": urls}}, "limits": limits}));
+    site.directory("zylker", json!({ "limits": limits }));
+    let _operator = site.operator();
+    for name in ["slow", "zylker"] {
+        site.until_directory(name, "Connected");
+    }
+    let request = |number: usize, directory: &str| {
+        mfa_reset(&format!("{directory}-{number}"), &user(number).0, json!({"spec": {"directory": directory}}))
+    };
+    site.apply(&(1..=SLOW).map(|number| request(number, "slow")).collect::<Vec<_>>().join("\n---\n"));
+    wait_for("as many as may be", || (site.records().len() == AT_ONCE).then_some(()));
+    assert!(held.is_hit());
+    site.apply(&request(SLOW + 1, "zylker"));
+    site.until(&format!("zylker-{}", SLOW + 1), "Applied");
+    assert_eq!((site.sandbox.count("reset-mfa"), site.records().len()), (1, AT_ONCE + 1));
+
+    held.release();
+    for number in 1..=SLOW {
+        site.until(&format!("slow-{number}"), "Applied");
+    }
+    assert_eq!(site.sandbox.count("reset-mfa"), SLOW as u64 + 1);
 }

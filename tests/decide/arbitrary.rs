@@ -1,5 +1,5 @@
 //! Any world at all, also such as no adapter should ever build: the decision must keep its word in each.
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use credreset::core::{
     Decision, Effect, Fact, Mode, Next, Reason, Request, World,
@@ -309,16 +309,11 @@ fn shown() -> impl Strategy<Value = Shown> {
         .prop_map(|(outcome, reason)| Shown { outcome, reason, message: reason.map(|r| format!("{r}.")) })
 }
 
-fn past() -> impl Strategy<Value = Vec<Past>> {
+fn past() -> impl Strategy<Value = Vec<Arc<Past>>> {
     let one = (text(&["r-1", "r-2"]), text(&["7", "8"]), state(), moment(), select(vec![Mode::Password, Mode::MFA]))
-        .prop_map(|(record, user, state, at, mode)| Past {
-            mode,
-            record,
-            directory_identity: "x/1".to_owned(),
-            user,
-            state,
-            started_at: at,
-            over: at + SignedDuration::from_secs(85),
+        .prop_map(|(record, user, state, at, mode)| {
+            let over = at + SignedDuration::from_secs(85);
+            Arc::new(Past { mode, record, directory_identity: "x/1".to_owned(), user, state, started_at: at, over })
         });
     vec(one, 0..3)
 }

@@ -265,7 +265,7 @@ struct Process {
     alive: bool,
     incarnation: u32,
     held: BTreeMap<String, Held>,
-    past: BTreeMap<String, Past>,
+    past: BTreeMap<String, Arc<Past>>,
     signed_in: BTreeSet<String>,
     run: Option<Arc<Run>>,
     rests: BTreeMap<Item, Rest>,
