@@ -24,7 +24,7 @@ help:
 	@echo 'make test-search   every interleaving to a depth (CREDRESET_SEARCH=long goes further)'
 	@echo 'make test-cluster  the tests on a real API server (KUBECONFIG=... for one of your own)'
 	@echo 'make test-directories  the tests on real directory servers (ONLY=keycloak,openldap,samba)'
-	@echo 'make bench         rates against bare clients, in target/benchmarks.json; leave the machine alone meanwhile'
+	@echo 'make bench         measure against bare clients, into target/benchmarks.json (ONLY=throughput,plan); leave the machine alone meanwhile'
 	@echo 'make guarantees    run the proofs and write their figures into docs/guarantees.md'
 	@echo 'make lint          format, clippy, licences'
 	@echo 'make book          the documentation as a book, in target/book (SOURCE=... for links to files outside docs/)'
@@ -59,7 +59,8 @@ test-directories:
 
 bench:
 	@tests/env/build.sh >/dev/null
-	cargo test --release --test directories -- --ignored --nocapture --test-threads=1 benchmark
+	@tests/env/image.sh
+	cargo bench --quiet --bench measure -- $(if $(filter command,$(origin ONLY)),$(subst $(comma), ,$(ONLY)))
 
 guarantees:
 	@rm -f target/guarantees.jsonl

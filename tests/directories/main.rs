@@ -20,33 +20,29 @@ mod keycloak_server;
 mod ldap_proxy;
 #[path = "../env/ldap_server.rs"]
 mod ldap_server;
+#[path = "../env/ldap_users.rs"]
+mod ldap_users;
 #[allow(dead_code, reason = "shared with the tests on the sandbox")]
 #[path = "../env/proxy.rs"]
 mod proxy;
 #[path = "../env/wire.rs"]
 mod wire;
 
-mod api_calls;
 mod check;
 mod keycloak;
 mod keycloak_crashes;
 mod keycloak_evidence;
 mod keycloak_failures;
-mod keycloak_rate;
 mod keycloak_rights;
 mod ldap_both;
-mod ldap_rate;
 mod openldap;
 mod openldap_failures;
 mod openldap_lost;
-mod openldap_rate;
 mod openldap_replica;
 mod openldap_start_tls;
-mod rate;
 mod samba;
 mod samba_failures;
 mod samba_lost;
-mod samba_rate;
 mod samba_rights;
 
 use serde_json::{Value, json};

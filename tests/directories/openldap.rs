@@ -1,6 +1,7 @@
 //! What a reset does at a real `OpenLDAP`, as its user sees it, and who is not reset.
-use serde_json::{Value, json};
+use serde_json::json;
 
+pub use crate::ldap_users::openldap::{KIND, add, dn, protect};
 use crate::{
     applied, delivered, entered,
     env::{Site, time, wait_for},
@@ -8,21 +9,11 @@ use crate::{
     mfa, password, refused,
 };
 
-pub const KIND: &str = "openLDAP";
 pub const POLICY: &str = "cn=default,ou=policies,dc=acme,dc=example";
 /// A sign-in that is let in, and that is let in to choose another password (`changeAfterReset`) but no further.
 pub const MAY_ENTER: (u32, Option<u8>) = (0, None);
 pub const MUST_CHANGE: (u32, Option<u8>) = (0, Some(2));
 pub const WRONG: (u32, Option<u8>) = (49, None);
-
-pub fn dn(name: &str) -> String {
-    format!("uid={name},ou=people,dc=acme,dc=example")
-}
-
-/// `OpenLDAP` does not tell who administers it.
-pub fn protect() -> Value {
-    json!({"protect": {"administrators": false, "groups": ["cn=Administrators, ou=groups,dc=acme,dc=example"]}})
-}
 
 /// How often the password was changed: its history holds those before.
 pub fn changes(server: &Server, name: &str) -> usize {
@@ -54,23 +45,6 @@ pub fn writes(server: &Server, name: &str) -> usize {
 pub fn sign_in(server: &Server, name: &str, password: &str) -> (u32, Option<u8>) {
     let answer = server.sign_in(&dn(name), password);
     (answer.code, answer.policy)
-}
-
-pub fn add(server: &Server, names: &[String]) {
-    let entry = |name: &String| {
-        let text = |value: &str| value.as_bytes().to_vec();
-        let mail = format!("{name}@acme.example");
-        let attributes = vec![
-            ("objectClass", text("inetOrgPerson")),
-            ("uid", text(name)),
-            ("cn", text(name)),
-            ("sn", text(name)),
-            ("mail", text(&mail)),
-            ("userPassword", text(&format!("{name}-old-1"))),
-        ];
-        (dn(name), attributes)
-    };
-    server.add(&names.iter().map(entry).collect::<Vec<_>>());
 }
 
 /// The old password is refused, the one in the Secret is answered so; it was changed once.

@@ -1,6 +1,7 @@
 //! What a reset does at a real domain controller of Active Directory, as its user sees it, and who is not reset.
 use serde_json::json;
 
+pub use crate::ldap_users::samba::{KIND, add, dn};
 use crate::{
     applied, delivered, entered,
     env::{Site, message, time},
@@ -8,16 +9,11 @@ use crate::{
     mfa, password, refused,
 };
 
-pub const KIND: &str = "activeDirectory";
 /// What a sign-in is answered (\[MS-ERREF\] 2.2, as the last number of the words that come with code 49).
 pub const MAY_ENTER: &str = "";
 pub const MUST_CHANGE: &str = "773";
 pub const WRONG: &str = "52e";
 pub const LOCKED_OUT: &str = "775";
-
-pub fn dn(name: &str) -> String {
-    format!("CN={name},OU=People,DC=acme,DC=example")
-}
 
 /// The code that keeps the user out.
 pub fn sign_in(server: &Server, name: &str, password: &str) -> String {
@@ -44,23 +40,6 @@ pub fn id(server: &Server, name: &str) -> String {
     let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
     let hex = order.map(|at| format!("{:02x}", raw[at])).concat();
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
-/// Users whose password is `NAME-Old-1`.
-pub fn add(server: &Server, names: &[String]) {
-    let text = |value: &str| value.as_bytes().to_vec();
-    let entry = |name: &String| {
-        let attributes = vec![
-            ("objectClass", text("user")),
-            ("sAMAccountName", text(name)),
-            ("userPrincipalName", text(&format!("{name}@acme.example"))),
-            ("mail", text(&format!("{name}@acme.example"))),
-            ("userAccountControl", text("512")),
-            ("unicodePwd", format!("\"{name}-Old-1\"").encode_utf16().flat_map(u16::to_le_bytes).collect()),
-        ];
-        (dn(name), attributes)
-    };
-    server.add(&names.iter().map(entry).collect::<Vec<_>>());
 }
 
 /// The password in the Secret is answered so; it was set once since the user was made. The old one is refused; but where

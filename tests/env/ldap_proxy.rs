@@ -128,6 +128,7 @@ impl LdapProxy {
     }
 
     /// How many messages clients have sent.
+    #[allow(dead_code, reason = "for benchmarks")]
     pub fn asked(&self) -> usize {
         *self.shared.asked.lock().unwrap()
     }

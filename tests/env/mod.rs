@@ -26,6 +26,8 @@ pub use merge::merge;
 pub use objects::{condition, message, mfa_reset, password_reset, rules, time};
 #[allow(unused_imports, reason = "not every test program starts other servers")]
 pub use process::Process;
+#[allow(unused_imports, reason = "for benchmarks")]
+pub use process::cpu;
 pub use process::{Operator, Sandbox, http_get, wait_for};
 
 /// The operator's namespace.
@@ -73,6 +75,8 @@ pub fn text(relative: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Audited {
     pub verb: String,
+    /// Path and query.
+    pub uri: String,
     pub group: String,
     /// With its subresource, as in `credentialresets/status`.
     pub resource: String,
@@ -94,6 +98,8 @@ pub struct Setup {
     pub sandbox: Vec<String>,
     /// The sandbox is this program instead of the one that is tested.
     pub sandbox_binary: Option<PathBuf>,
+    /// For measuring: the sandbox keeps no file, and no output is searched for secrets, of which there are tens of thousands.
+    pub benchmark: bool,
     /// Run Kubernetes' own controllers, too: namespaces are really deleted.
     pub controllers: bool,
     /// Leave the API server as it is, without what a site has otherwise: the kinds, the namespaces, the chart.
@@ -108,6 +114,7 @@ pub struct Site {
     instance: Option<String>,
     /// What is there by the names of `SETUP` is the tests' own.
     settled: bool,
+    benchmark: bool,
     pub sandbox: Sandbox,
     _turn: Option<MutexGuard<'static, ()>>,
 }
@@ -133,9 +140,19 @@ impl Site {
             }
         };
         let binary = setup.sandbox_binary.as_deref().unwrap_or(Path::new(env!("CARGO_BIN_EXE_credreset")));
-        let sandbox = Sandbox::of(binary, "127.0.0.1:0", &dir, &setup.sandbox);
+        let state = (!setup.benchmark).then_some("sandbox.json");
+        let sandbox = Sandbox::of(binary, "127.0.0.1:0", &dir, state, &setup.sandbox);
         let instance = foreign.is_none().then_some(instance);
-        let mut site = Self { dir, kubeconfig, kubectl, instance, settled: false, sandbox, _turn: turn };
+        let mut site = Self {
+            dir,
+            kubeconfig,
+            kubectl,
+            instance,
+            settled: false,
+            benchmark: setup.benchmark,
+            sandbox,
+            _turn: turn,
+        };
         site.make_room();
         site.settled = true;
         if setup.empty {
@@ -433,6 +450,7 @@ impl Site {
                 let sub = of("subresource");
                 Audited {
                     verb: line["verb"].as_str().unwrap_or_default().to_owned(),
+                    uri: line["requestURI"].as_str().unwrap_or_default().to_owned(),
                     group: of("apiGroup"),
                     resource: if sub.is_empty() { of("resource") } else { format!("{}/{sub}", of("resource")) },
                     namespace: of("namespace"),
@@ -464,7 +482,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        let leaks = if std::thread::panicking() { Vec::new() } else { leaks::leaks(self) };
+        let leaks = if self.benchmark || std::thread::panicking() { Vec::new() } else { leaks::leaks(self) };
         match &self.instance {
             Some(instance) => {
                 drop(script(instance, &self.dir).arg("down").stdout(Stdio::null()).stderr(Stdio::null()).status());

@@ -1,5 +1,6 @@
 //! Sandbox and operator as processes, and how to talk to them.
 use std::{
+    ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
@@ -67,14 +68,16 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn at(listen: &str, dir: &Path, flags: &[String]) -> Self {
-        Self::of(Path::new(env!("CARGO_BIN_EXE_credreset")), listen, dir, flags)
+        Self::of(Path::new(env!("CARGO_BIN_EXE_credreset")), listen, dir, Some("sandbox.json"), flags)
     }
 
-    pub fn of(binary: &Path, listen: &str, dir: &Path, flags: &[String]) -> Self {
+    /// `state`: its file in `dir`.
+    pub fn of(binary: &Path, listen: &str, dir: &Path, state: Option<&str>, flags: &[String]) -> Self {
+        let state = state.map(|name| dir.join(name));
         let mut process = Process::start(
             Command::new(binary)
-                .args(["sandbox", "--listen", listen, "--state"])
-                .arg(dir.join("sandbox.json"))
+                .args(["sandbox", "--listen", listen])
+                .args(state.iter().flat_map(|file| [OsStr::new("--state"), file.as_os_str()]))
                 .args(flags)
                 .stdout(Stdio::piped())
                 .stderr(fs::OpenOptions::new().create(true).append(true).open(dir.join("sandbox.log")).unwrap()),
@@ -175,6 +178,12 @@ impl Operator {
         wait_for("the operator's end", || self.process.child.try_wait().unwrap()).code()
     }
 
+    /// Seconds of a processor that it has used.
+    #[allow(dead_code, reason = "for benchmarks")]
+    pub fn cpu(&self) -> f64 {
+        cpu(&format!("/proc/{}/stat", self.process.child.id()))
+    }
+
     /// Resident memory in bytes: all of it, and what is the process's own alone.
     pub fn memory(&self) -> (u64, u64) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
@@ -184,6 +193,14 @@ impl Operator {
         };
         (value("VmRSS"), value("RssAnon"))
     }
+}
+
+/// Seconds of a processor, from a process's or a thread's `stat` (proc(5): `utime` and `stime`, in hundredths on Linux).
+#[allow(dead_code, reason = "for benchmarks")]
+pub fn cpu(stat: &str) -> f64 {
+    let text = fs::read_to_string(stat).unwrap();
+    let after_name = text.rsplit_once(')').unwrap().1;
+    after_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
 
 /// Polls what cannot be watched. The limit is for what hangs.

@@ -1,4 +1,4 @@
-//! How fast resets are on a real domain controller of Active Directory: `make bench`.
+//! How fast resets are on a real domain controller of Active Directory.
 use std::collections::HashSet;
 
 use credreset::directory::ldap::entry::{bytes, equals_bytes};
@@ -7,9 +7,10 @@ use ldap3::{Ldap, Mod, Scope, SearchEntry};
 use serde_json::json;
 
 use crate::{
+    figures::{Figures, Goal},
     ldap_rate::Bench,
     ldap_server::Server,
-    samba::{KIND, add, dn},
+    ldap_users::samba::{KIND, add, dn},
 };
 
 const BASE: &str = "DC=acme,DC=example";
@@ -59,20 +60,19 @@ async fn reset(ldap: &mut Ldap, name: &str) {
     ldap.modify(&user.dn, changes).await.unwrap().success().unwrap();
 }
 
-#[test]
-#[ignore = "a benchmark: make bench"]
-fn benchmark() {
+pub fn measure(figures: &mut Figures) {
     Bench {
-        what: "Samba",
+        name: "samba_rate",
+        goal: Goal::Ratio(0.9),
         kind: KIND,
         start: Server::samba,
         spec: json!({"protect": {"groups": ["Chiefs"]}}),
         request: json!({"password": {"forceChangeOnLogin": false}}),
         add,
         dn,
+        operations: 4,
         changed: ("pwdLastSet", seconds),
         reset: |ldap, name| reset(ldap, name).boxed(),
-        operations: 4,
     }
-    .run();
+    .run(figures);
 }

@@ -1,4 +1,4 @@
-//! How fast resets are on a real `OpenLDAP`: `make bench`.
+//! How fast resets are on a real `OpenLDAP`.
 use std::collections::HashSet;
 
 use futures::FutureExt;
@@ -10,9 +10,10 @@ use ldap3::{
 use serde_json::json;
 
 use crate::{
+    figures::{Figures, Goal},
     ldap_rate::Bench,
     ldap_server::{POLICY, Server},
-    openldap::{KIND, add, dn, protect},
+    ldap_users::openldap::{KIND, add, dn, protect},
 };
 
 const BASE: &str = "dc=acme,dc=example";
@@ -42,20 +43,19 @@ async fn reset(ldap: &mut Ldap, name: &str) {
     ldap.with_controls(vec![condition, policy]).modify(&dn, changes).await.unwrap().success().unwrap();
 }
 
-#[test]
-#[ignore = "a benchmark: make bench"]
-fn benchmark() {
+pub fn measure(figures: &mut Figures) {
     Bench {
-        what: "OpenLDAP",
+        name: "ldap_rate",
+        goal: Goal::Ratio(0.9),
         kind: KIND,
         start: Server::openldap,
         spec: protect(),
         request: json!({}),
         add,
         dn,
+        operations: 3,
         changed: ("entryCSN", seconds),
         reset: |ldap, name| reset(ldap, name).boxed(),
-        operations: 3,
     }
-    .run();
+    .run(figures);
 }
