@@ -26,8 +26,8 @@ use super::{
     ledger::OPEN,
     lock,
     metrics::Metrics,
-    reconcile::{self, Item, Operator, Term},
-    turns::Turns,
+    reconcile::{self, Operator, Term},
+    turns::{Item, Turns},
 };
 use crate::{
     api::{CredentialReset, CredentialResetApproval, CredentialResetRecord},

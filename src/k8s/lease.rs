@@ -126,8 +126,9 @@ impl Elector {
                 }
                 Err(error) => tracing::debug!(error = %error, "not leading"),
             }
-            // Candidates that started together should not stay in step.
-            let pause = self.config.retry_period.mul_f64(rand::random_range(1.0..1.2));
+            // Half of a renewal's, so that a lease that is let go of does not lie for long. Candidates that started together should not
+            // stay in step.
+            let pause = self.config.retry_period.mul_f64(rand::random_range(0.5..0.6));
             tokio::select! {
                 () = stop.cancelled() => return None,
                 () = sleep(pause) => {}

@@ -14,7 +14,7 @@ use super::{
     metrics::Metrics,
     secrets::Secrets,
     status,
-    turns::Turns,
+    turns::{Item, Turns},
 };
 use crate::{
     api::{CredentialReset, CredentialResetRecord},
@@ -79,15 +79,6 @@ impl Term {
             class
         })
     }
-}
-
-/// What to work on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Item {
-    /// The request of this namespace and name.
-    Request(String, String),
-    /// The record of this name, whether or not its request's object is still there.
-    Record(String),
 }
 
 /// Why work stopped short. It is taken up again a little later.

@@ -7,7 +7,16 @@ use std::{
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{lock, reconcile::Item};
+use super::lock;
+
+/// What to work on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Item {
+    /// The request of this namespace and name.
+    Request(String, String),
+    /// The record of this name, whether or not its request's object is still there.
+    Record(String),
+}
 
 /// The turns of all Directories.
 #[derive(Debug)]
@@ -28,6 +37,8 @@ struct Queue {
     waiting: VecDeque<Item>,
     /// The same, so that nobody is in line twice.
     known: HashSet<Item>,
+    /// Whose turn it was, and who has not asked again yet.
+    told: HashSet<Item>,
 }
 
 /// Until it is dropped, its holder is at work.
@@ -52,13 +63,21 @@ impl Turns {
             room: self.most,
             waiting: VecDeque::new(),
             known: HashSet::new(),
+            told: HashSet::new(),
         });
-        if queue.taken + 1.0 <= queue.room {
+        let told = queue.told.remove(item);
+        // While somebody is at work there will be another turn for those in line.
+        let next = told || queue.waiting.is_empty() || queue.taken < 1.0;
+        if next && queue.taken + 1.0 <= queue.room {
             queue.taken += 1.0;
             return Some(Turn { turns: Arc::clone(self), directory: directory.to_owned() });
         }
         if queue.known.insert(item.clone()) {
-            queue.waiting.push_back(item.clone());
+            if told {
+                queue.waiting.push_front(item.clone());
+            } else {
+                queue.waiting.push_back(item.clone());
+            }
         }
         None
     }
@@ -77,13 +96,14 @@ impl Drop for Turn {
         let mut queues = lock(&self.turns.queues);
         let Some(queue) = queues.get_mut(&self.directory) else { return };
         queue.taken -= 1.0;
-        // Whoever was told before may not have asked yet: then one of these finds no room, and waits again.
+        // Whoever was told before may not have asked yet: then one of these finds no room, and is the next in line again.
         let mut free = queue.room - queue.taken;
         while free >= 1.0
             && let Some(next) = queue.waiting.pop_front()
         {
             free -= 1.0;
             queue.known.remove(&next);
+            queue.told.insert(next.clone());
             let told = match &next {
                 Item::Request(..) => &self.turns.requests,
                 Item::Record(_) => &self.turns.records,
