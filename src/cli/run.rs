@@ -49,7 +49,7 @@ pub struct Args {
     /// Where /livez, /readyz and /metrics are served
     #[arg(long, env = "CREDRESET_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// Requests of one Directory that are worked on at the same time, 1 to 64; fewer while it does not keep up
+    /// Requests of one Directory that are worked on at the same time, 1 to 64
     #[arg(long, env = "CREDRESET_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: u16,
     /// Days that records are kept for audits, beyond the day or so that the promises need them, 0 to 3650

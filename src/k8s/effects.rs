@@ -134,7 +134,7 @@ impl Run {
             (Seen::Known(Found::One(user)), Some(Connected { facts, provider: Some(provider), .. }))
                 if user.id.id == object.spec.user.id && (password.is_some() || !once.needs_password()) =>
             {
-                Some((user.clone(), facts, provider))
+                Some((user.clone(), facts.name, provider))
             }
             _ => None,
         };
@@ -146,7 +146,7 @@ impl Run {
         let Some(fenced) = operator.ledger.fence(&object, &self.term.leadership) else { return Ok(()) };
         let reply = {
             let call = provider.perform(fenced, &once, &user, password.as_ref());
-            let mut call = std::pin::pin!(self.term.call(&directory, kind, call, result_of));
+            let mut call = std::pin::pin!(operator.metrics.timed(&directory, kind, call, result_of));
             if let Ok(reply) = tokio::time::timeout(SLOW, &mut call).await {
                 reply
             } else {
@@ -161,7 +161,7 @@ impl Run {
         };
         tracing::info!(record = object.name_any(), call = kind, result = result_of(&reply), "called the directory");
         if reply == Reply::Denied {
-            self.term.directories.check_now(&directory.name);
+            self.term.directories.check_now(&directory);
         }
         operator.ledger.replied(&attempt, reply);
         Ok(())
@@ -191,7 +191,7 @@ impl Run {
             return Ok(());
         };
         let call = provider.repeat(&record, once, &user, password.as_ref());
-        let reply = self.term.call(&facts, "repeat", call, result_of).await;
+        let reply = self.term.operator.metrics.timed(&facts.name, "repeat", call, result_of).await;
         tracing::info!(record = record.name, result = result_of(&reply), "repeated the conditional call");
         self.world.proof = match reply {
             Reply::Done => Seen::Known(Proof::Proven(Evidence::ConditionalWrite)),
@@ -216,7 +216,7 @@ impl Run {
             );
         };
         let call = provider.clean_up(&record, what);
-        let done = self.term.call(&facts, "clean-up", call, ok).await;
+        let done = self.term.operator.metrics.timed(&facts.name, "clean-up", call, ok).await;
         match done {
             Ok(()) => StepState::Done,
             Err(why) => {
@@ -238,7 +238,7 @@ impl Run {
         };
         operator.ledger.signs_in(&record.attempt.id, true);
         let call = provider.sign_in(&record, &password);
-        let signed_in = self.term.call(&facts, "sign-in", call, ok).await;
+        let signed_in = operator.metrics.timed(&facts.name, "sign-in", call, ok).await;
         let proven = signed_in == Ok(true);
         let error = signed_in.as_ref().err().map(|why| why.message.clone());
         tracing::info!(

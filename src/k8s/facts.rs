@@ -160,7 +160,8 @@ impl Run {
         let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
             return Seen::Unknown(Why::new("the Directory has no connection yet."));
         };
-        let found = self.term.call(&facts, "look-up", provider.look_up(user, mode), ok).await;
+        let metrics = &self.term.operator.metrics;
+        let found = metrics.timed(&facts.name, "look-up", provider.look_up(user, mode), ok).await;
         match found {
             Ok(Some(found)) => Seen::Known(found),
             Ok(None) => Seen::Absent,
@@ -187,7 +188,7 @@ impl Run {
         let replied_at =
             self.world.holding.as_ref().filter(|h| h.attempt == record.attempt.id).and_then(|h| h.replied_at);
         let record = record.given_up(replied_at);
-        let proof = self.term.call(&facts, "verify", provider.verify(&record), ok).await;
+        let proof = self.term.operator.metrics.timed(&facts.name, "verify", provider.verify(&record), ok).await;
         match proof {
             Ok(proof) => Seen::Known(proof),
             Err(why) => Seen::Unknown(why),

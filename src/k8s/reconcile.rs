@@ -1,5 +1,5 @@
 //! Load, decide, carry out: until the core says rest. No policy is here.
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::{Api, Client};
@@ -21,7 +21,7 @@ use crate::{
     core::{
         Decision, Effect, Next, Reason, View, World, decide,
         request::Request,
-        world::{self, Me, Seen, Subject},
+        world::{Me, Seen, Subject},
     },
     directory::password,
 };
@@ -57,28 +57,6 @@ pub struct Term {
     pub directories: Arc<Directories>,
     /// How much is done at once.
     pub turns: Arc<Turns>,
-}
-
-impl Term {
-    /// A call to a directory, timed, of which `class` says what kind of result it has. It is answered well if it was not turned away
-    /// and took less than half of what it may.
-    pub(super) fn call<T>(
-        &self,
-        directory: &world::Directory,
-        kind: &'static str,
-        calling: impl Future<Output = T>,
-        class: impl FnOnce(&T) -> &'static str,
-    ) -> impl Future<Output = T> {
-        let began = tokio::time::Instant::now();
-        let (turns, name) = (Arc::clone(&self.turns), directory.name.clone());
-        let may_take = Duration::try_from(directory.limits.request_timeout).unwrap_or_default();
-        self.operator.metrics.timed(&directory.name, kind, calling, move |result| {
-            let class = class(result);
-            let turned_away = matches!(class, "error" | "not-sent" | "throttled" | "unsure");
-            turns.answered(&name, !turned_away && began.elapsed() < may_take / 2);
-            class
-        })
-    }
 }
 
 /// Why work stopped short. It is taken up again a little later.
