@@ -174,7 +174,9 @@ impl Ledger {
     pub async fn keep_keys(&self) {
         let records: Api<PartialObjectMeta<CredentialResetRecord>> =
             Api::namespaced(self.api.clone().into_client(), &self.namespace);
-        let mut events = std::pin::pin!(watcher(records, watcher::Config::default().page_size(500)).default_backoff());
+        // Small pages: nothing waits for them, and what a large one takes of memory stays taken.
+        let all = watcher::Config::default().page_size(100);
+        let mut events = std::pin::pin!(watcher(records, all).default_backoff());
         while let Some(event) = events.next().await {
             let mut keys = lock(&self.keys);
             match event {
