@@ -19,7 +19,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::env::{Operator, Setup, Site, TEAM, cpu, merge, mfa_reset, password_reset, release};
+use crate::env::{Operator, Setup, Site, TEAM, cpu, merge, mfa_reset, password_reset, release, time};
 
 /// Longer than anything takes; a limit for what hangs, not a measure.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -55,7 +55,8 @@ pub fn names(kind: &str, count: usize) -> Vec<String> {
 
 /// A request of this name for the user with this name at the Directory `directory`.
 pub fn password(directory: &str, name: &str, patch: Value) -> Value {
-    let mut spec = json!({"directory": directory, "user": {"email": null, "username": name}});
+    // Asked for now: users are made right before, and that is a change of theirs.
+    let mut spec = json!({"directory": directory, "user": {"email": null, "username": name}, "requestedAt": time(0)});
     merge(&mut spec, patch);
     object(&password_reset(name, "", json!({ "spec": spec })))
 }
