@@ -29,15 +29,8 @@ impl ApiCalls {
 
     /// `None`: there is no Event yet.
     fn among(site: &Site, name: &str, audited: Vec<Audited>) -> Option<Self> {
-        let about_requests = [
-            "credentialresets",
-            "credentialresets/status",
-            "credentialresetrecords",
-            "credentialresetsettlements",
-            "namespaces",
-            "secrets",
-            "events",
-        ];
+        let about_requests =
+            ["credentialresets", "credentialresets/status", "credentialresetrecords", "secrets", "events"];
         let mut calls = audited;
         calls.retain(|call| {
             let own_list = call.verb == "list" && call.uri.contains("labelSelector=credreset.dev%2Frequest-key");
@@ -80,12 +73,7 @@ impl ApiCalls {
                 group => format!("/apis/{group}/v1alpha1"),
             };
             let all = format!("{group}/namespaces/{}/{resource}", call.namespace);
-            let one = match resource {
-                "credentialresets" => name.to_owned(),
-                "namespaces" => call.name.clone(),
-                _ => format!("bare-{name}"),
-            };
-            let all = if resource == "namespaces" { format!("{group}/namespaces") } else { all };
+            let one = if resource == "credentialresets" { name.to_owned() } else { format!("bare-{name}") };
             let mut body = self.left.get(call.resource.as_str()).cloned().unwrap_or_default();
             let (method, path) = match call.verb.as_str() {
                 "create" => {

@@ -1,12 +1,12 @@
 //! What is watched, and what is done about it. All of it belongs to a term of leadership.
 use std::{
     collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::Hash,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use futures::{Stream, StreamExt, future::ready, stream};
+use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
@@ -22,12 +22,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     directories::Directories,
+    hash,
     lease::Leadership,
     ledger::OPEN,
     lock,
     metrics::Metrics,
-    reconcile::{self, Operator, Term},
-    turns::{Item, Turns},
+    reconcile::{self, Item, Operator, Term},
+    turns::Turns,
 };
 use crate::{
     api::{CredentialReset, CredentialResetApproval, CredentialResetRecord},
@@ -78,16 +79,13 @@ pub async fn run(
         changed,
     );
     let lost = leadership.lost.clone();
-    let (requests_told, request_turns) = mpsc::unbounded_channel();
-    let (records_told, record_turns) = mpsc::unbounded_channel();
-    let turns = Turns::new(concurrency, requests_told, records_told);
-    let term = Arc::new(Term { operator, leadership, directories: Arc::clone(&directories), turns });
+    let term = Arc::new(Term { operator, leadership, directories: Arc::clone(&directories) });
     let shared = Arc::new(Shared { term: Arc::clone(&term), tasks, failures: Mutex::default() });
     let work = async {
         tokio::join!(
             directories.run(),
-            requests(Arc::clone(&shared), directories_changed, request_turns),
-            records(Arc::clone(&shared), record_turns),
+            requests(Arc::clone(&shared), directories_changed, concurrency),
+            records(Arc::clone(&shared), concurrency),
             term.operator.ledger.keep_keys(),
             housekeeping(&term),
         )
@@ -103,7 +101,7 @@ pub async fn run(
 }
 
 /// The open requests, each when it is new, when its time has come, and when its Directory has changed.
-async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>, turns: mpsc::UnboundedReceiver<Item>) {
+async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>, concurrency: u16) {
     let operator = &shared.term.operator;
     let api: Api<CredentialReset> = Api::all(operator.client.clone());
     let open = watcher::Config::default().fields("status.outcome=").page_size(500);
@@ -131,22 +129,23 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
         let waiting = store.state_filter(|object| object.spec.directory == name);
         stream::iter(waiting.into_iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect::<Vec<_>>())
     });
-    let turns = received(turns).filter_map(|item| {
-        let Item::Request(namespace, name) = item else { return ready(None) };
-        ready(Some(ObjectRef::new(&name).within(&namespace)))
-    });
+    let (next, turn_comes) = mpsc::unbounded_channel();
+    let turns = Turns::new(concurrency, next);
     Controller::for_stream(new, reader)
         .reconcile_on(affected)
-        .reconcile_on(turns)
+        .reconcile_on(received(turn_comes))
         .watches(
             Api::<CredentialResetApproval>::all(operator.client.clone()),
             watcher::Config::default().page_size(500),
             |approval| Some(ObjectRef::new(&approval.spec.request).within(&approval.namespace().unwrap_or_default())),
         )
         .run(
-            |object: Arc<CredentialReset>, shared: Arc<Shared>| async move {
-                let item = Item::Request(object.namespace().unwrap_or_default(), object.name_any());
-                work(&shared, &object.spec.directory, item).await
+            move |object: Arc<CredentialReset>, shared: Arc<Shared>| {
+                let turn = turns.take(&object.spec.directory, ObjectRef::from_obj(object.as_ref()));
+                async move {
+                    let Some(_turn) = turn else { return Ok(Action::requeue(ASK_AGAIN)) };
+                    work(&shared, Item::Request(object.namespace().unwrap_or_default(), object.name_any())).await
+                }
             },
             |object, _, shared| {
                 back_off(&shared, &format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()))
@@ -158,7 +157,7 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
 }
 
 /// The records that still move: of requests whose objects are gone, and those whose outcome is not known.
-async fn records(shared: Arc<Shared>, turns: mpsc::UnboundedReceiver<Item>) {
+async fn records(shared: Arc<Shared>, concurrency: u16) {
     let api = shared.term.operator.ledger.api();
     let open = watcher::Config::default().fields(OPEN).page_size(500);
     let (reader, writer) = reflector::store();
@@ -179,25 +178,27 @@ async fn records(shared: Arc<Shared>, turns: mpsc::UnboundedReceiver<Item>) {
             |object: &CredentialResetRecord| Some(hash(&(object.uid(), object.spec.state))),
             PredicateConfig::default(),
         );
-    let namespace = shared.term.operator.ledger.namespace().to_owned();
-    let turns = received(turns).filter_map(move |item| {
-        let Item::Record(name) = item else { return ready(None) };
-        ready(Some(ObjectRef::new(&name).within(&namespace)))
-    });
+    let (next, turn_comes) = mpsc::unbounded_channel();
+    let turns = Turns::new(concurrency, next);
     Controller::for_stream(moved, reader)
-        .reconcile_on(turns)
+        .reconcile_on(received(turn_comes))
         .watches(shared.term.operator.ledger.settlements(), watcher::Config::default().page_size(500), |said| {
             Some(ObjectRef::new(&said.name_any()).within(&said.namespace().unwrap_or_default()))
         })
         .run(
-            |object: Arc<CredentialResetRecord>, shared: Arc<Shared>| async move {
-                let record = object.record();
-                // This process's own attempt is under way: its request's reconcile goes on with it, unless the object is gone.
-                let over = record.over() <= Timestamp::now();
-                if record.state == State::Sent && !over && shared.term.operator.ledger.holds(&record) {
-                    return Ok(Action::requeue(until(record.over())));
+            move |object: Arc<CredentialResetRecord>, shared: Arc<Shared>| {
+                let turns = Arc::clone(&turns);
+                async move {
+                    let record = object.record();
+                    // This process's own attempt is under way: its request's reconcile goes on with it, unless the object is gone.
+                    let over = record.over() <= Timestamp::now();
+                    if record.state == State::Sent && !over && shared.term.operator.ledger.holds(&record) {
+                        return Ok(Action::requeue(until(record.over())));
+                    }
+                    let turn = turns.take(&record.directory, ObjectRef::from_obj(object.as_ref()));
+                    let Some(_turn) = turn else { return Ok(Action::requeue(ASK_AGAIN)) };
+                    work(&shared, Item::Record(record.name)).await
                 }
-                work(&shared, &record.directory, Item::Record(record.name)).await
             },
             |object, _, shared| back_off(&shared, &object.name_any()),
             shared,
@@ -211,8 +212,7 @@ fn received<T>(channel: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
     stream::unfold(channel, |mut channel| async { Some((channel.recv().await?, channel)) })
 }
 
-async fn work(shared: &Arc<Shared>, directory: &str, item: Item) -> Result<Action, Failed> {
-    let Some(_turn) = shared.term.turns.take(directory, &item) else { return Ok(Action::requeue(ASK_AGAIN)) };
+async fn work(shared: &Arc<Shared>, item: Item) -> Result<Action, Failed> {
     let metrics = &shared.term.operator.metrics;
     let name = match &item {
         Item::Request(namespace, name) => format!("{namespace}/{name}"),
@@ -289,10 +289,4 @@ async fn housekeeping(term: &Term) {
 
 fn until(at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
-}
-
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }

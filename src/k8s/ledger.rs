@@ -1,7 +1,6 @@
 //! The ledger at the API server: the fence before every call. Only here is a [`Fenced`] made.
 use std::{
     collections::{HashMap, HashSet},
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex},
 };
 
@@ -15,7 +14,7 @@ use kube::{
 };
 use tokio::time::{Duration, Instant};
 
-use super::{delete_unchanged, each, lease::Leadership, lock, turn};
+use super::{delete_unchanged, each, hash, lease::Leadership, lock, turn};
 use crate::{
     api::{
         CredentialResetRecord, CredentialResetSettlement,
@@ -59,14 +58,6 @@ struct Keys {
     complete: bool,
     /// Hashes of keys, some of records that are gone.
     seen: HashSet<u64>,
-}
-
-impl Keys {
-    fn hash(key: &str) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        hasher.finish()
-    }
 }
 
 /// What came of a write.
@@ -126,12 +117,6 @@ impl Ledger {
         self.api.clone()
     }
 
-    /// The namespace of the records.
-    #[must_use]
-    pub fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
     /// Reads what limits need: the open records and those of this hour and the last.
     ///
     /// # Errors
@@ -181,7 +166,7 @@ impl Ledger {
             let mut keys = lock(&self.keys);
             match event {
                 Ok(watcher::Event::InitApply(record) | watcher::Event::Apply(record)) => {
-                    keys.seen.extend(record.labels().get(KEY_LABEL).map(|key| Keys::hash(key)));
+                    keys.seen.extend(record.labels().get(KEY_LABEL).map(hash));
                 }
                 Ok(watcher::Event::InitDone) => keys.complete = true,
                 Ok(watcher::Event::Delete(_)) => {}
@@ -197,7 +182,7 @@ impl Ledger {
     pub async fn find(&self, key: &str) -> kube::Result<Option<CredentialResetRecord>> {
         {
             let keys = lock(&self.keys);
-            if keys.complete && !keys.seen.contains(&Keys::hash(key)) {
+            if keys.complete && !keys.seen.contains(&hash(&key)) {
                 return Ok(None);
             }
         }
@@ -335,7 +320,7 @@ impl Ledger {
         all.retain(|_, held| held.sent || held.deadline + FORGET > Instant::now());
         all.insert(record.attempt.id.clone(), held);
         drop(all);
-        lock(&self.keys).seen.insert(Keys::hash(&record.request.key));
+        lock(&self.keys).seen.insert(hash(&record.request.key));
         self.note(record);
     }
 

@@ -14,7 +14,10 @@ pub mod secrets;
 pub mod status;
 mod turns;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use kube::{
     Api, Resource, ResourceExt,
@@ -71,4 +74,10 @@ where
 fn turn<K: Clone>(params: &mut ListParams, page: &ObjectList<K>) -> bool {
     params.continue_token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
     params.continue_token.is_some()
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }

@@ -14,7 +14,6 @@ use super::{
     metrics::Metrics,
     secrets::Secrets,
     status,
-    turns::{Item, Turns},
 };
 use crate::{
     api::{CredentialReset, CredentialResetRecord},
@@ -55,8 +54,15 @@ pub struct Term {
     pub leadership: Leadership,
     /// The directories, as this term sees them.
     pub directories: Arc<Directories>,
-    /// How much is done at once.
-    pub turns: Arc<Turns>,
+}
+
+/// What to work on.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// The request of this namespace and name.
+    Request(String, String),
+    /// The record of this name, whether or not its request's object is still there.
+    Record(String),
 }
 
 /// Why work stopped short. It is taken up again a little later.

@@ -2,7 +2,7 @@
 //! waiting.
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    mem::{Discriminant, discriminant},
+    hash::Hash,
     sync::{Arc, Mutex},
 };
 
@@ -10,95 +10,82 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::lock;
 
-/// What to work on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Item {
-    /// The request of this namespace and name.
-    Request(String, String),
-    /// The record of this name, whether or not its request's object is still there.
-    Record(String),
-}
-
-/// Requests of a Directory, or records.
-type Line = (String, Discriminant<Item>);
-
-/// The turns of all Directories.
+/// The turns of all Directories. `K` names a piece of work.
 #[derive(Debug)]
-pub struct Turns {
-    /// At once, of one Directory and kind.
+pub struct Turns<K> {
+    /// At once, of one Directory.
     most: usize,
-    /// Told when a request, or a record, should ask again.
-    requests: UnboundedSender<Item>,
-    records: UnboundedSender<Item>,
-    queues: Mutex<HashMap<Line, Queue>>,
+    /// Told when one should ask again.
+    told: UnboundedSender<K>,
+    lines: Mutex<HashMap<String, Line<K>>>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
+#[derive(Debug)]
+struct Line<K> {
     taken: usize,
-    waiting: VecDeque<Item>,
+    waiting: VecDeque<K>,
     /// The same, so that nobody is in line twice.
-    known: HashSet<Item>,
+    known: HashSet<K>,
     /// Whose turn it was, and who has not asked again yet.
-    told: HashSet<Item>,
+    told: HashSet<K>,
 }
 
 /// Until it is dropped, its holder is at work.
 #[derive(Debug)]
-pub struct Turn {
-    turns: Arc<Turns>,
-    line: Line,
+pub struct Turn<K: Clone + Eq + Hash> {
+    turns: Arc<Turns<K>>,
+    directory: String,
 }
 
-impl Turns {
-    /// With so many at once for each Directory, and each kind.
+impl<K: Clone + Eq + Hash> Turns<K> {
+    /// With so many at once for each Directory.
     #[must_use]
-    pub fn new(most: u16, requests: UnboundedSender<Item>, records: UnboundedSender<Item>) -> Arc<Self> {
-        Arc::new(Self { most: usize::from(most), requests, records, queues: Mutex::default() })
+    pub fn new(most: u16, told: UnboundedSender<K>) -> Arc<Self> {
+        Arc::new(Self { most: usize::from(most), told, lines: Mutex::default() })
     }
 
-    /// A turn for `item`, if there is room. If not, it waits in line, and is told when to ask again.
-    pub fn take(self: &Arc<Self>, directory: &str, item: &Item) -> Option<Turn> {
-        let line = (directory.to_owned(), discriminant(item));
-        let mut queues = lock(&self.queues);
-        let queue = queues.entry(line.clone()).or_default();
-        let told = queue.told.remove(item);
+    /// A turn for `work`, if there is room. If not, it waits in line, and is told when to ask again.
+    pub fn take(self: &Arc<Self>, directory: &str, work: K) -> Option<Turn<K>> {
+        let mut lines = lock(&self.lines);
+        let line = lines.entry(directory.to_owned()).or_insert_with(|| Line {
+            taken: 0,
+            waiting: VecDeque::new(),
+            known: HashSet::new(),
+            told: HashSet::new(),
+        });
+        let told = line.told.remove(&work);
         // While somebody is at work there will be another turn for those in line.
-        let next = told || queue.waiting.is_empty() || queue.taken == 0;
-        if next && queue.taken < self.most {
-            queue.taken += 1;
-            return Some(Turn { turns: Arc::clone(self), line });
+        let next = told || line.waiting.is_empty() || line.taken == 0;
+        if next && line.taken < self.most {
+            line.taken += 1;
+            return Some(Turn { turns: Arc::clone(self), directory: directory.to_owned() });
         }
-        if queue.known.insert(item.clone()) {
+        if line.known.insert(work.clone()) {
             if told {
-                queue.waiting.push_front(item.clone());
+                line.waiting.push_front(work);
             } else {
-                queue.waiting.push_back(item.clone());
+                line.waiting.push_back(work);
             }
         }
         None
     }
 }
 
-impl Drop for Turn {
+impl<K: Clone + Eq + Hash> Drop for Turn<K> {
     fn drop(&mut self) {
-        let mut queues = lock(&self.turns.queues);
-        let Some(queue) = queues.get_mut(&self.line) else { return };
-        queue.taken -= 1;
+        let mut lines = lock(&self.turns.lines);
+        let Some(line) = lines.get_mut(&self.directory) else { return };
+        line.taken -= 1;
         // Whoever was told before may not have asked yet: then one of these finds no room, and is the next in line again.
-        for _ in queue.taken..self.turns.most {
-            let Some(next) = queue.waiting.pop_front() else { break };
-            queue.known.remove(&next);
-            queue.told.insert(next.clone());
-            let told = match &next {
-                Item::Request(..) => &self.turns.requests,
-                Item::Record(_) => &self.turns.records,
-            };
-            let _ = told.send(next); // fails when the term is over
+        for _ in line.taken..self.turns.most {
+            let Some(next) = line.waiting.pop_front() else { break };
+            line.known.remove(&next);
+            line.told.insert(next.clone());
+            let _ = self.turns.told.send(next); // fails when the term is over
         }
         // Requests may name any Directory.
-        if queue.taken == 0 && queue.waiting.is_empty() {
-            queues.remove(&self.line);
+        if line.taken == 0 && line.waiting.is_empty() {
+            lines.remove(&self.directory);
         }
     }
 }
