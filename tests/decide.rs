@@ -22,6 +22,8 @@ use merge::merge;
 mod arbitrary;
 #[path = "decide/forecast.rs"]
 mod forecast;
+#[path = "decide/history.rs"]
+mod history;
 #[path = "decide/hostile.rs"]
 mod hostile;
 #[path = "decide/life.rs"]

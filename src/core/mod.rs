@@ -16,7 +16,7 @@ mod follow;
 pub mod forecast;
 mod gates;
 pub mod ledger;
-mod limits;
+pub mod limits;
 pub mod plan;
 pub mod report;
 pub mod request;

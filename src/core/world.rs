@@ -86,9 +86,12 @@ pub struct World {
     /// Approvals that name this request.
     #[serde(default)]
     pub approvals: Seen<Vec<Approval>>,
-    /// Open records, and all that were started within the last hour. Every decision has all of them, so they are shared.
+    /// Records of the same user that are open, or were started within the last hour.
     #[serde(default)]
     pub past: Vec<Arc<Past>>,
+    /// When the attempt began that is the last of the Directory's `resetsPerHour`, counted back from the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_since: Option<Timestamp>,
     /// The password Secret that this process has written for its attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<String>,
@@ -128,6 +131,7 @@ impl World {
             settlement: Seen::Unread,
             approvals: Seen::Unread,
             past: Vec::new(),
+            full_since: None,
             stored: None,
             holding: None,
             progress: Progress::default(),

@@ -86,7 +86,6 @@ impl Run {
         let operator = Arc::clone(&self.term.operator);
         let admission = operator.ledger.admission.lock().await;
         self.look_around();
-        self.look_back();
         let (record, new) = match decide(&self.world) {
             Decision::Do(Effect::Open(record)) => (record, true),
             Decision::Do(Effect::TakeOver(record)) => (record, false),

@@ -87,7 +87,6 @@ impl Run {
             // Of a record, whether or not its object is still there.
             Fact::Proof => {
                 self.world.proof = self.proof().await;
-                self.look_back();
                 return Ok(());
             }
             Fact::Superseded => {

@@ -22,7 +22,8 @@ use crate::{
     },
     core::{
         ledger::{Record, Reply, State, user_key},
-        world::{Holding, Past, Progress, StepState},
+        limits::History,
+        world::{Holding, Progress, StepState, World},
     },
     directory::Fenced,
 };
@@ -79,7 +80,7 @@ pub struct Ledger {
     namespace: String,
     holder: String,
     held: Mutex<HashMap<String, Held>>,
-    past: Mutex<HashMap<String, Arc<Past>>>,
+    history: Mutex<History>,
     keys: Mutex<Keys>,
     /// Attempts whose one sign-in this process has made.
     signed_in: Mutex<HashSet<String>>,
@@ -98,7 +99,7 @@ impl Ledger {
             namespace: namespace.to_owned(),
             holder: holder.to_owned(),
             held: Mutex::default(),
-            past: Mutex::default(),
+            history: Mutex::default(),
             keys: Mutex::default(),
             signed_in: Mutex::default(),
             admission: tokio::sync::Mutex::default(),
@@ -133,26 +134,25 @@ impl Ledger {
 
     /// Takes notice of a record's state, for limits.
     pub fn note(&self, record: &Record) {
-        lock(&self.past).insert(record.name.clone(), record.past());
+        lock(&self.history).note(record.past());
     }
 
     /// Takes notice of a record that a watch has shown. What this process has written itself is newer.
     pub fn note_seen(&self, record: &Record) {
-        let newer = lock(&self.past)
+        let mut history = lock(&self.history);
+        let newer = history
             .get(&record.name)
             .is_some_and(|p| p.state.is_settled() || p.started_at > record.attempt.started_at);
         if !newer {
-            self.note(record);
+            history.note(record.past());
         }
     }
 
-    /// What limits are counted over.
-    #[must_use]
-    pub fn past(&self, now: Timestamp) -> Vec<Arc<Past>> {
-        let hour_ago = now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now);
-        let mut past = lock(&self.past);
-        past.retain(|_, p| p.started_at > hour_ago || !(p.state.is_settled() || p.state == State::Released));
-        past.values().cloned().collect()
+    /// Lets `world` look back at what limits are counted over.
+    pub fn look_back(&self, world: &mut World) {
+        let mut history = lock(&self.history);
+        history.expire(Timestamp::now());
+        history.show(world);
     }
 
     /// Keeps up which manifests have records, for as long as this is polled: a leader does.
@@ -240,7 +240,7 @@ impl Ledger {
             Err(error) => {
                 if matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code)) {
                     lock(&self.held).remove(&record.attempt.id);
-                    lock(&self.past).remove(&record.name);
+                    lock(&self.history).forget(&record.name);
                 }
                 Err(error)
             }
@@ -301,7 +301,7 @@ impl Ledger {
                 lock(&self.held).remove(&record.attempt.id);
                 match &other {
                     Some(object) => self.note(&object.record()),
-                    None => drop(lock(&self.past).remove(&record.name)),
+                    None => lock(&self.history).forget(&record.name),
                 }
                 Written::Lost(other.map(Box::new))
             }

@@ -193,7 +193,6 @@ impl Run {
         let me = Me { holder: operator.holder.clone(), attempt: fresh_attempt() };
         let world = World::new(Timestamp::now(), me, subject);
         let mut run = Self { term, world, object, record: None, record_lock: None, entered: None, password: None };
-        run.look_back();
         if let Some(object) = record {
             run.found(Some(object)).await?;
         }
@@ -203,6 +202,7 @@ impl Run {
     /// What may have changed since the last decision without anything having been read.
     pub(super) fn look_around(&mut self) {
         self.world.now = Timestamp::now();
+        self.term.operator.ledger.look_back(&mut self.world);
         let Seen::Known(record) = &self.world.record else { return };
         let leading = self.term.leadership.held();
         self.world.may_sign_in = self.term.operator.ledger.may_sign_in(record);
@@ -213,11 +213,6 @@ impl Run {
             }
             self.world.holding = Some(holding);
         }
-    }
-
-    /// What limits are counted over, and what may have moved a change time. Where it decides, it is looked at anew.
-    pub(super) fn look_back(&mut self) {
-        self.world.past = self.term.operator.ledger.past(Timestamp::now());
     }
 }
 

@@ -209,7 +209,7 @@ fn user() -> impl Strategy<Value = User> {
         })
 }
 
-fn state() -> impl Strategy<Value = State> {
+pub fn state() -> impl Strategy<Value = State> {
     use State::{Applied, Changed, NotApplied, Released, Sent, Superseded, Unknown};
     select(vec![Sent, Sent, Released, Released, Changed, Unknown, Applied, NotApplied, Superseded])
 }

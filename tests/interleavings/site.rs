@@ -21,10 +21,11 @@ use std::{
 use credreset::core::{
     Decision, Effect, Fact, Mode, Next, Outcome, Reason, Request, View, World, decide,
     ledger::{Attempt, Evidence, Record, Reply, State, record_name},
+    limits::History,
     plan::CleanUp,
     report::Shown,
     request::UserRef,
-    world::{Delivery, Found, Holding, Me, Past, Progress, Proof, Seen, StepState, Subject, Why},
+    world::{Delivery, Found, Holding, Me, Progress, Proof, Seen, StepState, Subject, Why},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -215,7 +216,7 @@ impl Hash for Run {
         let w = &self.world;
         (&self.item, self.seen, self.dark, &self.object, &self.doing).hash(state);
         (w.now, &w.me.attempt, w.looked, &w.record_by_name, &w.stored, &w.holding, &w.progress).hash(state);
-        (&w.proof, w.may_sign_in, &w.superseded, &w.delivery, w.past.len()).hash(state);
+        (&w.proof, w.may_sign_in, &w.superseded, &w.delivery, w.full_since, w.past.len()).hash(state);
         for past in &w.past {
             (past.state, past.started_at).hash(state);
         }
@@ -265,7 +266,7 @@ struct Process {
     alive: bool,
     incarnation: u32,
     held: BTreeMap<String, Held>,
-    past: BTreeMap<String, Arc<Past>>,
+    history: History,
     signed_in: BTreeSet<String>,
     run: Option<Arc<Run>>,
     rests: BTreeMap<Item, Rest>,

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::core::text::{MESSAGE, NAME, shown};
@@ -49,11 +50,13 @@ impl Manifest {
 /// # Errors
 /// What cannot be read, or is not YAML.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Manifest>> {
-    let mut all = Vec::new();
-    for file in files(path)? {
-        all.extend(documents(&file.display().to_string(), &text(&file)?)?);
+    let of_file = |file: &PathBuf| documents(&file.display().to_string(), &text(file)?);
+    let all: Vec<anyhow::Result<Vec<Manifest>>> = files(path)?.par_iter().map(of_file).collect();
+    let mut read = Vec::new();
+    for manifests in all {
+        read.extend(manifests?);
     }
-    Ok(all)
+    Ok(read)
 }
 
 /// Every object in a file, or in a folder with all below it, and the file it is in.

@@ -13,6 +13,7 @@ use anyhow::{Context, bail};
 use futures::StreamExt;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::ResourceExt;
+use rayon::prelude::*;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
@@ -168,9 +169,9 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
     };
     let (cluster, usual) = cluster.unzip();
     let namespace = namespace.or(usual);
-    let mut seen = HashMap::new();
-    let parsed: Vec<Parsed> =
-        all.into_iter().map(|manifest| parse(manifest, namespace.as_deref(), &rules, &mut seen)).collect();
+    let parse = |manifest| parse(manifest, namespace.as_deref(), &rules);
+    let mut parsed: Vec<Parsed> = all.into_par_iter().map(parse).collect();
+    refuse_repeated(&mut parsed);
     let wanted: BTreeSet<String> = parsed.iter().filter_map(|p| Some(p.request.as_ref()?.directory.clone())).collect();
     let known = match (&cluster, &directories) {
         (Some(cluster), _) => {
@@ -211,12 +212,7 @@ struct Parsed {
     request: Option<Request>,
 }
 
-fn parse(
-    mut manifest: Manifest,
-    namespace: Option<&str>,
-    rules: &Rules,
-    seen: &mut HashMap<(String, String), String>,
-) -> Parsed {
+fn parse(mut manifest: Manifest, namespace: Option<&str>, rules: &Rules) -> Parsed {
     if manifest.object["metadata"]["namespace"].is_null()
         && let (Some(namespace), true) = (namespace, manifest.object["metadata"].is_object())
     {
@@ -282,25 +278,30 @@ fn parse(
             Ok(request) => Request { created: jiff::Timestamp::now(), ..request },
             Err(wrong) => return refuse("Invalid", format!("{wrong}.")),
         };
-    let name = format!("{}/{}", request.namespace, request.name);
-    if let Some(other) = seen.insert((request.namespace.clone(), request.name.clone()), planned.file.clone()) {
-        return refuse(
-            "Repeated",
-            format!("{other} has another CredentialReset {name}: one of them replaces the other. Rename it."),
-        );
-    }
-    // What the ledger takes for one request.
-    let (typed, mode) = (request.user.typed().to_lowercase(), request.mode());
-    let same = (request.directory.clone(), format!("{typed} {mode} {}", request.requested_at));
-    if let Some(other) = seen.insert(same, planned.file.clone()) {
-        return refuse(
-            "Repeated",
+    Parsed { planned: Planned { digest: Some(request.spec_digest()), ..planned }, request: Some(request) }
+}
+
+/// Of two requests that come to one, only the first is made.
+fn refuse_repeated(all: &mut [Parsed]) {
+    let (mut names, mut asked) = (HashMap::new(), HashMap::new());
+    for Parsed { planned, request: made } in all {
+        let Some(request) = made else { continue };
+        let (namespace, name) = (&request.namespace, &request.name);
+        // What the ledger takes for one request.
+        let user = request.user.typed().to_lowercase();
+        let same = (request.directory.clone(), user, request.mode(), request.requested_at);
+        let repeated = if let Some(other) = names.insert((namespace.clone(), name.clone()), planned.file.clone()) {
+            format!("{other} has another CredentialReset {namespace}/{name}: one of them replaces the other. Rename it.")
+        } else if let Some(other) = asked.insert(same, planned.file.clone()) {
             format!(
                 "{other} asks for the same reset of the same user at the same requestedAt: only one of them is carried out. Remove one."
-            ),
-        );
+            )
+        } else {
+            continue;
+        };
+        (planned.reason, planned.message, planned.digest) = (Some("Repeated".to_owned()), Some(repeated), None);
+        *made = None;
     }
-    Parsed { planned: Planned { digest: Some(request.spec_digest()), ..planned }, request: Some(request) }
 }
 
 /// The Directories of a file or folder that requests name.

@@ -231,12 +231,14 @@ impl Sources {
         }
         let start = now.max(request.requested_at);
         let mut world = World::new(start, me, Subject::Object { request: Box::new(request), shown });
-        if let Some(cluster) = self.cluster.as_ref().filter(|cluster| cluster.limits) {
-            world.past = cluster.ledger.past(now);
-        } else {
+        let counted = self.cluster.as_ref().filter(|cluster| cluster.limits);
+        if counted.is_none() {
             assumed.insert("no limit is reached".to_owned());
         }
         for _ in 0..MOST {
+            if let Some(cluster) = counted {
+                cluster.ledger.look_back(&mut world);
+            }
             match decide(&world) {
                 Decision::Read(fact) if !matches!(fact, Fact::Proof | Fact::Superseded | Fact::Settlement) => {
                     self.read(&mut world, fact, &mut assumed).await;

@@ -12,7 +12,10 @@ impl Site {
         }
         process.rests.clear();
         if !in_memory {
-            process.past = self.records.iter().map(|(name, (_, r))| (name.clone(), r.past())).collect();
+            process.history = History::default();
+            for (_, record) in self.records.values() {
+                process.history.note(record.past());
+            }
         }
     }
 
@@ -103,19 +106,16 @@ impl Site {
             object: object.and_then(|o| Some((slot?, o.request.uid.clone()))),
             doing: None,
         };
-        self.look_back(p, &mut run);
         if let Some(record) = record {
             self.found(&mut run, Some(&record.name));
         }
         Some(run)
     }
 
-    fn look_back(&self, p: usize, run: &mut Run) {
-        run.world.past = self.processes[p].past.values().cloned().collect();
-    }
-
-    pub(super) fn look_around(&self, p: usize, run: &mut Run) {
+    pub(super) fn look_around(&mut self, p: usize, run: &mut Run) {
         run.world.now = self.clock(p);
+        self.processes[p].history.expire(run.world.now);
+        self.processes[p].history.show(&mut run.world);
         let Seen::Known(record) = &run.world.record else { return };
         run.world.may_sign_in = record.sign_in_by.as_ref() == Some(&self.me(p).holder)
             && !self.processes[p].signed_in.contains(&record.attempt.id);
@@ -164,7 +164,7 @@ impl Site {
         Some(if self.has(Fault::NameNotCanonical) { format!("{name}-{}", request.name) } else { name })
     }
 
-    fn read(&self, p: usize, run: &mut Run, fact: Fact) {
+    fn read(&self, run: &mut Run, fact: Fact) {
         let template = &self.scenario.template;
         match fact {
             Fact::Record => {
@@ -218,8 +218,7 @@ impl Site {
             Fact::Approvals => run.world.approvals = Seen::Absent,
             Fact::Proof => {
                 run.world.proof = self.proof(run);
-                self.look_back(p, run);
-            }
+                    }
             Fact::Superseded => {
                 let Seen::Known(record) = &run.world.record else { return };
                 let later = |r: &Record| {
@@ -292,7 +291,7 @@ impl Site {
                     dark(&mut run.world, fact);
                 }
                 Decision::Read(fact) => {
-                    self.read(p, &mut run, fact);
+                    self.read(&mut run, fact);
                     if self.fine {
                         break;
                     }
@@ -480,7 +479,6 @@ impl Site {
     /// Opens the record or takes it over, as `Run::begin` and `Ledger::open` do.
     fn begin(&mut self, p: usize, run: &mut Run, fate: Fate) -> Result<bool, String> {
         self.look_around(p, run);
-        self.look_back(p, run);
         let (mut record, new) = match decide(&run.world) {
             Decision::Do(Effect::Open(record)) => (*record, true),
             Decision::Do(Effect::TakeOver(record)) => (*record, false),
@@ -493,7 +491,7 @@ impl Site {
         let window = record.attempt.deadline.duration_since(record.attempt.started_at).as_secs();
         let held = Held { deadline: self.now + window, sent: false, reply: None, progress: Progress::default() };
         self.processes[p].held.insert(record.attempt.id.clone(), held);
-        self.processes[p].past.insert(record.name.clone(), record.past());
+        self.processes[p].history.note(record.past());
         let truth =
             Truth { record: record.name.clone(), needs_secret: record.attempt.secret.is_some(), ..Truth::default() };
         self.truths.insert(record.attempt.id.clone(), truth);
@@ -536,8 +534,8 @@ impl Site {
             self.processes[p].held.remove(&record.attempt.id);
             run.world.holding = None;
             match &now {
-                Some(r) => drop(self.processes[p].past.insert(r.name.clone(), r.past())),
-                None => drop(self.processes[p].past.remove(&record.name)),
+                Some(r) => self.processes[p].history.note(r.past()),
+                None => self.processes[p].history.forget(&record.name),
             }
         }
         if now.is_none() {
@@ -576,7 +574,7 @@ impl Site {
         if fate == Fate::Unanswered && !holds {
             return Ok(false);
         }
-        self.processes[p].past.insert(record.name.clone(), record.past());
+        self.processes[p].history.note(record.past());
         if !matches!(record.state, State::Sent | State::Changed) {
             self.processes[p].held.remove(&record.attempt.id);
         }
