@@ -238,10 +238,9 @@ fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String
     lines.join("\n") + "\n"
 }
 
-/// A small runtime: these programs wait more than they compute.
+/// In one thread: these programs wait more than they compute, and handing work from one thread to another took longer than the work.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(2).enable_all().build().context("the runtime could not be started")
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime could not be started")
 }
 
 /// Has SIGTERM and SIGINT cancel `stop`.

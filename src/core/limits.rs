@@ -1,4 +1,5 @@
 //! The last gate: how often, counted over records, so that a restart changes nothing.
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -60,8 +61,8 @@ pub(super) fn check(world: &World, request: &Request, directory: &Directory, use
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct History {
     records: BTreeMap<String, Arc<Past>>,
-    /// Names of records, by identity of the directory and id of the user.
-    users: BTreeMap<(String, String), BTreeSet<String>>,
+    /// The same by identity of the directory and id of the user, sorted by name.
+    users: BTreeMap<(String, String), Vec<Arc<Past>>>,
     /// When the latest attempts of a directory began, within the hour, and the names of their records.
     started: BTreeMap<String, BTreeSet<(Timestamp, String)>>,
 }
@@ -76,17 +77,28 @@ impl History {
     /// Takes in a record, in place of what was known of it.
     pub fn note(&mut self, past: Arc<Past>) {
         self.forget(&past.record);
-        let name = &past.record;
-        self.users.entry(user_of(&past)).or_default().insert(name.clone());
-        self.started.entry(past.directory_identity.clone()).or_default().insert((past.started_at, name.clone()));
-        self.records.insert(name.clone(), past);
+        let of_user = self.users.entry(user_of(&past)).or_default();
+        of_user.insert(of_user.partition_point(|other| other.record < past.record), Arc::clone(&past));
+        let started = self.started.entry(past.directory_identity.clone()).or_default();
+        started.insert((past.started_at, past.record.clone()));
+        self.records.insert(past.record.clone(), past);
     }
 
     /// There is no record of this name.
     pub fn forget(&mut self, name: &str) {
         let Some(past) = self.records.remove(name) else { return };
-        remove(&mut self.users, &user_of(&past), &past.record);
-        remove(&mut self.started, &past.directory_identity, &(past.started_at, past.record.clone()));
+        if let Entry::Occupied(mut users) = self.users.entry(user_of(&past)) {
+            users.get_mut().retain(|other| other.record != name);
+            if users.get().is_empty() {
+                users.remove();
+            }
+        }
+        if let Entry::Occupied(mut started) = self.started.entry(past.directory_identity.clone()) {
+            started.get_mut().remove(&(past.started_at, past.record.clone()));
+            if started.get().is_empty() {
+                started.remove();
+            }
+        }
     }
 
     /// What began more than an hour ago no longer counts for a directory; for a user it does as long as it is open.
@@ -109,8 +121,7 @@ impl History {
     }
 
     fn of_user(&self, directory: &str, user: &str) -> Vec<Arc<Past>> {
-        let names = self.users.get(&(directory.to_owned(), user.to_owned())).into_iter().flatten();
-        names.filter_map(|name| self.records.get(name)).cloned().collect()
+        self.users.get(&(directory.to_owned(), user.to_owned())).cloned().unwrap_or_default()
     }
 
     /// When the attempt began that is the `most`th, counted back from the latest. Those that came to nothing do not count, nor
@@ -149,13 +160,4 @@ fn is_open(state: State) -> bool {
 
 fn user_of(past: &Past) -> (String, String) {
     (past.directory_identity.clone(), past.user.clone())
-}
-
-fn remove<K: Ord, V: Ord>(all: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
-    if let Some(values) = all.get_mut(key) {
-        values.remove(value);
-        if values.is_empty() {
-            all.remove(key);
-        }
-    }
 }

@@ -17,7 +17,7 @@ use kube::{
         watcher,
     },
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -219,7 +219,7 @@ async fn work(shared: &Arc<Shared>, item: Item) -> Result<Action, Failed> {
         Item::Record(name) => name.clone(),
     };
     let term = Arc::clone(&shared.term);
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let ended = shared.tasks.spawn(async move { Box::pin(reconcile::reconcile(&term, &item)).await }).await;
     metrics.reconciled(began.elapsed());
     match ended {
@@ -270,7 +270,8 @@ fn told<K: kube::Resource>(
 async fn housekeeping(term: &Term) {
     let operator = &term.operator;
     let mut sweep = tokio::time::interval(SWEEP);
-    let mut expire = tokio::time::interval(EXPIRE);
+    // It reads all records: a leader that has just begun has other things to do.
+    let mut expire = tokio::time::interval_at(Instant::now() + SWEEP, EXPIRE);
     for timer in [&mut sweep, &mut expire] {
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     }

@@ -140,9 +140,8 @@ impl Ledger {
     /// Takes notice of a record that a watch has shown. What this process has written itself is newer.
     pub fn note_seen(&self, record: &Record) {
         let mut history = lock(&self.history);
-        let newer = history
-            .get(&record.name)
-            .is_some_and(|p| p.state.is_settled() || p.started_at > record.attempt.started_at);
+        let newer =
+            history.get(&record.name).is_some_and(|p| p.state.is_settled() || p.started_at > record.attempt.started_at);
         if !newer {
             history.note(record.past());
         }

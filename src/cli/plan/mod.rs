@@ -291,7 +291,9 @@ fn refuse_repeated(all: &mut [Parsed]) {
         let user = request.user.typed().to_lowercase();
         let same = (request.directory.clone(), user, request.mode(), request.requested_at);
         let repeated = if let Some(other) = names.insert((namespace.clone(), name.clone()), planned.file.clone()) {
-            format!("{other} has another CredentialReset {namespace}/{name}: one of them replaces the other. Rename it.")
+            format!(
+                "{other} has another CredentialReset {namespace}/{name}: one of them replaces the other. Rename it."
+            )
         } else if let Some(other) = asked.insert(same, planned.file.clone()) {
             format!(
                 "{other} asks for the same reset of the same user at the same requestedAt: only one of them is carried out. Remove one."

@@ -218,7 +218,7 @@ impl Site {
             Fact::Approvals => run.world.approvals = Seen::Absent,
             Fact::Proof => {
                 run.world.proof = self.proof(run);
-                    }
+            }
             Fact::Superseded => {
                 let Seen::Known(record) = &run.world.record else { return };
                 let later = |r: &Record| {
