@@ -22,7 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::env::{Operator, Setup, Site, TEAM, cpu, merge, mfa_reset, password_reset, release, time};
 
 /// Longer than anything takes; a limit for what hangs, not a measure.
-const LIMIT: Duration = Duration::from_secs(300);
+pub const LIMIT: Duration = Duration::from_secs(300);
 
 /// This process, and those that it starts from now on, run on this processor alone; `None`: on all.
 pub fn run_on(processor: Option<usize>) {

@@ -10,7 +10,7 @@ use crate::{
 const REQUESTS: usize = 5000;
 const ROUNDS: usize = 5;
 /// In each round, by operator and by bare client.
-const STINT: usize = REQUESTS / ROUNDS;
+const STINT: usize = 500;
 /// The sandbox's list of users is read for each of them, so it is short; more than are carried out at the same time.
 const USERS: usize = 64;
 
@@ -57,13 +57,13 @@ fn measure(figures: &mut Figures, name: &'static str, mfa: bool) {
         requests(&names);
         let (limit, _) = only_writes.work(&site, &done, &names, best);
         // A smaller heap will do for what a call costs.
-        let names = load::names(&format!("calls-{round}"), STINT / 4);
+        let names = load::names(&format!("calls-{round}"), STINT / 2);
         requests(&names);
         let (_, calls_cpu) = calls.work(&site, &done, &names, 8);
 
         done.forget();
         let operator = load::operator(&site, "op");
-        // What is done between this and its end is left out; the last round finds fewer.
+        // What is done between this and its end is left out.
         let count = STINT - STINT / 5;
         let (rate, used) = done.rate(u32::try_from(count).unwrap(), || operator.cpu());
         assert_eq!(operator.stop(), Some(0));
