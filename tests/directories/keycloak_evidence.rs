@@ -18,7 +18,7 @@ use crate::{
 
 const MUST_CHANGE: &str = "Account is not fully set up";
 
-/// The nth call of this method to this place below the user meets this.
+/// The nth call of this method to this place below the user meets this; later ones do, too, where it is not the first.
 fn rule(method: Method, below: &str, user: &str, nth: usize, action: Action) -> Rule {
     Rule { method, path: format!("/admin/realms/*/users/*/{below}"), about: user.to_owned(), says: "", nth, action }
 }
@@ -149,16 +149,16 @@ fn lost_answers() {
     // Such a password can be signed in with.
     suite.apply([&later], json!({"password": {"forceChangeOnLogin": false}}));
 
-    // A colleague comes between the call and the look that follows.
+    // A colleague comes while the call is under way, which never arrives.
+    wait_for("the call", || coincident.armed.is_hit().then_some(()));
+    coincident.realm.reset_by_hand(&coincident.id, "By-a-colleague-1");
+    coincident.armed.lose();
+    // And one between the call and the look that follows, however long that takes.
     for (row, look) in overtaken.iter().zip(&looks) {
         wait_for(&format!("a look at {}", row.name), || (look.is_hit() && row.armed.is_hit()).then_some(()));
         row.realm.reset_by_hand(&row.id, "By-a-colleague-1");
         look.release();
     }
-    // And one while the call is under way, which never arrives.
-    wait_for("the call", || coincident.armed.is_hit().then_some(()));
-    coincident.realm.reset_by_hand(&coincident.id, "By-a-colleague-1");
-    coincident.armed.lose();
     for Row { realm, directory, name, id, armed } in &taken {
         let evidence = if *directory == "patient" || name == "coded" { "Marker" } else { "SignIn" };
         assert_eq!(applied(site, name), evidence, "{name}");

@@ -66,7 +66,8 @@ pub struct Rule {
     pub about: String,
     /// Occurs in the body; may be empty.
     pub says: &'static str,
-    /// 1: the first such call; 0: every one.
+    /// 0: every such call; 1: the first alone; more: that one and all that follow, since a call that was held for too long comes
+    /// again.
     pub nth: usize,
     pub action: Action,
 }
@@ -367,7 +368,10 @@ impl Shared {
                 && body.contains(rule.says)
                 && is_about(&rule.about)
                 && !armed.over.load(Ordering::SeqCst)
-                && [0, armed.seen.fetch_add(1, Ordering::SeqCst) + 1].contains(&rule.nth)
+                && match (rule.nth, armed.seen.fetch_add(1, Ordering::SeqCst) + 1) {
+                    (1, count) => count == 1,
+                    (nth, count) => count >= nth,
+                }
         });
         due.cloned()
     }
