@@ -18,7 +18,7 @@ use crate::{
 
 const MUST_CHANGE: &str = "Account is not fully set up";
 
-/// The nth call of this method to this place below the user meets this; later ones do, too, where it is not the first.
+/// The nth call of this method to this place below the user meets this.
 fn rule(method: Method, below: &str, user: &str, nth: usize, action: Action) -> Rule {
     Rule { method, path: format!("/admin/realms/*/users/*/{below}"), about: user.to_owned(), says: "", nth, action }
 }
@@ -139,8 +139,9 @@ fn lost_answers() {
         suite.row("hasty", "mistaken", Action::DropRequest),
         suite.row("without", "confused", Action::DropReply),
     ];
-    let looks =
-        overtaken.each_ref().map(|row| proxy.arm(rule(Method::GET, "credentials", &row.id, 2, Action::HoldRequest)));
+    let looks = overtaken
+        .each_ref()
+        .map(|row| proxy.arm_from(rule(Method::GET, "credentials", &row.id, 2, Action::HoldRequest)));
     let _operator = site.operator();
     for name in ["acme", "hasty", "patient", "without"] {
         site.until_directory(name, "Connected");

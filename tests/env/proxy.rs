@@ -66,8 +66,7 @@ pub struct Rule {
     pub about: String,
     /// Occurs in the body; may be empty.
     pub says: &'static str,
-    /// 0: every such call; 1: the first alone; more: that one and all that follow, since a call that was held for too long comes
-    /// again.
+    /// 1: the first such call; 0: every one.
     pub nth: usize,
     pub action: Action,
 }
@@ -82,6 +81,7 @@ enum Hold {
 /// A rule that waits for its call.
 pub struct Armed {
     rule: Rule,
+    onwards: bool,
     seen: AtomicUsize,
     hit: AtomicBool,
     arrived: AtomicBool,
@@ -94,6 +94,11 @@ impl Armed {
     #[allow(dead_code, reason = "for tests with outages")]
     pub fn disarm(&self) {
         self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it is for the call that is the `count`th of its kind.
+    fn is_due(&self, count: usize) -> bool {
+        [0, count].contains(&self.rule.nth) || (self.onwards && count > self.rule.nth)
     }
 
     /// Its call has come; if the reply is held, it was carried out, too.
@@ -193,8 +198,19 @@ impl Proxy {
     }
 
     pub fn arm(&self, rule: Rule) -> Arc<Armed> {
+        self.armed(rule, false)
+    }
+
+    /// For the call that the rule names and all such that follow it: one that is held for too long is given up and comes again.
+    #[allow(dead_code, reason = "for tests that hold a call longer than its client may wait")]
+    pub fn arm_from(&self, rule: Rule) -> Arc<Armed> {
+        self.armed(rule, true)
+    }
+
+    fn armed(&self, rule: Rule, onwards: bool) -> Arc<Armed> {
         let armed = Arc::new(Armed {
             rule,
+            onwards,
             seen: AtomicUsize::new(0),
             hit: AtomicBool::new(false),
             arrived: AtomicBool::new(false),
@@ -368,10 +384,7 @@ impl Shared {
                 && body.contains(rule.says)
                 && is_about(&rule.about)
                 && !armed.over.load(Ordering::SeqCst)
-                && match (rule.nth, armed.seen.fetch_add(1, Ordering::SeqCst) + 1) {
-                    (1, count) => count == 1,
-                    (nth, count) => count >= nth,
-                }
+                && armed.is_due(armed.seen.fetch_add(1, Ordering::SeqCst) + 1)
         });
         due.cloned()
     }
