@@ -2,11 +2,13 @@
 SHELL := bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/credreset
 DENY := $(CACHE)/bin/cargo-deny
+NEXTEST := $(CACHE)/bin/cargo-nextest
 MDBOOK := $(CACHE)/bin/mdbook
 # Where the book's links out of docs/ lead: this checkout, or the address of the repository's files.
 SOURCE ?= ../..
-# Each cluster test has an API server of its own.
-THREADS ?= 2
+# tests CARGO-NEXTEST'S ARGUMENTS: runs tests, says where the time went, and fails if one has failed. .config/nextest.toml says
+# what runs beside what. Servers that live for minutes: their memory is cheaper than to tidy it up, or to compile them well.
+tests = GOGC=400 JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1 $(NEXTEST) nextest run $(1); code=$$?; tests/env/times.py target/nextest/default/junit.xml && exit $$code
 # Every test but the long search and those on real servers, so that a new file is never left out.
 FAST := $(filter-out cluster directories interleavings,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 
@@ -31,31 +33,33 @@ help:
 	@echo 'make crds          write charts/credreset-crds/templates/credreset.yaml anew'
 
 demo:
-	@cargo build --quiet
 	@KEEP=$(KEEP) DIRECTORY=$(DIRECTORY) tests/env/demo.sh
 
 image:
 	@tests/env/image.sh
 
-test: lint test-fast test-search test-cluster test-directories
+test: lint servers image
+	@$(call tests,)
 
-test-fast:
-	cargo test --lib --bins $(addprefix --test ,$(FAST))
+test-fast: $(NEXTEST)
+	@$(call tests,--lib --bins $(addprefix --test ,$(FAST)))
 
 # CREDRESET_SEARCH=long goes further, for an hour or so.
-test-search:
-	cargo test --test interleavings -- --nocapture
+test-search: $(NEXTEST)
+	@$(call tests,--test interleavings --no-capture)
 
-test-cluster:
-	@if [ -n "$$KUBECONFIG" ]; then echo "on the cluster of KUBECONFIG=$$KUBECONFIG"; tests/env/build.sh helm >/dev/null; else tests/env/build.sh >/dev/null; fi
-	@tests/env/image.sh
-	cargo test --test cluster -- --test-threads=$(THREADS)
+test-cluster: servers image
+	@$(call tests,--test cluster)
 
 test-directories: only := $(subst $(comma), ,$(ONLY))
-test-directories:
+test-directories: servers
 	@unknown='$(filter-out $(DIRECTORIES),$(only))'; [ -z "$$unknown" ] || { echo "ONLY: $$unknown is none of: $(DIRECTORIES)" >&2; exit 1; }
-	@if [ -n "$$KUBECONFIG" ]; then tests/env/build.sh helm >/dev/null; else tests/env/build.sh >/dev/null; fi
-	cargo test --test directories -- --test-threads=$$((2 * $(THREADS))) $(only) # they wait most of the time
+	@$(call tests,--test directories $(only))
+
+# What the tests on a real API server need.
+.PHONY: servers
+servers: $(NEXTEST)
+	@if [ -n "$$KUBECONFIG" ]; then echo "on the cluster of KUBECONFIG=$$KUBECONFIG"; tests/env/build.sh helm >/dev/null; else tests/env/build.sh >/dev/null; fi
 
 bench:
 	@tests/env/build.sh >/dev/null
@@ -76,6 +80,11 @@ $(DENY):
 	@echo 'installing cargo-deny, once (minutes)'
 	cargo install --quiet --locked --root $(CACHE) --target-dir target/cargo-deny cargo-deny@0.20.2
 	rm -rf target/cargo-deny
+
+$(NEXTEST):
+	@echo 'installing cargo-nextest, once (minutes)'
+	cargo install --quiet --locked --root $(CACHE) --target-dir target/cargo-nextest --no-default-features --features default-no-update cargo-nextest@0.9.151
+	rm -rf target/cargo-nextest
 
 crds:
 	cargo run --quiet -- crds >charts/credreset-crds/templates/credreset.yaml

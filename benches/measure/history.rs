@@ -1,12 +1,9 @@
 //! What settled resets of the past cost: memory, time to start, and room in etcd.
-use std::{collections::BTreeMap, fs, path::Path, time::Instant};
-
-use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use std::{fs, time::Instant};
 
 use crate::{
     env::{SYSTEM, Sandbox, Site, path, release},
+    etcd::Etcd,
     figures::{Figure, Figures, Goal, Progress, median},
     load::{self, Done, LIMIT},
 };
@@ -14,10 +11,6 @@ use crate::{
 const ROUNDS: usize = 5;
 const USERS: usize = 64;
 const MB: f64 = 1024.0 * 1024.0;
-/// etcd takes no more in one transaction (`--max-txn-ops`).
-const AT_ONCE: usize = 128;
-/// Where the API server keeps them.
-const KINDS: [&str; 2] = ["credentialresets", "credentialresetrecords"];
 
 pub fn measure(figures: &mut Figures) {
     let mut progress = Progress::begin(&format!("history: {ROUNDS} starts with 0, 10,000 and 100,000 settled resets"));
@@ -27,6 +20,12 @@ pub fn measure(figures: &mut Figures) {
     assert_eq!(idle.stop(), Some(0));
     progress.tell(&format!("with no Directory: {bare:.1} MB"));
 
+    // One reset as the model of all others.
+    load::directory(&site);
+    let operator = load::operator(&site, "model");
+    load::create(&site, vec![load::of_sandbox(false, "old-model", 0, USERS)]);
+    site.until("old-model", "Applied");
+    assert_eq!(operator.stop(), Some(0));
     let etcd = Etcd::of(&site);
     let mut starts = Vec::new();
     let mut memory = Vec::new();
@@ -98,84 +97,6 @@ fn start(site: &Site, name: &str) -> Vec<(f64, f64)> {
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn rss((resident, _): &(u64, u64)) -> f64 {
     *resident as f64 / MB
-}
-
-/// The store behind the API server, by its JSON gateway: a hundred thousand objects would take the API server a quarter of an hour.
-struct Etcd {
-    runtime: Runtime,
-    http: reqwest::Client,
-    /// A settled request and its record, as an operator left them, by what they are.
-    model: BTreeMap<&'static str, (String, String)>,
-}
-
-impl Etcd {
-    /// With one reset as the model of all others.
-    fn of(site: &Site) -> Self {
-        load::directory(site);
-        let operator = load::operator(site, "model");
-        load::create(site, vec![load::of_sandbox(false, "old-model", 0, USERS)]);
-        site.until("old-model", "Applied");
-        assert_eq!(operator.stop(), Some(0));
-        let socket = site.kubeconfig().parent().unwrap().join("etcd.sock");
-        let http = reqwest::Client::builder().unix_socket(socket).no_proxy().build().unwrap();
-        let mut etcd = Self { runtime: load::runtime(), http, model: BTreeMap::new() };
-        for kind in KINDS {
-            let prefix = format!("/registry/credreset.dev/{kind}/");
-            let end = format!("/registry/credreset.dev/{kind}0");
-            let answer = etcd.post("range", json!({"key": encode(&prefix), "range_end": encode(&end)}));
-            let [one] = answer["kvs"].as_array().unwrap().as_slice() else { panic!("{answer}") };
-            etcd.model.insert(kind, (decode(&one["key"]), decode(&one["value"])));
-        }
-        etcd
-    }
-
-    fn post(&self, what: &str, body: Value) -> Value {
-        self.runtime.block_on(async {
-            let answer = self.http.post(format!("http://localhost/v3/kv/{what}")).json(&body).send().await.unwrap();
-            assert!(answer.status().is_success(), "etcd: {}", answer.text().await.unwrap());
-            answer.json().await.unwrap()
-        })
-    }
-
-    /// Copies of the model, of which nothing but the names and ids differ. They are of yesterday.
-    fn copy(&self, numbers: std::ops::Range<usize>) {
-        let yesterday = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24);
-        let puts: Vec<Value> = numbers
-            .flat_map(|n| {
-                self.model.values().map(move |(key, value)| {
-                    let mut object: Value = serde_json::from_str(value).unwrap();
-                    let name = format!("{}-{n:06}", object["metadata"]["name"].as_str().unwrap());
-                    let key = format!("{}/{name}", Path::new(key).parent().unwrap().display());
-                    let metadata = object["metadata"].as_object_mut().unwrap();
-                    metadata["uid"] = json!(format!("00000000-0000-4000-8000-{n:012}"));
-                    metadata["name"] = json!(name);
-                    metadata["creationTimestamp"] = json!(yesterday.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-                    if let Some(labels) = metadata.get_mut("labels") {
-                        labels["credreset.dev/hour"] = json!("2026010100");
-                        labels["credreset.dev/request-key"] = json!(format!("{n:040}"));
-                    }
-                    json!({"request_put": {"key": encode(&key), "value": encode(&object.to_string())}})
-                })
-            })
-            .collect();
-        for some in puts.chunks(AT_ONCE) {
-            self.post("txn", json!({ "success": some }));
-        }
-    }
-
-    /// Bytes of one settled reset: request and record, with their keys.
-    fn size(&self) -> f64 {
-        let bytes = self.model.values().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        f64::from(u32::try_from(bytes).unwrap())
-    }
-}
-
-fn encode(text: &str) -> String {
-    BASE64_STANDARD.encode(text)
-}
-
-fn decode(value: &Value) -> String {
-    String::from_utf8(BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap()).unwrap()
 }
 
 /// What has to be fetched to install it.

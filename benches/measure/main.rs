@@ -13,6 +13,8 @@
 #[path = "../../tests/env/mod.rs"]
 mod env;
 #[allow(dead_code, reason = "shared with the tests")]
+#[path = "../../tests/env/etcd.rs"]
+mod etcd;
 #[path = "../../tests/env/keycloak.rs"]
 mod keycloak_server;
 #[allow(dead_code, reason = "shared with the tests")]

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::env::{Audited, SYSTEM, Setup, Site, TEAM, mfa_reset, password_reset, time, wait_for};
+use crate::env::{Audited, RESETS, SYSTEM, Setup, Site, TEAM, all_ended, mfa_reset, password_reset, time, wait_for};
 
 const REQUESTS: usize = 200;
 
@@ -21,10 +21,7 @@ fn outcomes(site: &Site) -> BTreeMap<String, String> {
 fn settled(site: &Site) {
     let timeout = ["wait", "--for=condition=Ready", "--timeout=120s", "-n", TEAM, "creset", "-l", "expect=ready"];
     site.kubectl(&timeout);
-    wait_for("every request's outcome", || {
-        let open = site.get(&["creset", "-n", TEAM, "--field-selector", "status.outcome="]);
-        open["items"].as_array().unwrap().is_empty().then_some(())
-    });
+    site.when("every request's outcome", &RESETS, |all| all_ended(all).then_some(()));
 }
 
 /// 200 requests, 20 of them twice under other names, 5 twice with other flags, the operator restarted in the middle.

@@ -8,7 +8,7 @@ use std::{
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::env::{SYSTEM, Setup, Site, TEAM, condition, message, password_reset, time, wait_for};
+use crate::env::{RESETS, SYSTEM, Setup, Site, TEAM, condition, message, password_reset, time, wait_for};
 use crate::proxy::{Action, Proxy, Rule};
 
 /// A site with ordinary users, whose Directory asks `count` people to approve.
@@ -50,10 +50,10 @@ fn approval(name: &str, request: &str, digest: &str, approver: &str) -> String {
 
 /// The request waits, and says of its approvals what is expected.
 fn waits(site: &Site, name: &str, says: &str) -> String {
-    let said = wait_for(&format!("{name} to say {says:?}"), || {
-        let reset = site.reset(name);
-        let waits = condition(&reset, "Ready")? == ("Unknown".to_owned(), "AwaitingApproval".to_owned());
-        (waits && message(&reset).contains(says)).then_some(reset)
+    let said = site.when(&format!("{name} to say {says:?}"), &RESETS, |all| {
+        let reset = all.get(name)?;
+        let waits = condition(reset, "Ready")? == ("Unknown".to_owned(), "AwaitingApproval".to_owned());
+        (waits && message(reset).contains(says)).then(|| reset.clone())
     });
     said["status"]["digest"].as_str().unwrap().to_owned()
 }
@@ -388,10 +388,10 @@ fn approvals_race_the_deadline() {
         let valid_for = if number < 2 { "24h" } else { &valid_for };
         request(&site, &name(number), number + 1, json!({"requestedAt": asked, "validFor": valid_for}));
     }
-    let digest = |number: usize| {
-        wait_for("a digest", || Some(site.reset(&name(number))["status"]["digest"].as_str()?.to_owned()))
-    };
-    let digests: Vec<String> = (0..REQUESTS).map(digest).collect();
+    let digests: Vec<String> = site.when("their digests", &RESETS, |all| {
+        let digest = |number| Some(all.get(&name(number))?["status"]["digest"].as_str()?.to_owned());
+        (0..REQUESTS).map(digest).collect()
+    });
     let yes = |number: usize| approval(&name(number), &name(number), &digests[number], "olga");
     let withdraw = |number: usize| {
         let patch = r#"{"spec":{"withdrawn":true}}"#;
@@ -426,12 +426,12 @@ fn approvals_race_the_deadline() {
     wait_for("the end", || (jiff::Timestamp::now() >= end).then_some(()));
     give(&site, &yes(REQUESTS - 1));
     let mut applied = 0;
-    for number in (0..REQUESTS).filter(|number| *number != 1) {
-        let reset = wait_for("an outcome", || {
-            let reset = site.reset(&name(number));
-            reset["status"]["outcome"].is_string().then_some(reset)
-        });
-        let (_, reason) = condition(&reset, "Ready").unwrap();
+    let ended: Vec<Value> = site.when("their outcomes", &RESETS, |all| {
+        let ended = |number| all.get(&name(number)).filter(|reset| reset["status"]["outcome"].is_string()).cloned();
+        (0..REQUESTS).filter(|number| *number != 1).map(ended).collect()
+    });
+    for (number, reset) in (0..REQUESTS).filter(|number| *number != 1).zip(&ended) {
+        let (_, reason) = condition(reset, "Ready").unwrap();
         assert!(number > 0 || reason == "Applied");
         assert!(number < REQUESTS - 1 || reason == "Expired");
         match reason.as_str() {

@@ -8,7 +8,8 @@ use credreset::core::ledger::MARGIN;
 
 use crate::{
     env::{
-        Operator, SYSTEM, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, release, time, wait_for,
+        Operator, RESETS, SYSTEM, Setup, Site, TEAM, all_ended, condition, message, mfa_reset, password_reset, release,
+        time, wait_for,
     },
     figures::figures,
 };
@@ -108,12 +109,7 @@ fn a_thousand_requests_in_chaos() {
             operators.push(start());
         }
     });
-    // As long as it becomes fewer, it goes on.
-    let open = || open_requests(&site);
-    let mut left = wait_for("the last leader", || Some(open()));
-    while left > 0 {
-        left = wait_for("another outcome", || Some(open()).filter(|now| *now < left));
-    }
+    site.when("every request's outcome", &RESETS, |all| (all.len() == REQUESTS && all_ended(all)).then_some(()));
     println!("{:>4} s: every request has an outcome", began.elapsed().as_secs());
     wait_for("the last late change", || {
         let users = users(&site);
@@ -124,10 +120,7 @@ fn a_thousand_requests_in_chaos() {
     // Whoever leads next looks at every outcome that is not known, at once instead of a minute later.
     assert_eq!(operators.remove(leader(&operators)).stop(), Some(0));
     let proven_late = || told(&site).values().filter(|r| r.outcome == "Unknown" && r.is_provable()).count();
-    let mut left = wait_for("the next leader", || Some(proven_late()));
-    while left > 0 {
-        left = wait_for("what was shown late to be seen", || Some(proven_late()).filter(|now| *now < left));
-    }
+    site.when("what was shown late to be seen", &RESETS, |_| (proven_late() == 0).then_some(()));
     report(&site, seed, kills, began);
 }
 
@@ -137,11 +130,6 @@ fn reset_calls(site: &Site) -> u64 {
 
 fn leader(operators: &[Operator]) -> usize {
     wait_for("a leader", || operators.iter().position(|o| o.metrics().contains("credreset_leader 1\n")))
-}
-
-fn open_requests(site: &Site) -> usize {
-    let open = site.kubectl(&["get", "creset", "-n", TEAM, "--field-selector", "status.outcome=", "-o", "name"]);
-    open.lines().count()
 }
 
 /// The ordinary users by their number.

@@ -3,7 +3,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::env::{SYSTEM, Setup, Site, TEAM, blocks, helm, mfa_reset, password_reset, path, text, wait_for};
+use crate::env::{Cluster, SYSTEM, Setup, Site, TEAM, blocks, helm, mfa_reset, password_reset, path, text, wait_for};
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -187,7 +187,7 @@ fn strict_pod_security(site: &Site) {
 #[test]
 fn install_upgrade_rollback_uninstall() {
     // Kubernetes' controllers delete namespaces.
-    let site = Site::with(&Setup { empty: true, controllers: true, ..Setup::default() });
+    let site = Site::with(&Setup { cluster: Cluster::Empty, controllers: true, ..Setup::default() });
     if !site.is_own() {
         return;
     }

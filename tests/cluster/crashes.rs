@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    env::{SYSTEM, Setup, Site, TEAM, condition, merge, mfa_reset, password_reset, time, wait_for},
+    env::{RESETS, SYSTEM, Setup, Site, TEAM, all_ended, condition, merge, mfa_reset, password_reset, time, wait_for},
     figures::figures,
     proxy::{Action, Armed, Proxy, Rule},
 };
@@ -263,14 +263,7 @@ fn by_name(objects: &Value) -> BTreeMap<String, Value> {
 
 /// Each request's object, once all have an outcome.
 fn outcomes(site: &Site) -> BTreeMap<String, Value> {
-    let mut open = usize::MAX;
-    while open > 0 {
-        open = wait_for("another outcome", || {
-            let all = site.get(&["creset", "-n", TEAM, "--field-selector", "status.outcome="]);
-            Some(all["items"].as_array().unwrap().len()).filter(|now| *now < open)
-        });
-    }
-    by_name(&site.get(&["creset", "-n", TEAM]))
+    site.when("every request's outcome", &RESETS, |all| all_ended(all).then(|| all.clone()))
 }
 
 fn matrix(guarantee: Guarantee) {

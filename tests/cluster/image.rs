@@ -11,7 +11,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::env::{SYSTEM, Setup, Site, TEAM, blocks, chart, path, text};
+use crate::env::{Cluster, SYSTEM, Setup, Site, TEAM, blocks, chart, path, text};
 
 /// An archive, unpacked: its root is what a container would see.
 struct Image {
@@ -150,7 +150,7 @@ fn archive_says_and_holds_what_it_should() {
 /// The walk-through's own commands; the operator is the image's program, told what the Deployment tells it.
 #[test]
 fn walk_through_of_kind() {
-    let site = Site::with(&Setup { empty: true, ..Setup::default() });
+    let site = Site::with(&Setup { cluster: Cluster::Empty, ..Setup::default() });
     if !site.is_own() {
         return;
     }

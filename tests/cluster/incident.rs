@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::env::{Setup, Site, TEAM, condition, message, wait_for};
+use crate::env::{RESETS, Setup, Site, TEAM, condition, message};
 
 const USERS: usize = 300;
 /// So many may be reset within the hour, at first.
@@ -58,10 +58,10 @@ fn three_hundred_from_one_list() {
 
     // As many as may be, and those that wait are told when the next one may begin.
     let reason = |object: &Value| condition(object, "Ready").map(|(_, reason)| reason);
-    let held = wait_for("the limit to hold the rest", || {
-        let all = site.get(&["creset", "-n", TEAM])["items"].as_array().cloned().unwrap_or_default();
-        let done = all.iter().filter(|o| o["status"]["outcome"] == "Applied").count();
-        let held: Vec<Value> = all.into_iter().filter(|o| reason(o).as_deref() == Some("LimitReached")).collect();
+    let held = site.when("the limit to hold the rest", &RESETS, |all| {
+        let done = all.values().filter(|o| o["status"]["outcome"] == "Applied").count();
+        let held = all.values().filter(|o| reason(o).as_deref() == Some("LimitReached"));
+        let held: Vec<Value> = held.cloned().collect();
         (done as u64 == LIMIT && held.len() == USERS - done).then_some(held)
     });
     let told = message(&held[0]);

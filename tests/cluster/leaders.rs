@@ -1,5 +1,6 @@
 //! Two operators: one that was the leader wakes up, or hears of the API server again, when the other has taken over.
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -10,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
-    env::{Operator, SYSTEM, Setup, Site, TEAM, message, mfa_reset, password_reset, time, wait_for},
+    env::{LEASES, Operator, SYSTEM, Setup, Site, TEAM, message, mfa_reset, password_reset, time, wait_for},
     proxy::{Action, Armed, Proxy, Rule},
 };
 
@@ -43,13 +44,19 @@ impl Two {
 
     fn first(&self) -> Operator {
         let first = self.site.run(&mut self.command("first", Some(&self.api.url)));
-        wait_for("the first to lead", || self.leads("first"));
+        self.until_leads("first/");
         self.site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
         first
     }
 
     fn second(&self) -> Operator {
         self.site.run(&mut self.command("second", None))
+    }
+
+    fn until_leads(&self, identity: &str) {
+        let leads = |lease: &Value| lease["spec"]["holderIdentity"].as_str().unwrap_or_default().starts_with(identity);
+        self.site
+            .when(&format!("{identity} to lead"), &LEASES, |all| all.get("credreset").filter(|l| leads(l)).map(drop));
     }
 
     fn leads(&self, identity: &str) -> Option<()> {
@@ -182,7 +189,7 @@ fn cut_off_with_an_answer(two: &Two, first: &Operator) -> Operator {
     two.api.cut();
     sent.release();
     let second = two.second();
-    wait_for("the second to lead", || two.leads("second"));
+    two.until_leads("second/");
     steps_back(first);
     two.site.until("mustafa", "Verifying");
     second
@@ -214,14 +221,15 @@ fn clocks_a_minute_apart() {
     let mut command = two.command("second", None);
     command.env("LD_PRELOAD", clock(&two.site)).env("CREDRESET_TEST_CLOCK", "60");
     let second = two.site.run(&mut command);
-    let renewed =
-        || two.site.get(&["lease", "-n", SYSTEM, "credreset"])["spec"]["renewTime"].as_str().map(str::to_owned);
     // Ten renewals are longer than a lease.
-    let mut before = renewed();
-    for _ in 0..10 {
-        before = wait_for("a renewal", || Some(renewed()).filter(|now| *now != before));
-        assert!(two.leads("first").is_some(), "taken from a leader that renews it");
-    }
+    let mut renewals = BTreeSet::new();
+    two.site.when("ten renewals", &LEASES, |all| {
+        let lease = &all["credreset"]["spec"];
+        let holder = lease["holderIdentity"].as_str().unwrap();
+        assert!(holder.starts_with("first/"), "taken from a leader that renews it: {holder}");
+        renewals.insert(lease["renewTime"].to_string());
+        (renewals.len() > 10).then_some(())
+    });
     let held = two.about_to_send("annette");
     first.signal("STOP");
     held.release();

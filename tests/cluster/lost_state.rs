@@ -2,7 +2,7 @@
 //! password was changed, and nothing is done twice.
 use serde_json::{Value, json};
 
-use crate::env::{SYSTEM, Setup, Site, TEAM, chart, message, mfa_reset, password_reset, time, wait_for};
+use crate::env::{Cluster, SYSTEM, Setup, Site, TEAM, chart, message, mfa_reset, password_reset, time, wait_for};
 
 /// Flags of a sandbox that shows change times.
 fn setup() -> Setup {
@@ -199,7 +199,7 @@ fn cluster_is_built_anew() {
     operator.kill();
     old.cluster("stop");
 
-    let mut new = Site::with(&setup());
+    let mut new = Site::with(&Setup { cluster: Cluster::Unrelated, ..setup() });
     std::mem::swap(&mut old.sandbox, &mut new.sandbox);
     directory(&new, &[TEAM]);
     let _operator = new.operator();

@@ -9,6 +9,8 @@
 )]
 #[path = "../env/mod.rs"]
 mod env;
+#[path = "../env/etcd.rs"]
+mod etcd;
 #[path = "../env/figures.rs"]
 mod figures;
 #[path = "../env/proxy.rs"]

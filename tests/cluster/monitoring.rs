@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     charts::template,
-    env::{Process, SYSTEM, Setup, Site, blocks, http_get, mfa_reset, password_reset, path, text, wait_for},
+    env::{Cluster, Process, SYSTEM, Setup, Site, blocks, http_get, mfa_reset, password_reset, path, text, wait_for},
     leaders::clock,
 };
 
@@ -79,7 +79,7 @@ fn alerts_fire_on_what_a_person_must_look_at() {
 /// The kinds of the Prometheus operator, as it installs them, take what the page's command makes.
 #[test]
 fn the_prometheus_operator_takes_what_the_chart_makes() {
-    let site = Site::with(&Setup { empty: true, ..Setup::default() });
+    let site = Site::with(&Setup { cluster: Cluster::Empty, ..Setup::default() });
     if !site.is_own() {
         return; // kinds of somebody else's are not ours to install
     }

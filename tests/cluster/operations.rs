@@ -9,7 +9,8 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::env::{SYSTEM, Site, TEAM, chart, mfa_reset, password_reset, rules, time, wait_for};
+use crate::env::{RECORDS, RESETS, SYSTEM, Site, TEAM, chart, mfa_reset, password_reset, rules, time, wait_for};
+use crate::etcd::Etcd;
 
 const EMAIL: &str = "annette.c@zylker.biz";
 
@@ -57,9 +58,7 @@ fn rights_are_exactly_what_is_used() {
     ]}});
     site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", &approvals.to_string()]);
     site.until("mfa", "AwaitingApproval");
-    wait_for("the old record's end", || {
-        (!site.kubectl(&["get", "crecord", "-n", SYSTEM]).contains("r-old")).then_some(())
-    });
+    site.when("the old record's end", &RECORDS, |all| (!all.contains_key("r-old")).then_some(()));
     wait_for("the series", || site.audit().iter().any(|a| a.resource == "events" && a.verb == "patch").then_some(()));
     assert_eq!(operator.stop(), Some(0));
 
@@ -237,54 +236,18 @@ fn memory_and_start() {
     };
     let (at_rest, first) = measure("at-rest");
     assert!(at_rest <= 25 * MB, "{at_rest} bytes at rest");
-    settled_history(&site, SETTLED);
+    if !site.is_own() {
+        return;
+    }
+    // Requests with their outcome, and their records, from yesterday.
+    Etcd::of(&site).copy(0..SETTLED);
+    for objects in [&RESETS, &RECORDS] {
+        site.when("the history", objects, |all| (all.len() == SETTLED + 1).then_some(()));
+    }
     let (with_history, second) = measure("with-history");
     assert!(with_history <= 30 * MB, "{with_history} bytes with {SETTLED} settled resets");
     let ready_after = first.min(second);
     assert!(ready_after.as_secs() < 1, "ready after {ready_after:?}");
-}
-
-/// Requests with their outcome, and their records, from yesterday.
-fn settled_history(site: &Site, count: usize) {
-    use futures::{StreamExt, stream};
-    use kube::{
-        Api, Client,
-        api::{Patch, PatchParams, PostParams},
-        core::{ApiResource, DynamicObject, GroupVersionKind},
-    };
-    let kubeconfig = kube::config::Kubeconfig::read_from(site.kubeconfig()).unwrap();
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await.unwrap();
-        let client = Client::try_from(config).unwrap();
-        let api = |kind: &str, namespace: &str| -> Api<DynamicObject> {
-            let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("credreset.dev", "v1alpha1", kind));
-            Api::namespaced_with(client.clone(), namespace, &kind)
-        };
-        let (resets, records) = (api("CredentialReset", TEAM), api("CredentialResetRecord", SYSTEM));
-        let (then, keep) = (time(-86_400), time(86_400));
-        let one = |i: usize| {
-            let (resets, records, then, keep) = (resets.clone(), records.clone(), then.clone(), keep.clone());
-            async move {
-                let name = format!("old-{i:05}");
-                let reset: Value = serde_json::from_str(&mfa_reset(&name, EMAIL, json!({"spec": {"requestedAt": then}}))).unwrap();
-                resets.create(&PostParams::default(), &serde_json::from_value(reset).unwrap()).await.unwrap();
-                let status = json!({"status": {"outcome": "Applied", "observedGeneration": 1}});
-                resets.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
-                let record = json!({
-                    "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetRecord",
-                    "metadata": {"name": format!("r-{i:05}"), "labels": {"credreset.dev/request-key": format!("k{i:05}"), "credreset.dev/hour": "2026010100"}},
-                    "spec": {
-                        "directory": "zylker", "directoryIdentity": "x", "user": {"id": "1", "name": EMAIL}, "mode": "MFA", "requestedAt": then,
-                        "expiresAt": then, "keepUntil": keep, "request": {"namespace": TEAM, "name": name, "uid": "x", "key": "x", "digest": "x"},
-                        "call": {"resetMFA": {}}, "finish": {}, "attempt": {"id": "x", "number": 1, "holder": "x", "startedAt": then, "deadline": then}, "state": "Applied",
-                        "evidence": "Response", "settledAt": then,
-                    },
-                });
-                records.create(&PostParams::default(), &serde_json::from_value(record).unwrap()).await.unwrap();
-            }
-        };
-        stream::iter(0..count).map(one).buffer_unordered(32).collect::<Vec<()>>().await;
-    });
 }
 
 /// Records are kept for audits as long as is said, and no longer.
@@ -306,9 +269,7 @@ fn records_are_kept_for_audits() {
     site.apply_own(vec![of("r-kept", -80_000), of("r-over", -90_000)]);
     let mut command = site.operator_command(Path::new(env!("CARGO_BIN_EXE_credreset")), "keeper", "info", None);
     let operator = site.run(command.env("CREDRESET_KEEP_RECORDS", "1"));
-    wait_for("the end of the one", || {
-        (!site.kubectl(&["get", "crecord", "-n", SYSTEM, "-o", "name"]).contains("r-over")).then_some(())
-    });
+    site.when("the end of the one", &RECORDS, |all| (!all.contains_key("r-over")).then_some(()));
     assert_eq!(operator.stop(), Some(0));
     assert!(site.kubectl(&["get", "crecord", "-n", SYSTEM, "-o", "name"]).contains("r-kept"));
 }

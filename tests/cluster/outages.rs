@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    env::{Sandbox, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, wait_for},
+    env::{RECORDS, RESETS, Sandbox, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, wait_for},
     proxy::{Action, Proxy, Rule},
 };
 
@@ -233,10 +233,10 @@ fn directories_that_cannot_be_asked() {
         .collect();
     site.apply(&manifests.join("\n---\n"));
     for (name, _, reason, cause) in &cases {
-        let told = wait_for(&format!("{name}: {reason}"), || {
-            let reset = site.reset(name);
-            let told = message(&reset);
-            (condition(&reset, "Ready")?.1 == *reason && told.contains(cause)).then_some(told)
+        let told = site.when(&format!("{name}: {reason}"), &RESETS, |all| {
+            let reset = &all[*name];
+            let told = message(reset);
+            (condition(reset, "Ready")?.1 == *reason && told.contains(cause)).then_some(told)
         });
         println!("{name}: {told}");
         assert!(names_a_time(&told), "{name}: {told}");
@@ -292,8 +292,8 @@ fn directories_that_fail_in_the_call() {
     wait_for("the call", || (calls(&site, down) == json!(["delay"])).then_some(()));
     let address = site.sandbox.url.strip_prefix("http://").unwrap().to_owned();
     site.sandbox.stop();
-    let told = wait_for("a look at the directory that fails", || {
-        let told = message(&site.reset(&format!("r{down}")));
+    let told = site.when("a look at the directory that fails", &RESETS, |all| {
+        let told = message(&all[&format!("r{down}")]);
         told.contains("The directory could not be asked").then_some(told)
     });
     println!("r{down}: {told}");
@@ -352,7 +352,7 @@ fn slow_directory_keeps_nobody_else_waiting() {
         mfa_reset(&format!("{directory}-{number}"), &user(number).0, json!({"spec": {"directory": directory}}))
     };
     site.apply(&(1..=SLOW).map(|number| request(number, "slow")).collect::<Vec<_>>().join("\n---\n"));
-    wait_for("as many as may be", || (site.records().len() == AT_ONCE).then_some(()));
+    site.when("as many as may be", &RECORDS, |all| (all.len() == AT_ONCE).then_some(()));
     assert!(held.is_hit());
     site.apply(&request(SLOW + 1, "zylker"));
     site.until(&format!("zylker-{}", SLOW + 1), "Applied");

@@ -1,7 +1,9 @@
 //! Crashes, lost answers, lost objects: what happened is found out, and never done twice.
 use serde_json::{Value, json};
 
-use crate::env::{ANNETTE, SYSTEM, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, time, wait_for};
+use crate::env::{
+    ANNETTE, LEASES, RECORDS, SYSTEM, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, time, wait_for,
+};
 
 const EMAIL: &str = "annette.c@zylker.biz";
 
@@ -158,7 +160,8 @@ fn lost_answer_without_evidence() {
     site.apply(&password_reset("second", EMAIL, json!({})));
     site.until("second", "UserBusy");
     site.delete("second");
-    let record = wait_for("the outcome", || site.records().into_iter().find(|r| r["spec"]["state"] == "Unknown"));
+    let is_unknown = |record: &&Value| record["spec"]["state"] == "Unknown";
+    let record = site.when("the outcome", &RECORDS, |all| all.values().find(is_unknown).cloned());
     // The password that may be in force is kept.
     let kept = record["spec"]["attempt"]["secret"].as_str().unwrap();
     let password = site.secret(SYSTEM, kept, "password");
@@ -212,7 +215,8 @@ fn fail_over() {
     let site = Site::start();
     site.usual_directory();
     let first = site.operator_named("first");
-    wait_for("a leader", || site.leader().starts_with("first/").then_some(()));
+    let leads = |lease: &Value| lease["spec"]["holderIdentity"].as_str().unwrap_or_default().starts_with("first/");
+    site.when("a leader", &LEASES, |all| all.get("credreset").filter(|lease| leads(lease)).map(drop));
     let second = site.operator_named("second");
     site.apply(&password_reset("one", EMAIL, json!({})));
     site.until("one", "Applied");
@@ -253,8 +257,8 @@ fn namespace_deleted_in_the_middle() {
     let _operator = site.operator();
     under_way(&site);
     site.kubectl(&["delete", "namespace", TEAM, "--wait=false"]);
-    let record =
-        wait_for("the record's outcome", || site.records().into_iter().find(|r| r["spec"]["state"] == "Applied"));
+    let is_applied = |record: &&Value| record["spec"]["state"] == "Applied";
+    let record = site.when("the record's outcome", &RECORDS, |all| all.values().find(is_applied).cloned());
     assert_eq!(record["spec"]["evidence"], "Response");
     let note = record["spec"]["note"].as_str().unwrap();
     assert!(note.contains("could not be delivered: namespace helpdesk is"), "{note}");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     approvals::kubeconfig_of,
-    env::{SYSTEM, Setup, Site, TEAM, blocks, message, password_reset, wait_for},
+    env::{RESETS, SYSTEM, Setup, Site, TEAM, blocks, message, password_reset, wait_for},
 };
 
 const ANNETTE: &str = "annette.c@zylker.biz";
@@ -136,9 +136,8 @@ fn what_nobody_knows_is_settled_by_a_person() {
     let [in_force, not_in_force] = commands.lines().collect::<Vec<_>>()[..] else { panic!("{commands}") };
     let text = site.terminal(&olga, in_force, "y\n");
     assert!(text.contains("settled: csettlement/r-"), "{text}");
-    let reset = wait_for("the settlement", || {
-        let reset = site.reset("annette");
-        (reset["status"]["outcome"] == "Applied").then_some(reset)
+    let reset = site.when("the settlement", &RESETS, |all| {
+        Some(&all["annette"]).filter(|reset| reset["status"]["outcome"] == "Applied").cloned()
     });
     assert_eq!(reset["status"]["evidence"], "Person");
     assert!(message(&reset).contains("somebody who has looked says so"), "{}", message(&reset));

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # build.sh [etcd|kube-apiserver|kube-controller-manager|kubectl|helm|umoci ...]: provides the servers and tools of tests, demo
 # and image (default: all six), building from Go modules into a cache what is not there yet, and prints NAME=path lines
-# (KUBE_APISERVER=...). Progress goes to stderr.
+# (KUBE_APISERVER=...). Progress goes to stderr. With --missing as first word it only prints the names of what it would build.
 # Knobs (environment):
 #   KUBERNETES_VERSION  default v1.37.2       ETCD_VERSION  default: the one that Kubernetes version is made with
 #   HELM_VERSION        default v4.3.1        UMOCI_VERSION default v0.6.0
@@ -60,11 +60,13 @@ compile() {
   say "$name $version: done in $((SECONDS - begin)) s, $(du -m "$ASSETS/$name" | cut -f1) MB"
 }
 
-# missing NAME VERSION: is it still to be built? Takes the lock if so, and then looks again: another run may have built it.
+# missing NAME VERSION: is it still to be built? Takes the lock if so, and then looks again: another run may have built it. If
+# nothing is to be built, it prints the name, and says no.
 missing() {
   local try
   for try in free locked; do
     if [ -x "$ASSETS/$1" ] && { [ -z "$2" ] || [ "$(cat "$ASSETS/$1.version" 2>/dev/null)" = "$2" ]; }; then return 1; fi
+    [ -z "$only_missing" ] || { echo "$1" && return 1; }
     [ $try = free ] || break
     mkdir -p "$ASSETS"
     exec 9>"$ASSETS/.lock"
@@ -107,8 +109,10 @@ provide() { # provide NAME: sets $path to it, building it if need be
   esac
 }
 
+only_missing=
+[ "${1:-}" != --missing ] || { only_missing=1 && shift; }
 [ $# != 0 ] || set -- etcd kube-apiserver kube-controller-manager kubectl helm umoci
 for name; do
   provide "$name"
-  echo "$(tr a-z- A-Z_ <<<"$name")=$path"
+  [ -n "$only_missing" ] || echo "$(tr a-z- A-Z_ <<<"$name")=$path"
 done

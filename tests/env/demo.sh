@@ -10,7 +10,7 @@ parts=tests/env/demo-${DIRECTORY:=sandbox}.sh
 export INSTANCE=demo-$$ DIE_WITH=$$
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY # everything here is on loopback
 dir=$(mktemp -d)
-bin=$PWD/target/debug/credreset
+bin=${CARGO_TARGET_DIR:-$PWD/target}/debug/credreset
 cluster=tests/env/cluster.sh
 pids=() servers=("$cluster")
 finish() {
@@ -45,7 +45,7 @@ value() { sed -n "s/^$1=//p" <<<"$2"; } # value NAME LINES: of NAME=value
 name_of() { sed -n 's/^metadata: {name: \([^,}]*\).*/\1/p' "$examples/$1.yaml"; }
 # until_said PID FILE TEXT: waits until the process has written TEXT; fails if it ends before
 until_said() {
-  until grep -q "$3" "$2"; do
+  until grep -qs "$3" "$2"; do
     kill -0 "$1" 2>/dev/null || { echo "demo: a process ended before it was ready:" >&2; cat "$2" >&2; exit 1; }
     sleep 0.05
   done
@@ -92,12 +92,53 @@ turned_away() {
 }
 manifest() { sed "s/2026-11-24T09:00:00Z/$now/" "$examples/$1.yaml"; }
 
+# Builds what the demo runs and is not there yet, our own program and the servers side by side; sets $helm.
+build() {
+  local parts=(etcd kube-apiserver kubectl) todo=() part seconds=0 begin=$SECONDS own servers
+  local -A takes=([credreset]=140 [etcd]=40 [kube-apiserver]=240 [kubectl]=20 [helm]=100) # seconds of two cores
+  helm=$(command -v helm) || parts+=(helm)
+  [ -x "$bin" ] || todo=(credreset)
+  # shellcheck disable=SC2207 # words
+  todo+=($(tests/env/build.sh --missing "${parts[@]}"))
+  for part in "${todo[@]}"; do seconds=$((seconds + takes[$part])); done
+  [ ${#todo[@]} = 0 ] || cat <<END
+Built first, once: ${todo[*]}. On two cores that takes some $(((seconds + 59) / 60)) minutes.
+Kept for the next time: servers in ${XDG_CACHE_HOME:-~/.cache}/credreset, credreset in target, sources where cargo and go keep them.
+END
+  { cargo build >"$dir/cargo.log" 2>&1 && echo "  credreset: done in $((SECONDS - begin)) s" >"$dir/cargo.done"; } &
+  own=$!
+  tests/env/build.sh "${parts[@]}" >"$dir/assets" 2>"$dir/build.log" &
+  servers=$!
+  pids+=("$own" "$servers")
+  while kill -0 "$own" 2>/dev/null || kill -0 "$servers" 2>/dev/null; do
+    sleep 0.5
+    [ ${#todo[@]} = 0 ] || progress $((SECONDS - begin))
+  done
+  [ ${#todo[@]} = 0 ] || progress $((SECONDS - begin))
+  wait "$own" || { tail -n 30 "$dir/cargo.log" >&2; failed "credreset cannot be built (see above)"; }
+  wait "$servers" || { tail -n 30 "$dir/build.log" >&2; failed "a server cannot be built (see above)"; }
+  pids=()
+  [ -n "$helm" ] || helm=$(value HELM "$(cat "$dir/assets")")
+}
+# progress SECOND: a line for each part that is done since the last call; on a terminal also how far the others are.
+progress() {
+  local now
+  now=$(sed -n 's/^build: \(.*: done in .*\)/  \1/p' "$dir/build.log"; cat "$dir/cargo.done" 2>/dev/null) || true
+  [ ! -t 1 ] || printf '\r\033[K'
+  grep -vxFf <(echo "$told") <<<"$now" || true
+  told=$now
+  [ ! -t 1 ] || printf '  %s s: %s crates, %s\r' "$1" "$(grep -c Compiling "$dir/cargo.log")" "$(sed -n '$s/^build: //p' "$dir/build.log")"
+}
+told=.
+
 . "$parts"
 request=$(name_of "$password")
+say "credreset on a real API server, with $what"
+echo "A password reset, an MFA reset, a refusal, and the first request once more: some 15 seconds. Nothing is left running."
+build
 
 say "1. A real API server, $what, and the operator"
-helm=$(value HELM "$(tests/env/build.sh)")
-up=$("$cluster" up) # on a line of its own: if it fails, kubectl must not go to the caller's cluster
+up=$(CONTROLLER_MANAGER=0 "$cluster" up) # on a line of its own: if it fails, kubectl must not go to the caller's cluster
 KUBECONFIG=$(value KUBECONFIG "$up") KUBECACHEDIR=$(value KUBECACHEDIR "$up") KUBECTL=$(value KUBECTL "$up")
 export KUBECONFIG KUBECACHEDIR
 PATH=$(dirname "$KUBECTL"):$PATH

@@ -1,8 +1,9 @@
-//! A real Keycloak (tests/env/keycloak.sh): one for all tests of a process, with a realm for each of them, and what its users
-//! see. All answers below were seen on Keycloak 26.
+//! A real Keycloak (tests/env/keycloak.sh): one for all tests of a run, with a realm for each of them, and what its users see. All
+//! answers below were seen on Keycloak 26.
 use std::{
     collections::BTreeMap,
-    process::{Command, Stdio},
+    os::unix::process::parent_id,
+    process::{Command, Stdio, id},
     sync::{
         Arc, LazyLock, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -26,13 +27,14 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
 
-/// A server. It is gone when this is dropped, and when the test process ends in whatever way.
+/// A server. It is gone when this is dropped, and when its owner ends in whatever way: the test, or what runs the tests.
 pub struct Keycloak {
     pub url: String,
     pub https_url: String,
     /// PEM, of the authority that signed its certificate.
     pub ca: String,
     instance: String,
+    owner: u32,
     admin: [String; 2],
     /// Where its command-line tools are.
     tools: String,
@@ -54,16 +56,20 @@ impl Answer {
 }
 
 impl Keycloak {
-    /// The one that tests share; it is started with the first.
+    /// The one that the tests of a run share, which are processes of their own; it is started with the first.
     pub fn shared() -> Arc<Self> {
         static SHARED: OnceLock<Arc<Keycloak>> = OnceLock::new();
-        Arc::clone(SHARED.get_or_init(Self::own))
+        Arc::clone(SHARED.get_or_init(|| Self::start(format!("run{}", parent_id()), parent_id())))
     }
 
     /// One for a test that stops it.
     pub fn own() -> Arc<Self> {
-        let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let output = script(&instance, "up").stderr(Stdio::inherit()).output().expect("tests/env/keycloak.sh");
+        Self::start(format!("t{}-{}", id(), NEXT.fetch_add(1, Ordering::Relaxed)), id())
+    }
+
+    /// It ends with the process that has this number.
+    fn start(instance: String, owner: u32) -> Arc<Self> {
+        let output = script(&instance, owner, "up").stderr(Stdio::inherit()).output().expect("tests/env/keycloak.sh");
         assert!(output.status.success(), "tests/env/keycloak.sh up failed");
         let said = String::from_utf8(output.stdout).unwrap();
         let value = |name: &str| {
@@ -76,6 +82,7 @@ impl Keycloak {
             https_url: value("KEYCLOAK_HTTPS_URL"),
             ca: std::fs::read_to_string(value("KEYCLOAK_CA_FILE")).unwrap(),
             instance,
+            owner,
             admin: [value("KEYCLOAK_ADMIN_CLIENT"), value("KEYCLOAK_ADMIN_SECRET")],
             tools: value("KEYCLOAK_BIN"),
             client: client.build().unwrap(),
@@ -84,13 +91,19 @@ impl Keycloak {
 
     /// As the script says: `stop`, and `up` again on the same port and data.
     pub fn run(&self, what: &str) {
-        assert!(script(&self.instance, what).stdout(Stdio::null()).status().unwrap().success(), "keycloak.sh {what}");
+        assert!(
+            script(&self.instance, self.owner, what).stdout(Stdio::null()).status().unwrap().success(),
+            "keycloak.sh {what}"
+        );
     }
 
-    /// A realm of a test's own: that of keycloak-realm.json, with `patch` merged into it.
+    /// A realm of a test's own: that of keycloak-realm.json, with `patch` merged into it. Its passwords are hashed once instead of as
+    /// often as is secure, which took most of a test's time.
     pub fn realm(self: &Arc<Self>, patch: Value) -> Realm {
         let mut document = document();
-        let name = format!("acme-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let policy = document["passwordPolicy"].as_str().unwrap();
+        document["passwordPolicy"] = json!(format!("hashAlgorithm(pbkdf2-sha256) and hashIterations(1) and {policy}"));
+        let name = format!("acme-{}-{}", id(), NEXT.fetch_add(1, Ordering::Relaxed));
         merge(&mut document, patch);
         document["realm"] = json!(name);
         let answer = self.admin(&Method::POST, "", Some(&document));
@@ -124,7 +137,7 @@ impl Keycloak {
 
 impl Drop for Keycloak {
     fn drop(&mut self) {
-        let _ = script(&self.instance, "down").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _ = script(&self.instance, self.owner, "down").stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }
 
@@ -137,9 +150,9 @@ pub fn realm_user(name: &str) -> Value {
     document()["users"].as_array().unwrap().iter().find(|user| user["username"] == name).unwrap().clone()
 }
 
-fn script(instance: &str, what: &str) -> Command {
+fn script(instance: &str, owner: u32, what: &str) -> Command {
     let mut command = Command::new(path("tests/env/keycloak.sh"));
-    command.arg(what).env("INSTANCE", instance).env("DIE_WITH", std::process::id().to_string());
+    command.arg(what).env("INSTANCE", instance).env("DIE_WITH", owner.to_string());
     command
 }
 

@@ -85,7 +85,7 @@ up() {
   local http https management
   needed java unzip curl openssl
   install
-  mkdir -p "$DIR"
+  alone
   die_with # first, so that it sees us fail, too
   [ -e "$DIR/pki/server.pem" ] || { authority && server_certificate /CN=localhost; }
   ln -sfn "$DIST/lib" "$DIR/lib"

@@ -17,7 +17,7 @@ use rustls::{
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::env::{SYSTEM, Site, TEAM, condition, merge, message, path, wait_for};
+use crate::env::{RESETS, SYSTEM, Site, TEAM, all_ended, condition, merge, message, path};
 
 pub const POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 
@@ -286,19 +286,9 @@ impl Site {
             let evidence = reset["status"]["evidence"].as_str().map_or_else(|| message(reset), str::to_owned);
             Some((name, (condition(reset, "Ready")?.1, evidence)))
         };
-        let mut settled = 0;
-        loop {
-            let (ends, all) = wait_for("the end of another request", || {
-                let all = self.get(&["creset", "-n", TEAM]);
-                let all = all["items"].as_array()?;
-                let ends: BTreeMap<_, _> = all.iter().filter_map(end).collect();
-                (ends.len() > settled).then_some((ends, all.len()))
-            });
-            settled = ends.len();
-            if settled == all {
-                return ends;
-            }
-        }
+        self.when("the end of every request", &RESETS, |all| {
+            (!all.is_empty() && all_ended(all)).then(|| all.values().filter_map(end).collect())
+        })
     }
 
     /// The passwords that were delivered, by the name of the request.

@@ -1,12 +1,13 @@
 //! A site for one test: a real API server, the sandbox as directory, and operators as processes of their own under their own
 //! `ServiceAccount`'s token. Everything is gone when the site is dropped, and also when the test process is killed.
 use std::{
-    fs,
+    fs::{self, File},
     io::Write,
+    os::unix::process::parent_id,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Output, Stdio, id},
     sync::{
-        LazyLock, Mutex, MutexGuard, PoisonError,
+        LazyLock,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -20,6 +21,7 @@ mod leaks;
 mod merge;
 mod objects;
 mod process;
+mod watch;
 #[allow(unused_imports, reason = "not every test program runs what pages show")]
 pub use book::{blocks, fences, pages};
 pub use merge::merge;
@@ -29,6 +31,8 @@ pub use process::Process;
 #[allow(unused_imports, reason = "for benchmarks")]
 pub use process::cpu;
 pub use process::{Operator, Sandbox, http_get, wait_for};
+#[allow(unused_imports, reason = "each test program waits for other things")]
+pub use watch::{LEASES, RECORDS, RESETS, all_ended};
 
 /// The operator's namespace.
 pub const SYSTEM: &str = "credreset-system";
@@ -41,7 +45,7 @@ const LABEL: &str = "credreset.dev/made-by-tests";
 /// Users who may do what only the operator may: the administrators of our own clusters and of kind's, since tests take status and
 /// records away.
 const WRITERS: &str = "admin,kubernetes-admin";
-/// What every site has: the namespaces, and what the chart makes. Rendered once for the process.
+/// What every site has beside the kinds: the namespaces, and what the chart makes.
 static SETUP: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let namespaces =
         [SYSTEM, TEAM].map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
@@ -51,8 +55,6 @@ static SETUP: LazyLock<Vec<Value>> = LazyLock::new(|| {
 const LIMIT: Duration = Duration::from_secs(120);
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
-/// On a cluster that is not our own, tests take turns.
-static TURN: Mutex<()> = Mutex::new(());
 
 /// A path within the project.
 pub fn path(relative: &str) -> PathBuf {
@@ -102,21 +104,32 @@ pub struct Setup {
     pub benchmark: bool,
     /// Run Kubernetes' own controllers, too: namespaces are really deleted.
     pub controllers: bool,
-    /// Leave the API server as it is, without what a site has otherwise: the kinds, the namespaces, the chart.
-    pub empty: bool,
+    pub cluster: Cluster,
+}
+
+/// What a cluster of a test's own begins as.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Cluster {
+    /// A copy of one that has the kinds, the namespaces, and what the chart makes.
+    #[default]
+    Copy,
+    /// With the same, and nothing else in common with others: certificates, keys, uids.
+    Unrelated,
+    /// With nothing in it.
+    Empty,
 }
 
 pub struct Site {
     pub dir: PathBuf,
-    kubeconfig: PathBuf,
-    kubectl: PathBuf,
+    kubectl: Kubectl,
     /// Of cluster.sh; on somebody else's cluster there is none.
     instance: Option<String>,
     /// What is there by the names of `SETUP` is the tests' own.
     settled: bool,
     benchmark: bool,
     pub sandbox: Sandbox,
-    _turn: Option<MutexGuard<'static, ()>>,
+    /// On a cluster that is not our own, tests take turns.
+    _turn: Option<File>,
 }
 
 impl Site {
@@ -125,51 +138,38 @@ impl Site {
     }
 
     pub fn with(setup: &Setup) -> Self {
-        let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let instance = format!("t{}-{}", id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(format!("credreset-test-{instance}"));
         fs::create_dir_all(&dir).unwrap();
         let foreign = std::env::var_os("KUBECONFIG").filter(|v| !v.is_empty()).map(PathBuf::from);
-        let (kubeconfig, kubectl, turn) = match &foreign {
+        let copied = foreign.is_none() && setup.cluster == Cluster::Copy;
+        let (kubectl, turn) = match &foreign {
             Some(kubeconfig) => {
-                let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-                (kubeconfig.clone(), PathBuf::from("kubectl"), Some(turn))
+                let turn = std::env::temp_dir().join("credreset-turn.lock");
+                let program = PathBuf::from("kubectl");
+                let kubectl = Kubectl { program, kubeconfig: kubeconfig.clone(), cache: dir.join("kube-cache") };
+                (kubectl, Some(locked(&turn)))
             }
             None => {
-                let (kubeconfig, kubectl) = cluster_up(&instance, &dir, setup.controllers);
-                (kubeconfig, kubectl, None)
+                let mut up = script(&instance, id());
+                audited(&mut up, &dir).env("CONTROLLER_MANAGER", if setup.controllers { "1" } else { "0" });
+                if copied {
+                    up.env("COPY_OF", prepared());
+                }
+                (cluster_up(&mut up), None)
             }
         };
         let binary = setup.sandbox_binary.as_deref().unwrap_or(Path::new(env!("CARGO_BIN_EXE_credreset")));
         let state = (!setup.benchmark).then_some("sandbox.json");
         let sandbox = Sandbox::of(binary, "127.0.0.1:0", &dir, state, &setup.sandbox);
         let instance = foreign.is_none().then_some(instance);
-        let mut site = Self {
-            dir,
-            kubeconfig,
-            kubectl,
-            instance,
-            settled: false,
-            benchmark: setup.benchmark,
-            sandbox,
-            _turn: turn,
-        };
+        let mut site =
+            Self { dir, kubectl, instance, settled: false, benchmark: setup.benchmark, sandbox, _turn: turn };
         site.make_room();
         site.settled = true;
-        if setup.empty {
-            return site;
+        if !copied && setup.cluster != Cluster::Empty {
+            site.kubectl.set_up();
         }
-        site.apply(&text("charts/credreset-crds/templates/credreset.yaml"));
-        site.kubectl(&[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=30s",
-            "crd/directories.credreset.dev",
-            "crd/credentialresets.credreset.dev",
-            "crd/credentialresetapprovals.credreset.dev",
-            "crd/credentialresetsettlements.credreset.dev",
-            "crd/credentialresetrecords.credreset.dev",
-        ]);
-        site.apply(&list(SETUP.iter().cloned()));
         site
     }
 
@@ -195,7 +195,7 @@ impl Site {
             others.is_empty(),
             "{} has objects that these tests have not made and would change or act on: {}. Use a cluster without them, or \
              unset KUBECONFIG to have one started.",
-            self.kubeconfig.display(),
+            self.kubeconfig().display(),
             others.join(", ")
         );
         if !found.is_empty() {
@@ -227,32 +227,15 @@ impl Site {
     }
 
     pub fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.kubectl);
-        command.env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", self.dir.join("kube-cache"));
-        command
+        &self.kubectl.kubeconfig
     }
 
     pub fn try_kubectl(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = self
-            .command()
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("kubectl");
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
+        self.kubectl.run(arguments, input)
     }
 
     pub fn kubectl(&self, arguments: &[&str]) -> String {
-        let output = self.try_kubectl(arguments, "");
-        assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        self.kubectl.said(arguments, "")
     }
 
     /// Runs commands of a page, which use kubectl, helm and credreset, in this folder; returns what they print.
@@ -283,20 +266,19 @@ impl Site {
     /// The command finds kubectl, helm, credreset and the cluster, and leaves nothing in the home folder.
     fn tools<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let helm = helm();
-        let programs = [&self.kubectl, &helm, Path::new(env!("CARGO_BIN_EXE_credreset"))];
+        let programs = [&self.kubectl.program, &helm, Path::new(env!("CARGO_BIN_EXE_credreset"))];
         let folders = programs.map(|program| program.parent().unwrap().display().to_string()).join(":");
         for home in ["CACHE", "CONFIG", "DATA"] {
             command.env(format!("HELM_{home}_HOME"), self.dir.join("helm").join(home.to_lowercase()));
         }
         command
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("KUBECACHEDIR", self.dir.join("kube-cache"))
+            .env("KUBECONFIG", &self.kubectl.kubeconfig)
+            .env("KUBECACHEDIR", &self.kubectl.cache)
             .env("PATH", format!("{folders}:{}", std::env::var("PATH").unwrap()))
     }
 
     pub fn apply(&self, yaml: &str) {
-        let output = self.try_kubectl(&["apply", "-f", "-"], yaml);
-        assert!(output.status.success(), "{}\n{yaml}", String::from_utf8_lossy(&output.stderr));
+        self.kubectl.said(&["apply", "-f", "-"], yaml);
     }
 
     /// Applies objects, marked as the tests' own.
@@ -464,7 +446,9 @@ impl Site {
     /// What `cluster.sh` does with this site's API server: `kill` as in a crash, and `up` again on the same data.
     pub fn cluster(&self, what: &str) {
         let instance = self.instance.as_ref().expect("a cluster of our own");
-        assert!(script(instance, &self.dir).arg(what).stdout(Stdio::null()).status().unwrap().success());
+        assert!(
+            audited(&mut script(instance, id()), &self.dir).arg(what).stdout(Stdio::null()).status().unwrap().success()
+        );
     }
 
     /// Is the API server this test's own? Says so on the terminal if not, since the test then leaves something out.
@@ -485,7 +469,7 @@ impl Drop for Site {
         let leaks = if self.benchmark || std::thread::panicking() { Vec::new() } else { leaks::leaks(self) };
         match &self.instance {
             Some(instance) => {
-                drop(script(instance, &self.dir).arg("down").stdout(Stdio::null()).stderr(Stdio::null()).status());
+                drop(script(instance, id()).arg("down").stdout(Stdio::null()).stderr(Stdio::null()).status());
             }
             None if self.settled => self.clear(),
             None => {}
@@ -544,30 +528,100 @@ fn items(output: &Output) -> Vec<Value> {
     value["items"].as_array().cloned().unwrap_or_else(|| vec![value])
 }
 
-fn script(instance: &str, dir: &Path) -> Command {
+/// cluster.sh, for an instance that ends with the process that has this number.
+fn script(instance: &str, owner: u32) -> Command {
     let mut command = Command::new(path("tests/env/cluster.sh"));
-    let audit = format!(
-        "--audit-policy-file={}\n--audit-log-path={}",
-        path("tests/env/audit-policy.yaml").display(),
-        dir.join("audit.log").display()
-    );
-    command.env("INSTANCE", instance).env("APISERVER_ARGS", audit).env("DIE_WITH", std::process::id().to_string());
-    command.env("CONTROLLER_MANAGER", "0");
+    command.env("INSTANCE", instance).env("DIE_WITH", owner.to_string()).env("CONTROLLER_MANAGER", "0");
     command
 }
 
-fn cluster_up(instance: &str, dir: &Path, controllers: bool) -> (PathBuf, PathBuf) {
-    let output = script(instance, dir)
-        .arg("up")
-        .env("CONTROLLER_MANAGER", if controllers { "1" } else { "0" })
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("tests/env/cluster.sh");
+/// With an audit log in this folder.
+fn audited<'a>(script: &'a mut Command, dir: &Path) -> &'a mut Command {
+    let policy = path("tests/env/audit-policy.yaml");
+    let log = dir.join("audit.log");
+    let flags = format!("--audit-policy-file={}\n--audit-log-path={}", policy.display(), log.display());
+    script.env("APISERVER_ARGS", flags)
+}
+
+fn cluster_up(script: &mut Command) -> Kubectl {
+    let output = script.arg("up").stderr(Stdio::inherit()).output().expect("tests/env/cluster.sh");
     assert!(output.status.success(), "tests/env/cluster.sh up failed");
     let said = String::from_utf8(output.stdout).unwrap();
     let value = |name: &str| {
         let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         PathBuf::from(line.unwrap_or_else(|| panic!("{name} is missing in: {said}")))
     };
-    (value("KUBECONFIG"), value("KUBECTL"))
+    Kubectl { program: value("KUBECTL"), kubeconfig: value("KUBECONFIG"), cache: value("KUBECACHEDIR") }
+}
+
+/// A stopped cluster with what every site has; the tests of a run, which are processes of their own, start copies of it.
+fn prepared() -> &'static str {
+    static PREPARED: LazyLock<String> = LazyLock::new(|| {
+        let instance = format!("run{}", parent_id());
+        let output = script(&instance, parent_id()).arg("kubeconfig").output().expect("tests/env/cluster.sh");
+        let kubeconfig = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+        let folder = kubeconfig.parent().unwrap();
+        fs::create_dir_all(folder).unwrap();
+        let _one_at_a_time = locked(&folder.join("prepared.lock"));
+        let done = folder.join("prepared");
+        if !done.exists() {
+            cluster_up(&mut script(&instance, parent_id())).set_up();
+            assert!(script(&instance, parent_id()).arg("stop").status().unwrap().success(), "cluster.sh stop");
+            fs::write(done, "").unwrap();
+        }
+        instance
+    });
+    &PREPARED
+}
+
+/// The file, which one process alone has at a time.
+fn locked(path: &Path) -> File {
+    let file = File::create(path).unwrap();
+    file.lock().unwrap();
+    file
+}
+
+/// kubectl, as a cluster's administrator.
+struct Kubectl {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    /// Where it keeps what it has learnt of this cluster.
+    cache: PathBuf,
+}
+
+impl Kubectl {
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(&self.program)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBECACHEDIR", &self.cache)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl");
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// What it prints; it must succeed.
+    fn said(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input);
+        assert!(output.status.success(), "kubectl {arguments:?}: {}\n{input}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Makes what every site has: the kinds, the namespaces, what the chart makes.
+    fn set_up(&self) {
+        const KINDS: [&str; 5] = [
+            "crd/directories.credreset.dev",
+            "crd/credentialresets.credreset.dev",
+            "crd/credentialresetapprovals.credreset.dev",
+            "crd/credentialresetsettlements.credreset.dev",
+            "crd/credentialresetrecords.credreset.dev",
+        ];
+        self.said(&["apply", "-f", "-"], &text("charts/credreset-crds/templates/credreset.yaml"));
+        self.said(&[&["wait", "--for=condition=Established", "--timeout=30s"], &KINDS[..]].concat(), "");
+        self.said(&["apply", "-f", "-"], &list(SETUP.iter().cloned()));
+    }
 }

@@ -1,0 +1,82 @@
+//! Waiting for what the API server holds, by a watch.
+use std::collections::BTreeMap;
+
+use futures::{FutureExt, StreamExt};
+use kube::{
+    Api, Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use serde_json::Value;
+
+use super::{LIMIT, SYSTEM, Site, TEAM};
+
+/// Objects of one kind in one namespace.
+pub struct Objects {
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    namespace: &'static str,
+}
+
+pub const RESETS: Objects =
+    Objects { group: "credreset.dev", version: "v1alpha1", kind: "CredentialReset", namespace: TEAM };
+pub const RECORDS: Objects =
+    Objects { group: "credreset.dev", version: "v1alpha1", kind: "CredentialResetRecord", namespace: SYSTEM };
+/// Of operators: who leads.
+#[allow(dead_code, reason = "not every test program has more than one operator")]
+pub const LEASES: Objects = Objects { group: "coordination.k8s.io", version: "v1", kind: "Lease", namespace: SYSTEM };
+
+/// Whether each of these requests has an outcome.
+#[allow(dead_code, reason = "for tests of many requests")]
+pub fn all_ended(requests: &BTreeMap<String, Value>) -> bool {
+    requests.values().all(|request| request["status"]["outcome"].is_string())
+}
+
+impl Site {
+    /// Watches these objects until `ready` finds in them, by name, what it looks for. The limit is for what hangs: it begins anew with
+    /// every change.
+    pub fn when<T>(
+        &self,
+        what: &str,
+        objects: &Objects,
+        mut ready: impl FnMut(&BTreeMap<String, Value>) -> Option<T>,
+    ) -> T {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+            config.proxy_url = None;
+            let kind = GroupVersionKind::gvk(objects.group, objects.version, objects.kind);
+            let client = Client::try_from(config).unwrap();
+            let api = Api::<DynamicObject>::namespaced_with(client, objects.namespace, &ApiResource::from_gvk(&kind));
+            let mut changes = watcher(api, watcher::Config::default()).default_backoff().boxed();
+            let (mut all, mut whole) = (BTreeMap::new(), false);
+            loop {
+                let change = tokio::time::timeout(LIMIT, changes.next()).await;
+                let mut change = change.unwrap_or_else(|_| panic!("{what} did not come: {all:#?}\n{}", self.logs()));
+                // What has come meanwhile is looked at once.
+                while let Some(event) = change {
+                    match event {
+                        Ok(Event::Init) => (all, whole) = (BTreeMap::new(), false),
+                        Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                            let name = object.metadata.name.clone().unwrap();
+                            all.insert(name, serde_json::to_value(object).unwrap());
+                        }
+                        Ok(Event::InitDone) => whole = true,
+                        Ok(Event::Delete(object)) => drop(all.remove(&object.metadata.name.unwrap())),
+                        Err(error) => println!("watch: {error}"),
+                    }
+                    change = changes.next().now_or_never().flatten();
+                }
+                if whole && let Some(found) = ready(&all) {
+                    return found;
+                }
+            }
+        })
+    }
+}
