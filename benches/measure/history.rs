@@ -2,7 +2,8 @@
 use std::{fs, time::Instant};
 
 use crate::{
-    env::{SYSTEM, Sandbox, Site, path, release},
+    IMAGE,
+    env::{SYSTEM, Sandbox, Site, path, program},
     etcd::Etcd,
     figures::{Figure, Figures, Goal, Progress, median},
     load::{self, Done, LIMIT},
@@ -36,7 +37,7 @@ pub fn measure(figures: &mut Figures) {
         taken_up(&site);
         // It gives out few tokens to one client, and each start asks for one.
         site.sandbox =
-            Sandbox::of(&release(), "127.0.0.1:0", &site.dir, None, &["--users".to_owned(), USERS.to_string()]);
+            Sandbox::of(&program(IMAGE), "127.0.0.1:0", &site.dir, None, &["--users".to_owned(), USERS.to_string()]);
         load::directory(&site);
         progress.tell(&format!("{count} settled resets are there"));
         let rounds = start(&site, name);

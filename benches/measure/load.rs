@@ -19,7 +19,10 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::env::{Operator, Setup, Site, TEAM, cpu, merge, mfa_reset, password_reset, release, time};
+use crate::{
+    IMAGE,
+    env::{Operator, Setup, Site, TEAM, cpu, merge, mfa_reset, password_reset, program, time},
+};
 
 /// Longer than anything takes; a limit for what hangs, not a measure.
 pub const LIMIT: Duration = Duration::from_secs(300);
@@ -45,7 +48,7 @@ pub fn directory(site: &Site) {
 
 /// The operator of the image, as it is installed; returns when it is ready.
 pub fn operator(site: &Site, name: &str) -> Operator {
-    site.operator_of(&release(), name, "info")
+    site.operator_of(&program(IMAGE), name, "info")
 }
 
 /// Names of one kind.

@@ -12,9 +12,9 @@
 #[allow(dead_code, unused_imports, reason = "shared with the tests")]
 #[path = "../../tests/env/mod.rs"]
 mod env;
-#[allow(dead_code, reason = "shared with the tests")]
 #[path = "../../tests/env/etcd.rs"]
 mod etcd;
+#[allow(dead_code, reason = "shared with the tests")]
 #[path = "../../tests/env/keycloak.rs"]
 mod keycloak_server;
 #[allow(dead_code, reason = "shared with the tests")]
@@ -28,6 +28,9 @@ mod ldap_users;
 #[allow(dead_code, reason = "shared with the tests")]
 #[path = "../../tests/env/proxy.rs"]
 mod proxy;
+
+/// The image that is measured, and its program.
+const IMAGE: &str = "target/image";
 
 mod api_calls;
 mod bare;

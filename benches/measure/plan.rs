@@ -8,7 +8,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    env::{mfa_reset, release},
+    IMAGE,
+    env::{mfa_reset, program},
     figures::{Figure, Figures, Goal, Progress},
 };
 
@@ -27,7 +28,7 @@ pub fn measure(figures: &mut Figures) {
     let mut rounds = Vec::new();
     for round in 1..=ROUNDS {
         let began = Instant::now();
-        let planned = Command::new(release())
+        let planned = Command::new(program(IMAGE))
             .args(["plan", "--offline", "--output", "json"])
             .arg(&folder)
             .stdout(Stdio::null())

@@ -33,10 +33,14 @@ fn email(number: usize) -> String {
 }
 
 /// A request of `hana`'s for user `number`.
-fn request(site: &Site, name: &str, number: usize, patch: Value) {
+fn of_hana(name: &str, number: usize, patch: Value) -> String {
     let mut spec = json!({"requestedBy": "hana"});
     crate::env::merge(&mut spec, patch);
-    site.apply(&password_reset(name, &email(number), json!({ "spec": spec })));
+    password_reset(name, &email(number), json!({ "spec": spec }))
+}
+
+fn request(site: &Site, name: &str, number: usize, patch: Value) {
+    site.apply(&of_hana(name, number, patch));
 }
 
 fn approval(name: &str, request: &str, digest: &str, approver: &str) -> String {
@@ -384,10 +388,12 @@ fn approvals_race_the_deadline() {
     let valid = end.duration_since(asked.parse().unwrap()).as_secs();
     let valid_for = format!("{valid}s");
     let end: jiff::Timestamp = asked.parse::<jiff::Timestamp>().unwrap() + jiff::SignedDuration::from_secs(valid);
-    for number in 0..REQUESTS {
+    let asked_for = |number: usize| {
         let valid_for = if number < 2 { "24h" } else { &valid_for };
-        request(&site, &name(number), number + 1, json!({"requestedAt": asked, "validFor": valid_for}));
-    }
+        of_hana(&name(number), number + 1, json!({"requestedAt": asked, "validFor": valid_for}))
+    };
+    // At once: what is created after its end has lapsed.
+    site.apply(&(0..REQUESTS).map(asked_for).collect::<Vec<_>>().join("\n---\n"));
     let digests: Vec<String> = site.when("their digests", &RESETS, |all| {
         let digest = |number| Some(all.get(&name(number))?["status"]["digest"].as_str()?.to_owned());
         (0..REQUESTS).map(digest).collect()

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use credreset::core::ledger::MARGIN;
 
 use crate::{
+    IMAGE,
     env::{
-        Operator, RESETS, SYSTEM, Setup, Site, TEAM, all_ended, condition, message, mfa_reset, password_reset, release,
+        Operator, RESETS, SYSTEM, Setup, Site, TEAM, all_ended, condition, message, mfa_reset, password_reset, program,
         time, wait_for,
     },
     figures::figures,
@@ -71,7 +72,7 @@ fn a_thousand_requests_in_chaos() {
         std::env::var("CREDRESET_SEED").map_or(4711, |seed| seed.parse().expect("CREDRESET_SEED: a number"));
     println!("CREDRESET_SEED={seed}");
     let flags = ["--users", &REQUESTS.to_string(), "--change-times"].map(str::to_owned).to_vec();
-    let release = release();
+    let release = program(IMAGE);
     let site = Site::with(&Setup { sandbox: flags, sandbox_binary: Some(release.clone()), ..Setup::default() });
     site.sandbox.send("PUT", "/sandbox/chaos", &json!({"seed": seed, "oneIn": 2}));
     let fields = json!({"passwordChangedAt": "password_changed_time", "mfaChangedAt": "mfa_changed_time"});
@@ -140,13 +141,6 @@ fn users(site: &Site) -> BTreeMap<String, Value> {
     ordinary.map(|u| (u["emails"][0].as_str().unwrap()[4..8].to_owned(), u.clone())).collect()
 }
 
-/// All Secrets of a namespace that hold a password, with it.
-fn passwords(site: &Site, namespace: &str) -> BTreeMap<String, String> {
-    let template = "go-template={{range .items}}{{if .data.password}}{{.metadata.name}} {{.data.password|base64decode}}\n{{end}}{{end}}";
-    let lines = site.kubectl(&["get", "secrets", "-n", namespace, "-o", template]);
-    lines.lines().filter_map(|l| l.split_once(' ')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
 /// All requests by name.
 fn told(site: &Site) -> BTreeMap<String, Told> {
     let (users, requests) = (users(site), site.get(&["creset", "-n", TEAM]));
@@ -200,7 +194,7 @@ fn objection(request: &Told, password_right: bool) -> Option<&'static str> {
 /// Holds what is said against what is, and says how it went before anything fails.
 fn report(site: &Site, seed: u64, kills: u64, began: Instant) {
     let told = told(site);
-    let (delivered, kept) = (passwords(site, TEAM), passwords(site, SYSTEM));
+    let (delivered, kept) = (site.passwords(TEAM), site.passwords(SYSTEM));
     let mut table: BTreeMap<(String, String), usize> = BTreeMap::new();
     let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
     let (mut double, mut lost, mut false_success) = (0, 0, 0);

@@ -324,6 +324,7 @@ fn matrix(guarantee: Guarantee) {
     let users: BTreeMap<&str, &Value> =
         users.as_array().unwrap().iter().map(|u| (u["user_id"].as_str().unwrap(), u)).collect();
     let records = by_name(&site.get(&["crecord", "-n", SYSTEM]));
+    let passwords = [TEAM, SYSTEM].map(|namespace| site.passwords(namespace));
     let (mut double, mut lost, mut false_success, mut wrong) = (0, 0, 0, Vec::new());
     println!("{:<16} {:<10} {:<26} {:<11} changes", "call", "mode", "what happens", "outcome");
     for (row, armed) in kills.iter().chain(&faults).zip(held.iter().chain(&met)) {
@@ -350,7 +351,11 @@ fn matrix(guarantee: Guarantee) {
         if !armed.is_hit() {
             wrong.push(format!("{line}: the call did not come"));
         }
-        wrong.extend(objections(&site, row, object, changes, &records).into_iter().map(|why| format!("{line}: {why}")));
+        wrong.extend(
+            objections(&site, row, object, changes, &records, &passwords)
+                .into_iter()
+                .map(|why| format!("{line}: {why}")),
+        );
     }
     let count = kills.len() + faults.len();
     figures(&json!({
@@ -368,6 +373,7 @@ fn objections(
     object: &Value,
     changes: u64,
     records: &BTreeMap<String, Value>,
+    [delivered, stored]: &[BTreeMap<String, String>; 2],
 ) -> Vec<&'static str> {
     let status = &object["status"];
     let outcome = status["outcome"].as_str().unwrap_or_default();
@@ -384,10 +390,10 @@ fn objections(
     }
     let kept = record["attempt"]["secret"].as_str().unwrap_or_default();
     let password = match (outcome, row.kind) {
-        ("Applied", Kind::Generated) => site.secret(TEAM, &format!("{}-password", row.name()), "password"),
+        ("Applied", Kind::Generated) => delivered[&format!("{}-password", row.name())].clone(),
         ("Applied", _) => row.entered(),
         // It may be in force, so it is kept.
-        ("Unknown", _) => site.secret(SYSTEM, kept, "password"),
+        ("Unknown", _) => stored[kept].clone(),
         _ => return all,
     };
     let expected = if changes == 1 { "must-change" } else { "wrong" };

@@ -11,7 +11,10 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::env::{Cluster, SYSTEM, Setup, Site, TEAM, blocks, chart, path, text};
+use crate::{
+    IMAGE,
+    env::{Cluster, SYSTEM, Setup, Site, TEAM, blocks, chart, path, text},
+};
 
 /// An archive, unpacked: its root is what a container would see.
 struct Image {
@@ -30,8 +33,8 @@ fn said(command: &mut Command) -> String {
 
 impl Image {
     fn unpack(dir: &Path) -> Self {
-        let archive = path("target/image/credreset.tar");
-        assert!(archive.exists(), "this test needs the image: make image");
+        let archive = path(IMAGE).join("credreset.tar");
+        assert!(archive.exists(), "this test needs an image: make test-cluster");
         let [layout, root] = ["layout", "root"].map(|name| dir.join(name));
         for folder in [&layout, &root] {
             fs::create_dir_all(folder).unwrap();

@@ -20,6 +20,9 @@ mod smtp;
 #[path = "../env/texts.rs"]
 mod texts;
 
+/// The image that tests run, and its program.
+const IMAGE: &str = "target/image-tested";
+
 mod accounting;
 mod admission;
 mod approvals;

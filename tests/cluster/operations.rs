@@ -7,10 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::env::{RECORDS, RESETS, SYSTEM, Site, TEAM, chart, mfa_reset, password_reset, rules, time, wait_for};
-use crate::etcd::Etcd;
+use crate::{IMAGE, env::program, etcd::Etcd};
 
 const EMAIL: &str = "annette.c@zylker.biz";
 
@@ -215,26 +215,22 @@ fn proxy_of_the_environment() {
 fn memory_and_start() {
     const MB: u64 = 1024 * 1024;
     const SETTLED: usize = 10_000;
-    let release = crate::env::release();
+    let release = program(IMAGE);
     let site = Site::start();
     site.usual_directory();
     let measure = |name: &str| {
         let operator = site.operator_of(&release, name, "info");
+        // Of a processor: the machine may be busy with other things.
+        let start = operator.cpu();
         site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
         site.apply(&mfa_reset(name, EMAIL, json!({"spec": {"requestedAt": time(0)}})));
         site.until(name, "Applied");
         let (resident, own) = operator.memory();
-        println!(
-            "{name}: {} MB resident, {} MB of its own, ready after {:?}",
-            resident / MB,
-            own / MB,
-            operator.ready_after
-        );
-        let ready_after = operator.ready_after;
+        println!("{name}: {} MB resident, {} MB of its own, start {start} s", resident / MB, own / MB);
         assert_eq!(operator.stop(), Some(0));
-        (resident, ready_after)
+        (resident, start)
     };
-    let (at_rest, first) = measure("at-rest");
+    let (at_rest, _) = measure("at-rest");
     assert!(at_rest <= 25 * MB, "{at_rest} bytes at rest");
     if !site.is_own() {
         return;
@@ -244,10 +240,9 @@ fn memory_and_start() {
     for objects in [&RESETS, &RECORDS] {
         site.when("the history", objects, |all| (all.len() == SETTLED + 1).then_some(()));
     }
-    let (with_history, second) = measure("with-history");
+    let (with_history, start) = measure("with-history");
     assert!(with_history <= 30 * MB, "{with_history} bytes with {SETTLED} settled resets");
-    let ready_after = first.min(second);
-    assert!(ready_after.as_secs() < 1, "ready after {ready_after:?}");
+    assert!(start < 1.0, "{start} s to start");
 }
 
 /// Records are kept for audits as long as is said, and no longer.

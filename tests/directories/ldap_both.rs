@@ -107,7 +107,7 @@ fn restarts_among_resets(kind: &Kind) {
     }
     let ends = site.ends();
     assert_eq!(ends.len(), RESETS);
-    let passwords = site.passwords();
+    let passwords = site.delivered();
     let mut known = BTreeMap::new();
     for name in &all {
         let (reason, evidence) = &ends[name];
@@ -249,7 +249,7 @@ pub fn races(kind: &Kind, server: &Server, in_force: impl Fn(&Server, &[(&String
         }
     });
     let ends = sites.each_ref().map(Site::ends);
-    let passwords = sites.each_ref().map(Site::passwords);
+    let passwords = sites.each_ref().map(Site::delivered);
     let mut set = Vec::new();
     for name in &all {
         let reasons = ends.each_ref().map(|ends| ends[name].0.as_str());

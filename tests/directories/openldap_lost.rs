@@ -40,7 +40,7 @@ fn openldap_lost_answers() {
     let manifests: Vec<String> = all.iter().map(|name| password("acme", name, json!({}))).collect();
     site.apply(&manifests.join("\n---\n"));
     let ends = site.ends();
-    let passwords = site.passwords();
+    let passwords = site.delivered();
     for name in &all {
         assert_eq!(ends[name], ("Applied".to_owned(), "ConditionalWrite".to_owned()), "{name}");
     }

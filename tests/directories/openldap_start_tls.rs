@@ -57,7 +57,7 @@ fn openldap_start_tls_is_cut_everywhere() {
     let manifests: Vec<String> = all.iter().map(|name| password(name, name, json!({}))).collect();
     site.apply(&manifests.join("\n---\n"));
     let ends = site.ends();
-    let passwords = site.passwords();
+    let passwords = site.delivered();
     let mut known = BTreeMap::new();
     for ((name, wire), place) in wires.iter().zip(&places) {
         let (reason, evidence) = &ends[name];

@@ -17,10 +17,12 @@ finish() {
   code=$?
   trap '' INT TERM HUP # what is ended here is ended whole
   trap - EXIT
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do kill -- "$pid" 2>/dev/null || true; done
   wait 2>/dev/null || true
   for server in "${servers[@]}"; do "$server" down >/dev/null 2>&1 || true; done
-  case $code in 0 | 130) ;; *) echo; echo "demo: FAILED. The operator said:"; grep -v '"TRACE"\|"DEBUG"' "$dir/operator.log" 2>/dev/null | tail -n 20 ;;
+  case $code in 0 | 130) ;; *)
+    echo "demo: FAILED"
+    [ ! -s "$dir/operator.log" ] || { echo "The operator said:" && grep -v '"TRACE"\|"DEBUG"' "$dir/operator.log" | tail -n 20; } || true ;;
   esac >&2
   rm -rf "$dir"
   exit $code
@@ -96,7 +98,7 @@ manifest() { sed "s/2026-11-24T09:00:00Z/$now/" "$examples/$1.yaml"; }
 build() {
   local parts=(etcd kube-apiserver kubectl) todo=() part seconds=0 begin=$SECONDS own servers
   local -A takes=([credreset]=140 [etcd]=40 [kube-apiserver]=240 [kubectl]=20 [helm]=100) # seconds of two cores
-  helm=$(command -v helm) || parts+=(helm)
+  helm=$(command -v helm) && [[ $("$helm" version --short 2>/dev/null) =~ ^v[34] ]] || { helm="" && parts+=(helm); }
   [ -x "$bin" ] || todo=(credreset)
   # shellcheck disable=SC2207 # words
   todo+=($(tests/env/build.sh --missing "${parts[@]}"))
@@ -105,31 +107,46 @@ build() {
 Built first, once: ${todo[*]}. On two cores that takes some $(((seconds + 59) / 60)) minutes.
 Kept for the next time: servers in ${XDG_CACHE_HOME:-~/.cache}/credreset, credreset in target, sources where cargo and go keep them.
 END
-  { cargo build >"$dir/cargo.log" 2>&1 && echo "  credreset: done in $((SECONDS - begin)) s" >"$dir/cargo.done"; } &
+  touch "$dir/cargo.log" "$dir/build.log"
+  # In sessions of their own, so that they end whole.
+  setsid cargo build >"$dir/cargo.log" 2>&1 &
   own=$!
-  tests/env/build.sh "${parts[@]}" >"$dir/assets" 2>"$dir/build.log" &
+  setsid tests/env/build.sh "${parts[@]}" >"$dir/assets" 2>"$dir/build.log" &
   servers=$!
-  pids+=("$own" "$servers")
-  while kill -0 "$own" 2>/dev/null || kill -0 "$servers" 2>/dev/null; do
-    sleep 0.5
-    [ ${#todo[@]} = 0 ] || progress $((SECONDS - begin))
+  pids+=("-$own" "-$servers")
+  for ((shown = 0; ; )); do
+    progress $((SECONDS - begin))
+    if [ -n "$own" ] && ! kill -0 "$own" 2>/dev/null; then
+      wait "$own" || { tail -n 30 "$dir/cargo.log" >&2; failed "credreset cannot be built (see above)"; }
+      own=""
+      ! grep -q Compiling "$dir/cargo.log" || told "credreset: done in $((SECONDS - begin)) s"
+    fi
+    if [ -n "$servers" ] && ! kill -0 "$servers" 2>/dev/null; then
+      wait "$servers" || { tail -n 30 "$dir/build.log" >&2; failed "a server cannot be built (see above)"; }
+      servers=""
+    fi
+    [ -n "$own$servers" ] || break
+    sleep 0.2
   done
-  [ ${#todo[@]} = 0 ] || progress $((SECONDS - begin))
-  wait "$own" || { tail -n 30 "$dir/cargo.log" >&2; failed "credreset cannot be built (see above)"; }
-  wait "$servers" || { tail -n 30 "$dir/build.log" >&2; failed "a server cannot be built (see above)"; }
+  progress $((SECONDS - begin))
+  [ ! -t 1 ] || printf '\r\033[K'
   pids=()
   [ -n "$helm" ] || helm=$(value HELM "$(cat "$dir/assets")")
 }
-# progress SECOND: a line for each part that is done since the last call; on a terminal also how far the others are.
-progress() {
-  local now
-  now=$(sed -n 's/^build: \(.*: done in .*\)/  \1/p' "$dir/build.log"; cat "$dir/cargo.done" 2>/dev/null) || true
+told() { # told LINE: for good, above what is written over
   [ ! -t 1 ] || printf '\r\033[K'
-  grep -vxFf <(echo "$told") <<<"$now" || true
-  told=$now
-  [ ! -t 1 ] || printf '  %s s: %s crates, %s\r' "$1" "$(grep -c Compiling "$dir/cargo.log")" "$(sed -n '$s/^build: //p' "$dir/build.log")"
+  echo "  $1"
 }
-told=.
+# progress SECOND: a line for each server that is done since the last call; on a terminal also how far the others are.
+progress() {
+  local lines line
+  mapfile -t lines < <(sed -n 's/^build: \(.*: done in .*\)/\1/p' "$dir/build.log")
+  for line in "${lines[@]:shown}"; do told "$line"; done
+  shown=${#lines[@]}
+  if [ -t 1 ] && { grep -q Compiling "$dir/cargo.log" || [ -s "$dir/build.log" ]; }; then
+    printf '\r\033[K  %s s: %s crates, %s' "$1" "$(grep -c Compiling "$dir/cargo.log")" "$(sed -n '$s/^build: //p' "$dir/build.log")"
+  fi
+}
 
 . "$parts"
 request=$(name_of "$password")

@@ -2,7 +2,6 @@
 //! answers below were seen on Keycloak 26.
 use std::{
     collections::BTreeMap,
-    os::unix::process::parent_id,
     process::{Command, Stdio, id},
     sync::{
         Arc, LazyLock, OnceLock,
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::env::{SYSTEM, Site, merge, path, text, wait_for};
+use crate::env::{RUN, SYSTEM, Site, merge, path, text, wait_for};
 
 /// The operator's client in every realm.
 pub const CLIENT: &str = "credreset";
@@ -59,7 +58,7 @@ impl Keycloak {
     /// The one that the tests of a run share, which are processes of their own; it is started with the first.
     pub fn shared() -> Arc<Self> {
         static SHARED: OnceLock<Arc<Keycloak>> = OnceLock::new();
-        Arc::clone(SHARED.get_or_init(|| Self::start(format!("run{}", parent_id()), parent_id())))
+        Arc::clone(SHARED.get_or_init(|| Self::start(RUN.0.clone(), RUN.1)))
     }
 
     /// One for a test that stops it.

@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, Mod, Scope, SearchEntry, controls::RawControl};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -292,14 +291,10 @@ impl Site {
     }
 
     /// The passwords that were delivered, by the name of the request.
-    pub fn passwords(&self) -> HashMap<String, String> {
-        let all = self.get(&["secrets", "-n", TEAM]);
-        let password = |secret: &Value| {
-            let name = secret["metadata"]["name"].as_str()?.strip_suffix("-password")?.to_owned();
-            let password = BASE64_STANDARD.decode(secret["data"]["password"].as_str()?).unwrap();
-            Some((name, String::from_utf8(password).unwrap()))
-        };
-        all["items"].as_array().unwrap().iter().filter_map(password).collect()
+    pub fn delivered(&self) -> BTreeMap<String, String> {
+        let of_request =
+            |(name, password): (String, String)| Some((name.strip_suffix("-password")?.to_owned(), password));
+        self.passwords(TEAM).into_iter().filter_map(of_request).collect()
     }
 
     /// Has the Directory checked now: after an outage that may take minutes.

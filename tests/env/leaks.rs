@@ -36,7 +36,8 @@ pub(super) fn leaks(site: &Site) -> Vec<String> {
     let mut found = Vec::new();
     let mut look = |name: &str, text: &[u8]| {
         if let Some(hit) = search.find(text) {
-            let from = text[..hit.start()].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            let line = text[..hit.start()].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            let from = line.max(hit.start().saturating_sub(200));
             let before = String::from_utf8_lossy(&text[from..hit.start()]);
             found.push(format!("{name}, after {before:?}"));
         }
@@ -48,15 +49,21 @@ pub(super) fn leaks(site: &Site) -> Vec<String> {
             look(&name, &fs::read(entry.path()).unwrap_or_default());
         }
     }
-    for kinds in ["creset,events.events.k8s.io,events", "crecord", "directories"] {
+    for objects in [
+        "/apis/credreset.dev/v1alpha1/credentialresets",
+        "/apis/credreset.dev/v1alpha1/credentialresetrecords",
+        "/apis/credreset.dev/v1alpha1/directories",
+        "/apis/events.k8s.io/v1/events",
+        "/api/v1/events",
+    ] {
         // The API server may be down by now.
-        look(kinds, &site.try_kubectl(&["get", kinds, "-A", "-o", "yaml"], "").stdout);
+        look(objects, &site.try_kubectl(&["get", "--raw", objects], "").stdout);
     }
     found
 }
 
-/// Plain, base64 and URL-encoded.
-fn forms(secret: &str) -> [String; 3] {
+/// Plain, base64, URL-encoded, and as the API server writes it in JSON.
+fn forms(secret: &str) -> [String; 4] {
     let base64 = {
         const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         // Of whole groups only, so that it is found within longer texts, too.
@@ -74,5 +81,7 @@ fn forms(secret: &str) -> [String; 3] {
             out + &format!("%{b:02X}")
         }
     });
-    [secret.to_owned(), base64, url]
+    let quoted = Value::from(secret).to_string();
+    let json = quoted[1..quoted.len() - 1].replace('<', r"\u003c").replace('>', r"\u003e").replace('&', r"\u0026");
+    [secret.to_owned(), base64, url, json]
 }

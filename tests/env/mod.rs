@@ -1,9 +1,10 @@
 //! A site for one test: a real API server, the sandbox as directory, and operators as processes of their own under their own
 //! `ServiceAccount`'s token. Everything is gone when the site is dropped, and also when the test process is killed.
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Write,
-    os::unix::process::parent_id,
+    os::unix::{fs::MetadataExt, process::parent_id},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio, id},
     sync::{
@@ -55,17 +56,38 @@ static SETUP: LazyLock<Vec<Value>> = LazyLock::new(|| {
 const LIMIT: Duration = Duration::from_secs(120);
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
+/// A name for what the tests of a run share, which are processes of their own, and the process that it ends with: what runs them.
+pub static RUN: LazyLock<(String, u32)> = LazyLock::new(|| {
+    let runner = parent_id();
+    assert_ne!(runner, 1, "what has run this test is gone");
+    let name = std::env::var("NEXTEST_RUN_ID").map_or_else(|_| runner.to_string(), |id| id[..13].to_owned());
+    (format!("run-{name}"), runner)
+});
 
 /// A path within the project.
 pub fn path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
 }
 
-/// The release build, which the image holds, for tests whose result depends on the optimizer, or that would take too long without it.
-pub fn release() -> PathBuf {
-    let binary = path("target/image/root/credreset");
-    assert!(binary.exists(), "this test needs the image: make image");
+/// The program of an image, for tests whose result depends on the optimizer, or that would take too long without it.
+pub fn program(image: &str) -> PathBuf {
+    let binary = path(&format!("{image}/root/credreset"));
+    assert!(binary.exists(), "this needs an image: make test-cluster, make bench");
     binary
+}
+
+/// A folder that nobody has had, and the name of its cluster.
+fn folder() -> (String, PathBuf) {
+    loop {
+        let instance = format!("t{}-{}", id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(format!("credreset-test-{instance}"));
+        match fs::create_dir(&dir) {
+            Ok(()) => return (instance, dir),
+            // Of a test that failed, whose process had the same number.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => panic!("{}: {error}", dir.display()),
+        }
+    }
 }
 
 /// The text of a file of the project.
@@ -113,7 +135,7 @@ pub enum Cluster {
     /// A copy of one that has the kinds, the namespaces, and what the chart makes.
     #[default]
     Copy,
-    /// With the same, and nothing else in common with others: certificates, keys, uids.
+    /// With the same, and nothing else in common with others, such as uids.
     Unrelated,
     /// With nothing in it.
     Empty,
@@ -138,14 +160,13 @@ impl Site {
     }
 
     pub fn with(setup: &Setup) -> Self {
-        let instance = format!("t{}-{}", id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(format!("credreset-test-{instance}"));
-        fs::create_dir_all(&dir).unwrap();
+        let (instance, dir) = folder();
         let foreign = std::env::var_os("KUBECONFIG").filter(|v| !v.is_empty()).map(PathBuf::from);
         let copied = foreign.is_none() && setup.cluster == Cluster::Copy;
         let (kubectl, turn) = match &foreign {
             Some(kubeconfig) => {
-                let turn = std::env::temp_dir().join("credreset-turn.lock");
+                let user = fs::metadata("/proc/self").unwrap().uid();
+                let turn = std::env::temp_dir().join(format!("credreset-turn-{user}.lock"));
                 let program = PathBuf::from("kubectl");
                 let kubectl = Kubectl { program, kubeconfig: kubeconfig.clone(), cache: dir.join("kube-cache") };
                 (kubectl, Some(locked(&turn)))
@@ -357,6 +378,14 @@ impl Site {
         self.kubectl(&["get", "secret", "-n", namespace, name, "-o", &format!("go-template={template}")])
     }
 
+    /// The passwords in a namespace, by the names of their Secrets.
+    #[allow(dead_code, reason = "for tests of many requests")]
+    pub fn passwords(&self, namespace: &str) -> BTreeMap<String, String> {
+        let all = r#"go-template={{range .items}}{{if .data.password}}{{.metadata.name}} {{.data.password|base64decode}}{{"\n"}}{{end}}{{end}}"#;
+        let lines = self.kubectl(&["get", "secrets", "-n", namespace, "-o", all]);
+        lines.lines().filter_map(|l| l.split_once(' ')).map(|(name, it)| (name.to_owned(), it.to_owned())).collect()
+    }
+
     /// A kubeconfig of the operator's `ServiceAccount`, for the API server or for a proxy before it.
     pub fn service_account(&self, server: Option<&str>) -> PathBuf {
         let file = self.dir.join(format!("operator-{}.kubeconfig", NEXT.fetch_add(1, Ordering::Relaxed)));
@@ -455,10 +484,14 @@ impl Site {
     pub fn is_own(&self) -> bool {
         if self.instance.is_none() {
             let test = std::thread::current().name().unwrap_or_default().to_owned();
-            let _ = writeln!(
-                std::io::stderr(),
-                "NOT RUN in full: {test} needs an API server of its own (unset KUBECONFIG)"
-            );
+            let line = format!("NOT RUN in full: {test} needs an API server of its own (unset KUBECONFIG)");
+            let _ = writeln!(std::io::stderr(), "{line}");
+            // nextest shows nothing of a test that passes.
+            if let Ok(profile) = std::env::var("NEXTEST_PROFILE") {
+                let file = path(&format!("target/nextest/{profile}/not-run"));
+                let file = File::options().create(true).append(true).open(file);
+                let _ = file.and_then(|mut file| writeln!(file, "{line}"));
+            }
         }
         self.instance.is_some()
     }
@@ -557,19 +590,19 @@ fn cluster_up(script: &mut Command) -> Kubectl {
 /// A stopped cluster with what every site has; the tests of a run, which are processes of their own, start copies of it.
 fn prepared() -> &'static str {
     static PREPARED: LazyLock<String> = LazyLock::new(|| {
-        let instance = format!("run{}", parent_id());
-        let output = script(&instance, parent_id()).arg("kubeconfig").output().expect("tests/env/cluster.sh");
+        let (instance, owner) = &*RUN;
+        let output = script(instance, *owner).arg("kubeconfig").output().expect("tests/env/cluster.sh");
         let kubeconfig = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
         let folder = kubeconfig.parent().unwrap();
         fs::create_dir_all(folder).unwrap();
         let _one_at_a_time = locked(&folder.join("prepared.lock"));
         let done = folder.join("prepared");
         if !done.exists() {
-            cluster_up(&mut script(&instance, parent_id())).set_up();
-            assert!(script(&instance, parent_id()).arg("stop").status().unwrap().success(), "cluster.sh stop");
+            cluster_up(&mut script(instance, *owner)).set_up();
+            assert!(script(instance, *owner).arg("stop").status().unwrap().success(), "cluster.sh stop");
             fs::write(done, "").unwrap();
         }
-        instance
+        instance.clone()
     });
     &PREPARED
 }

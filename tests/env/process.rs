@@ -129,13 +129,11 @@ pub struct Operator {
     process: Process,
     log: PathBuf,
     pub url: String,
-    pub ready_after: Duration,
 }
 
 impl Operator {
     /// Returns when it says it is ready. `command` is `credreset run` as [`super::Site::operator_command`] has it.
     pub fn start(command: &mut Command, log: PathBuf) -> Self {
-        let began = Instant::now();
         let mut process = Process::start(command.stderr(fs::File::create(&log).unwrap()));
         let mut said = |ready: &dyn Fn(&str) -> Option<String>| {
             wait_for("the operator's readiness", || {
@@ -151,7 +149,7 @@ impl Operator {
             listen.map(|listen| format!("http://{listen}"))
         });
         said(&|_| (http_get(&url, "/readyz").0 == 200).then(String::new));
-        Self { process, log, url, ready_after: began.elapsed() }
+        Self { process, log, url }
     }
 
     pub fn read_log(&self) -> String {

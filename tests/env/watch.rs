@@ -1,5 +1,5 @@
 //! Waiting for what the API server holds, by a watch.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use futures::{FutureExt, StreamExt};
 use kube::{
@@ -38,29 +38,38 @@ pub fn all_ended(requests: &BTreeMap<String, Value>) -> bool {
 }
 
 impl Site {
-    /// Watches these objects until `ready` finds in them, by name, what it looks for. The limit is for what hangs: it begins anew with
-    /// every change.
+    /// Watches these objects until `ready` finds in them, by name, what it looks for. The limits are for what hangs: one begins anew with
+    /// every change, and one does not.
     pub fn when<T>(
         &self,
         what: &str,
         objects: &Objects,
         mut ready: impl FnMut(&BTreeMap<String, Value>) -> Option<T>,
     ) -> T {
-        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        let kubeconfig = self.kubectl(&["config", "view", "--raw", "--flatten", "--minify"]);
+        let kubeconfig = Kubeconfig::from_yaml(&kubeconfig).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-            config.proxy_url = None;
+            if self.instance.is_some() {
+                config.proxy_url = None; // of the environment
+            }
             let kind = GroupVersionKind::gvk(objects.group, objects.version, objects.kind);
             let client = Client::try_from(config).unwrap();
             let api = Api::<DynamicObject>::namespaced_with(client, objects.namespace, &ApiResource::from_gvk(&kind));
             let mut changes = watcher(api, watcher::Config::default()).default_backoff().boxed();
             let (mut all, mut whole) = (BTreeMap::new(), false);
+            let began = Instant::now();
+            let mut last = began;
             loop {
-                let change = tokio::time::timeout(LIMIT, changes.next()).await;
+                let limit = (last + LIMIT).min(began + 10 * LIMIT);
+                let change = tokio::time::timeout_at(limit.into(), changes.next()).await;
                 let mut change = change.unwrap_or_else(|_| panic!("{what} did not come: {all:#?}\n{}", self.logs()));
                 // What has come meanwhile is looked at once.
                 while let Some(event) = change {
+                    if event.is_ok() {
+                        last = Instant::now();
+                    }
                     match event {
                         Ok(Event::Init) => (all, whole) = (BTreeMap::new(), false),
                         Ok(Event::InitApply(object) | Event::Apply(object)) => {

@@ -10,6 +10,7 @@ use std::{env, fs, path::Path, sync::Arc, time::Instant};
 use credreset::core::World;
 use serde_json::{Value, json};
 
+mod digest;
 #[path = "../env/figures.rs"]
 mod figures;
 #[path = "../env/merge.rs"]

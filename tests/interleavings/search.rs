@@ -1,13 +1,12 @@
 //! All histories up to a depth, then random longer ones; a broken promise is told as the shortest history that breaks it.
-use std::{
-    collections::HashSet,
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::site::{Event, Scenario, Site};
+use crate::{
+    digest::digest,
+    site::{Event, Scenario, Site},
+};
 
 /// What a search has seen.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,12 +45,6 @@ pub struct Broken {
     pub history: Vec<Event>,
 }
 
-fn fingerprint(site: &Site, mishaps: usize) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    (site, mishaps).hash(&mut hasher);
-    hasher.finish()
-}
-
 /// Every history of at most `bounds.depth` events, states that are the same being the same: breadth first, so that what is
 /// found first is shortest.
 pub fn exhaustive(scenario: &Arc<Scenario>, bounds: Bounds) -> Result<Seen, Box<Broken>> {
@@ -62,7 +55,7 @@ pub fn exhaustive(scenario: &Arc<Scenario>, bounds: Bounds) -> Result<Seen, Box<
     }
     let root = Site::new(Arc::clone(scenario), false);
     let mut links: Vec<Link> = Vec::new();
-    let mut known = HashSet::from([fingerprint(&root, 0)]);
+    let mut known = HashSet::from([digest(&(&root, 0_usize))]);
     let mut frontier = vec![(root, 0, usize::MAX)];
     let mut seen = Seen::default();
     let history = |links: &Vec<Link>, mut at: usize, last: Option<Event>| {
@@ -87,7 +80,7 @@ pub fn exhaustive(scenario: &Arc<Scenario>, bounds: Bounds) -> Result<Seen, Box<
                 if let Err(what) = then.happen(&event) {
                     return Err(Box::new(Broken { what, history: history(&links, at, Some(event)) }));
                 }
-                let print = fingerprint(&then, spent);
+                let print = digest(&(&then, spent));
                 if !known.insert(print) {
                     continue;
                 }

@@ -29,7 +29,7 @@ use credreset::core::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::planted::Fault;
+use crate::{digest::digest, planted::Fault};
 
 /// Longer than the time limit of any call: a call that has not ended by its attempt's deadline never will for its client.
 const TIMEOUT: i64 = 15;
@@ -336,12 +336,6 @@ fn moves(from: State, to: State) -> bool {
                 | (Changed, Applied)
                 | (Unknown, Changed | Applied | NotApplied | Superseded)
         )
-}
-
-fn digest(value: &impl Hash) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 impl Site {
