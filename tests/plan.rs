@@ -1,6 +1,7 @@
 //! `credreset plan`, as a reviewer and a pipeline run it: on files, on a directory, on a repository.
 #![cfg(test)]
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     process::{Command, Output},
@@ -270,6 +271,114 @@ fn a_pull_request() {
     assert_eq!(verdicts(&one), ["new allowed"]);
 }
 
+/// A pull request may hold what git takes for a repository, whose configuration names a program: it runs no program, and decides nothing
+/// about what is planned.
+#[test]
+fn a_repository_in_the_folder_is_not_asked() {
+    let (folder, inner) = (Folder::new(), Folder::new());
+    let whole = |folder: &Folder| {
+        folder.git(&["add", "--force", "--all"]);
+        folder.git(&["commit", "--quiet", "--message=all"]);
+    };
+    folder.git(&["init", "--quiet", "--initial-branch=main"]);
+    folder.write("resets/kept.yaml", mfa("kept", "hiro.t@zylker.biz").to_string());
+    whole(&folder);
+    folder.git(&["checkout", "--quiet", "-b", "change"]);
+    folder.write("resets/evil.yaml", mfa("evil", "annette.c@zylker.biz").to_string());
+    // Of this repository nothing differs from its `main`.
+    inner.git(&["init", "--quiet", "--initial-branch=main"]);
+    for name in ["kept", "evil"] {
+        let file = format!("{name}.yaml");
+        fs::copy(folder.0.join("resets").join(&file), inner.0.join(&file)).unwrap();
+    }
+    whole(&inner);
+    inner.git(&["pack-refs", "--all"]);
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args(["HEAD", "objects", "packed-refs", "index"].map(|part| inner.0.join(".git").join(part)))
+        .arg(folder.0.join("resets"))
+        .status();
+    assert!(copied.unwrap().success());
+    folder.write("resets/refs/.keep", "");
+    let ran = inner.0.join("ran");
+    let program = format!("\tfsmonitor = \"touch {}; false\"\n", ran.display());
+    let config = format!("[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = .\n{program}");
+    folder.write("resets/config", config);
+    whole(&folder);
+    std::os::unix::fs::symlink("resets", folder.0.join("linked")).unwrap();
+    fs::create_dir(folder.0.join("mixed")).unwrap();
+    std::os::unix::fs::symlink("../resets/kept.yaml", folder.0.join("mixed/a.yaml")).unwrap();
+
+    let output = folder.plan(&["resets", "--base", "main", "--offline", "-o", "json"]);
+    assert_eq!(verdicts(&output), ["evil allowed"]);
+    for (path, says) in [
+        ("linked", "linked is a symbolic link"),
+        ("linked/evil.yaml", "linked is a symbolic link"),
+        ("/proc/self", "/proc/self is not in the git repository around the current folder"),
+        ("mixed", "mixed/a.yaml is no regular file"),
+    ] {
+        let (code, _, error) = said(&folder.plan(&[path, "--base", "main", "--offline"]));
+        assert!(code == Some(1) && error.contains(says), "{path}: {code:?} {error}");
+    }
+    let (code, _, error) = said(&folder.plan(&["mixed", "--offline"]));
+    assert!(code == Some(1) && error.contains("mixed/a.yaml is no regular file"), "{code:?} {error}");
+    // From within.
+    let mut within = folder.command(Path::new(env!("CARGO_BIN_EXE_credreset")));
+    within.current_dir(folder.0.join("resets")).args(["plan", ".", "--base", "main", "--offline"]);
+    let (code, out, error) = said(&within.output().unwrap());
+    assert!(code == Some(1) && error.contains("git rev-parse: "), "{code:?} {out} {error}");
+    assert!(!ran.exists(), "a program of the pull request has run");
+    // A name that would act on a terminal or a CI log.
+    folder.write("resets/a\n::error::b\u{1b}[2J.yaml", "}");
+    let (_, _, error) = said(&folder.plan(&["resets", "--offline"]));
+    assert!(error.contains(r"a\u{a}::error::b\u{1b}[2J.yaml is not YAML") && error.lines().count() == 1, "{error}");
+}
+
+/// What somebody wrote into a request is text in the comment: no link, no picture, no emphasis, nobody mentioned.
+#[test]
+fn the_comment_shows_text() {
+    use pulldown_cmark::{Event, Options, Parser, Tag};
+    let folder = Folder::new();
+    let mean = "[approved](https://evil.example) ![x](https://evil.example/p.png) **bold** __bold__ ~~gone~~ `code` <b>x</b> \\*x\\* \
+                &lt;b&gt; @org/everyone #12 \\#12 https://evil.example/a WWW.evil.example | <https://evil.example> [a]: https://evil.example";
+    for (n, patch) in [
+        json!({"metadata": {"name": mean}}),
+        json!({"metadata": {"namespace": mean}}),
+        json!({"spec": {"reason": mean, "requestedBy": mean}}),
+        json!({"spec": {"user": {"email": mean}}}),
+        json!({"spec": {"user": {"email": null, "username": mean}, "mfa": {"confirm": mean}}}),
+        json!({"spec": {"directory": mean, "mode": mean}}),
+        json!({"spec": {mean: mean}}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut object = mfa(&format!("mean-{n}"), "annette.c@zylker.biz");
+        merge(&mut object, patch);
+        folder.write(&format!("resets/{n}.yaml"), object.to_string());
+    }
+    let (_, comment, error) = said(&folder.plan(&["resets", "--offline", "-o", "markdown"]));
+    assert!(comment.contains("evil.example"), "{comment}{error}");
+    let (mut tags, mut text) = (BTreeSet::new(), String::new());
+    for event in Parser::new_ext(&comment, Options::all()) {
+        match event {
+            Event::Start(Tag::Link { .. } | Tag::Image { .. } | Tag::Emphasis | Tag::Strong | Tag::Strikethrough)
+            | Event::Code(_) => panic!("{event:?} is in: {comment}"),
+            Event::InlineHtml(tag) | Event::Html(tag) => drop(tags.insert(tag.trim().to_owned())),
+            Event::Text(part) => text += &part,
+            _ => {}
+        }
+    }
+    let own = ["<code>", "</code>", "<details><summary><code>", "</details>"];
+    assert!(tags.iter().all(|tag| own.iter().any(|own| tag.starts_with(own))), "{tags:?} are in: {comment}");
+    // What code hosts look for in the text that is shown.
+    for link in ["://", "www.", "WWW."] {
+        assert!(!text.contains(link), "{link} is in: {text}");
+    }
+    assert!(comment.split('@').skip(1).all(|rest| rest.starts_with("&#8203;")), "somebody is mentioned: {comment}");
+    assert!(!comment.contains(" #12") && !comment.contains(r"\#12"), "an issue is named: {comment}");
+}
+
 /// Without times and digests, which are others at every run.
 fn steady(text: &str) -> String {
     let words = text.split_inclusive([' ', '\n', '<', '>', ',', ';']).map(|word| {
@@ -391,7 +500,7 @@ fn what_cannot_be_planned() {
         (&["fine.yaml", "--directories", "nowhere"], "nowhere cannot be read"),
         (&["fine.yaml", "--directories", "broken.yaml"], "broken.yaml is not YAML"),
         (&["fine.yaml"], "no Kubernetes configuration: set KUBECONFIG"),
-        (&["fine.yaml", "--base", "main", "--offline"], "git merge-base: fatal: not a git repository"),
+        (&["fine.yaml", "--base", "main", "--offline"], "git rev-parse: fatal: not a git repository"),
         (&["fine.yaml", "--ouput", "json"], "unexpected argument '--ouput' found"),
         (&["fine.yaml", "--output", "xml"], "invalid value 'xml' for '--output <OUTPUT>'"),
         (&[], "the following required arguments were not provided: <FILE|DIR|->"),

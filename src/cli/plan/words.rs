@@ -116,29 +116,53 @@ pub(super) fn markdown(report: &Report) -> String {
     out
 }
 
-/// A text that means nothing to Markdown, HTML or whoever is mentioned by `@`.
+/// A text that means nothing to Markdown, HTML, whoever is mentioned by `@`, and what makes links of addresses and numbers. Code hosts
+/// look for the latter in the text as it is shown, so that no way to write a character helps, and something must stand between.
 fn prose(text: &str) -> String {
     let mut out = String::new();
     for c in shown(text, MESSAGE).chars() {
         match c {
-            '@' => out.push_str("&#64;"),
+            '@' | '#' => {
+                out.push(c);
+                out.push_str(APART);
+            }
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
-            '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '#' | '~' | '!' => {
+            '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '~' | '!' => {
                 out.push('\\');
                 out.push(c);
             }
             c => out.push(c),
         }
     }
-    out
+    no_address(&out)
 }
 
-/// The same as code, also within a table.
+/// The same as code, also within a table. Markdown goes on within the tags.
 fn code(text: &str) -> String {
-    format!(
-        "<code>{}</code>",
-        shown(text, NAME * 2).replace('&', "&amp;").replace('<', "&lt;").replace('|', "&#124;").replace('@', "&#64;")
-    )
+    let mut out = String::new();
+    for c in shown(text, NAME * 2).chars() {
+        match c {
+            '&' | '<' | '>' | '|' | '@' | '#' | '\\' | '`' | '*' | '_' | '[' | ']' | '~' | '!' => {
+                let _ = write!(out, "&#{};", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    format!("<code>{}</code>", no_address(&out))
+}
+
+/// A blank of no width.
+const APART: &str = "&#8203;";
+
+/// Addresses that would become links.
+fn no_address(text: &str) -> String {
+    let mut out = text.replace("://", &format!(":{APART}//"));
+    let small = out.to_ascii_lowercase();
+    let found: Vec<usize> = small.match_indices("www.").map(|(at, _)| at + 3).collect();
+    for at in found.into_iter().rev() {
+        out.insert_str(at, APART);
+    }
+    out
 }
