@@ -24,12 +24,12 @@ comma := ,
 
 .PHONY: help demo image test test-fast test-search test-cluster test-directories bench guarantees lint crds book
 help:
-	@echo 'make demo          watch resets being carried out on a real API server (DIRECTORY=keycloak, openldap or samba; KEEP=1 keeps it up)'
+	@echo 'make demo          watch resets being carried out on a real API server, built the first time (DIRECTORY=keycloak, openldap or samba: a real one; KEEP=1 keeps it up)'
 	@echo 'make image         the image as an OCI archive, target/image/credreset.tar; needs no container engine'
-	@echo 'make test          lint and all tests; builds the servers they need, once (minutes)'
+	@echo 'make test          lint and all tests; the first time it also builds servers (with KUBECONFIG set, on that cluster)'
 	@echo 'make test-fast     the tests that need no server'
 	@echo 'make test-search   every interleaving to a depth (CREDRESET_SEARCH=long goes further)'
-	@echo 'make test-cluster  the tests on a real API server (KUBECONFIG=... for one of your own)'
+	@echo 'make test-cluster  the tests on a real API server (KUBECONFIG=... for one of your own; ONLY=chaos,crash_matrix)'
 	@echo 'make test-directories  the tests on real directory servers (ONLY=keycloak,openldap,samba)'
 	@echo 'make bench         measure against bare clients, into target/benchmarks.json (ONLY=throughput,plan); leave the machine alone meanwhile'
 	@echo 'make guarantees    run the proofs and write their figures into docs/guarantees.md'
@@ -45,6 +45,7 @@ image:
 
 # What needs no server runs while the image is built.
 test:
+	@rm -f $(call report,alone servers)
 	@$(MAKE) --no-print-directory -j2 test-alone tested-image || { tests/env/times.py $(call report,alone); exit 1; }
 	@$(call run,servers,--test cluster --test directories); code=$$?; tests/env/times.py $(call report,alone servers); exit $$code
 
@@ -59,8 +60,9 @@ test-fast: $(NEXTEST)
 test-search: $(NEXTEST)
 	@$(call tests,alone,--test interleavings --no-capture)
 
+# ONLY=chaos,crash_matrix: what has this in its name, one test after another, with all that they print.
 test-cluster: tested-image
-	@$(call tests,servers,--test cluster)
+	@$(call tests,servers,--test cluster $(if $(filter command environment,$(origin ONLY)),$(subst $(comma), ,$(ONLY)) --no-capture))
 
 test-directories: only := $(subst $(comma), ,$(ONLY))
 test-directories: servers

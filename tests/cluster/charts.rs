@@ -26,6 +26,23 @@ fn template_of(release: &str, namespace: &str, values: &[&str]) -> Result<Vec<Va
     Ok(serde_saphyr::from_multiple(std::str::from_utf8(&output.stdout).unwrap()).unwrap())
 }
 
+/// examples/install.yaml is what the chart makes with the values that the README names.
+#[test]
+fn installed_without_helm() {
+    let mut command = Command::new(helm());
+    command.args(["template", "credreset", "--skip-tests", "--namespace", SYSTEM, "--set", "namespaces={helpdesk}"]);
+    let output = command.arg(path("charts/credreset")).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let file = path("examples/install.yaml");
+    let before = text("examples/install.yaml");
+    let (head, shown) = before.split_once('\n').unwrap();
+    let made = String::from_utf8(output.stdout).unwrap();
+    if std::env::var_os("CREDRESET_UPDATE").is_some() {
+        std::fs::write(&file, format!("{head}\n{made}")).unwrap();
+    }
+    assert_eq!(shown, made, "CREDRESET_UPDATE=1 writes {} anew", file.display());
+}
+
 fn of<'a>(all: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> {
     all.iter().find(|d| d["kind"] == kind && d["metadata"]["name"] == name)
 }

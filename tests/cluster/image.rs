@@ -34,7 +34,7 @@ fn said(command: &mut Command) -> String {
 impl Image {
     fn unpack(dir: &Path) -> Self {
         let archive = path(IMAGE).join("credreset.tar");
-        assert!(archive.exists(), "this test needs an image: make test-cluster");
+        assert!(archive.exists(), "the image is missing: make tested-image");
         let [layout, root] = ["layout", "root"].map(|name| dir.join(name));
         for folder in [&layout, &root] {
             fs::create_dir_all(folder).unwrap();

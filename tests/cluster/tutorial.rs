@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::env::{Setup, Site, blocks, path, text};
+use crate::env::{Setup, Site, blocks, not_run, path, text};
 
 /// Whoever follows it, with all that was started on the way: it ends with this, and also if this process is killed.
 struct Follower {
@@ -69,7 +69,7 @@ pub fn gist(line: &str) -> String {
 #[test]
 fn tutorial_is_followed_word_for_word() {
     if std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()) {
-        println!("NOT RUN: the tutorial starts an API server of its own (unset KUBECONFIG)");
+        not_run("NOT RUN: the tutorial starts an API server of its own (unset KUBECONFIG)");
         return;
     }
     let dir = std::env::temp_dir().join(format!("credreset-tutorial-{}", std::process::id()));

@@ -57,7 +57,7 @@ compile() {
   echo "$version" >"$ASSETS/$name.version"
   rm -rf "$tmp"
   trap - EXIT
-  say "$name $version: done in $((SECONDS - begin)) s, $(du -m "$ASSETS/$name" | cut -f1) MB"
+  say "$name $version: built in $((SECONDS - begin)) s, $(du -m "$ASSETS/$name" | cut -f1) MB"
 }
 
 # missing NAME VERSION: is it still to be built? Takes the lock if so, and then looks again: another run may have built it. If

@@ -8,7 +8,6 @@ parts=tests/env/demo-${DIRECTORY:=sandbox}.sh
 [ -e "$parts" ] || { echo "demo: DIRECTORY is sandbox, keycloak, openldap or samba" >&2; exit 2; }
 
 export INSTANCE=demo-$$ DIE_WITH=$$
-unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY # everything here is on loopback
 dir=$(mktemp -d)
 bin=${CARGO_TARGET_DIR:-$PWD/target}/debug/credreset
 cluster=tests/env/cluster.sh
@@ -94,24 +93,24 @@ turned_away() {
 }
 manifest() { sed "s/2026-11-24T09:00:00Z/$now/" "$examples/$1.yaml"; }
 
-# Builds what the demo runs and is not there yet, our own program and the servers side by side; sets $helm.
+# Builds what the demo runs and is not there yet, our own program and the servers side by side.
 build() {
   local parts=(etcd kube-apiserver kubectl) todo=() part seconds=0 begin=$SECONDS own servers
-  local -A takes=([credreset]=140 [etcd]=40 [kube-apiserver]=240 [kubectl]=20 [helm]=100) # seconds of two cores
-  helm=$(command -v helm) && [[ $("$helm" version --short 2>/dev/null) =~ ^v[34] ]] || { helm="" && parts+=(helm); }
+  for part in cargo cc python3 openssl curl; do command -v "$part" >/dev/null || failed "needs $part"; done
+  local -A takes=([credreset]=140 [etcd]=40 [kube-apiserver]=240 [kubectl]=20) # seconds of two cores
   [ -x "$bin" ] || todo=(credreset)
   # shellcheck disable=SC2207 # words
   todo+=($(tests/env/build.sh --missing "${parts[@]}"))
   for part in "${todo[@]}"; do seconds=$((seconds + takes[$part])); done
   [ ${#todo[@]} = 0 ] || cat <<END
-Built first, once: ${todo[*]}. On two cores that takes some $(((seconds + 59) / 60)) minutes.
+Built first, once: ${todo[*]}. On two cores that takes some $(((seconds + 59) / 60)) minutes, and downloads besides.
 Kept for the next time: servers in ${XDG_CACHE_HOME:-~/.cache}/credreset, credreset in target, sources where cargo and go keep them.
 END
   touch "$dir/cargo.log" "$dir/build.log"
   # In sessions of their own, so that they end whole.
   setsid cargo build >"$dir/cargo.log" 2>&1 &
   own=$!
-  setsid tests/env/build.sh "${parts[@]}" >"$dir/assets" 2>"$dir/build.log" &
+  setsid tests/env/build.sh "${parts[@]}" >/dev/null 2>"$dir/build.log" &
   servers=$!
   pids+=("-$own" "-$servers")
   for ((shown = 0; ; )); do
@@ -119,7 +118,7 @@ END
     if [ -n "$own" ] && ! kill -0 "$own" 2>/dev/null; then
       wait "$own" || { tail -n 30 "$dir/cargo.log" >&2; failed "credreset cannot be built (see above)"; }
       own=""
-      ! grep -q Compiling "$dir/cargo.log" || told "credreset: done in $((SECONDS - begin)) s"
+      ! grep -q Compiling "$dir/cargo.log" || told "credreset: built in $((SECONDS - begin)) s"
     fi
     if [ -n "$servers" ] && ! kill -0 "$servers" 2>/dev/null; then
       wait "$servers" || { tail -n 30 "$dir/build.log" >&2; failed "a server cannot be built (see above)"; }
@@ -131,7 +130,6 @@ END
   progress $((SECONDS - begin))
   [ ! -t 1 ] || printf '\r\033[K'
   pids=()
-  [ -n "$helm" ] || helm=$(value HELM "$(cat "$dir/assets")")
 }
 told() { # told LINE: for good, above what is written over
   [ ! -t 1 ] || printf '\r\033[K'
@@ -140,18 +138,19 @@ told() { # told LINE: for good, above what is written over
 # progress SECOND: a line for each server that is done since the last call; on a terminal also how far the others are.
 progress() {
   local lines line
-  mapfile -t lines < <(sed -n 's/^build: \(.*: done in .*\)/\1/p' "$dir/build.log")
+  mapfile -t lines < <(sed -n 's/^build: \(.*: built in .*\)/\1/p' "$dir/build.log")
   for line in "${lines[@]:shown}"; do told "$line"; done
   shown=${#lines[@]}
   if [ -t 1 ] && { grep -q Compiling "$dir/cargo.log" || [ -s "$dir/build.log" ]; }; then
-    printf '\r\033[K  %s s: %s crates, %s' "$1" "$(grep -c Compiling "$dir/cargo.log")" "$(sed -n '$s/^build: //p' "$dir/build.log")"
+    printf '\r\033[K  %s s: credreset %s crates' "$1" "$(grep -c Compiling "$dir/cargo.log")"
+    sed -n '$s/^build: \(.*\)/, \1/p' "$dir/build.log" | tr -d '\n'
   fi
 }
 
 . "$parts"
 request=$(name_of "$password")
 say "credreset on a real API server, with $what"
-echo "A password reset, an MFA reset, a refusal, and the first request once more: some 15 seconds. Nothing is left running."
+echo "Two resets or what is said instead, a refusal, and the first request once more. It ends by itself, and nothing is left running."
 build
 
 say "1. A real API server, $what, and the operator"
@@ -160,10 +159,11 @@ KUBECONFIG=$(value KUBECONFIG "$up") KUBECACHEDIR=$(value KUBECACHEDIR "$up") KU
 export KUBECONFIG KUBECACHEDIR
 PATH=$(dirname "$KUBECTL"):$PATH
 serve
+unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY # what follows is on loopback
 "$bin" crds | kubectl apply -f - >/dev/null
 kubectl wait --for=condition=Established --timeout=30s crd/credentialresets.credreset.dev crd/directories.credreset.dev crd/credentialresetrecords.credreset.dev >/dev/null
 for namespace in credreset-system helpdesk; do kubectl create namespace $namespace >/dev/null; done
-"$helm" template credreset charts/credreset --skip-tests --namespace credreset-system --set 'namespaces={helpdesk}' | kubectl apply -f - >/dev/null
+kubectl apply -f examples/install.yaml >/dev/null
 connection | kubectl apply -f - >/dev/null
 operator=$("$cluster" sa credreset-system credreset)
 KUBECONFIG=$operator "$bin" run --listen 127.0.0.1:0 --log-format json --log info 2>"$dir/operator.log" &
@@ -222,7 +222,7 @@ if [ -n "${KEEP:-}" ] && [ "$KEEP" != 0 ]; then
 
 Kept up until Ctrl-C. Look around:
   the directory  $(address)
-  the cluster    export KUBECONFIG=$KUBECONFIG
+  the cluster    export KUBECONFIG=$KUBECONFIG PATH=$(dirname "$KUBECTL"):\$PATH
                  kubectl get creset -A -o wide; kubectl get crecord -A
                  sed "s/2026-11-24T09:00:00Z/\$(date -u +%FT%TZ)/" $examples/${mfa:-$refused}.yaml | kubectl apply -f -
 END

@@ -56,7 +56,7 @@ static SETUP: LazyLock<Vec<Value>> = LazyLock::new(|| {
 const LIMIT: Duration = Duration::from_secs(120);
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
-/// A name for what the tests of a run share, which are processes of their own, and the process that it ends with: what runs them.
+/// Names what the tests of a run share, which are processes of their own; it ends with the process that runs them, nextest or cargo.
 pub static RUN: LazyLock<(String, u32)> = LazyLock::new(|| {
     let runner = parent_id();
     assert_ne!(runner, 1, "what has run this test is gone");
@@ -72,8 +72,18 @@ pub fn path(relative: &str) -> PathBuf {
 /// The program of an image, for tests whose result depends on the optimizer, or that would take too long without it.
 pub fn program(image: &str) -> PathBuf {
     let binary = path(&format!("{image}/root/credreset"));
-    assert!(binary.exists(), "this needs an image: make test-cluster, make bench");
+    assert!(binary.exists(), "{image} is missing: make tested-image for tests, make image for benchmarks");
     binary
+}
+
+/// Says what a test leaves out: at once, and at the end of the run, since nextest shows nothing of a test that passes.
+pub fn not_run(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+    if let Ok(profile) = std::env::var("NEXTEST_PROFILE") {
+        let file = path(&format!("target/nextest/{profile}/not-run"));
+        let file = File::options().create(true).append(true).open(file);
+        let _ = file.and_then(|mut file| writeln!(file, "{line}"));
+    }
 }
 
 /// A folder that nobody has had, and the name of its cluster.
@@ -484,14 +494,7 @@ impl Site {
     pub fn is_own(&self) -> bool {
         if self.instance.is_none() {
             let test = std::thread::current().name().unwrap_or_default().to_owned();
-            let line = format!("NOT RUN in full: {test} needs an API server of its own (unset KUBECONFIG)");
-            let _ = writeln!(std::io::stderr(), "{line}");
-            // nextest shows nothing of a test that passes.
-            if let Ok(profile) = std::env::var("NEXTEST_PROFILE") {
-                let file = path(&format!("target/nextest/{profile}/not-run"));
-                let file = File::options().create(true).append(true).open(file);
-                let _ = file.and_then(|mut file| writeln!(file, "{line}"));
-            }
+            not_run(&format!("NOT RUN in full: {test} needs an API server of its own (unset KUBECONFIG)"));
         }
         self.instance.is_some()
     }

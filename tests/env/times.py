@@ -23,7 +23,7 @@ def main(reports):
     print(f"\n{'suite':<16}{'tests':>7}{'failed':>8}{'seconds':>10}")
     for seconds, count, failed, name in sorted(suites, reverse=True):
         print(f"{name:<16}{count:>7}{failed:>8}{seconds:>10.1f}")
-    print(f"{'all':<16}{len(tests):>7}{sum(s[2] for s in suites):>8}{sum(s[0] for s in suites):>10.1f}, some of them at once")
+    print(f"{'all':<16}{len(tests):>7}{sum(s[2] for s in suites):>8}{sum(s[0] for s in suites):>10.1f}, added up: tests run beside each other")
     print(f"\nthe {SLOWEST} slowest{'seconds':>{41 - len(f'the {SLOWEST} slowest')}}")
     for seconds, suite, name in sorted(tests, reverse=True)[:SLOWEST]:
         print(f"{seconds:>41.1f}  {suite} {name}")

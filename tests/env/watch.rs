@@ -38,8 +38,8 @@ pub fn all_ended(requests: &BTreeMap<String, Value>) -> bool {
 }
 
 impl Site {
-    /// Watches these objects until `ready` finds in them, by name, what it looks for. The limits are for what hangs: one begins anew with
-    /// every change, and one does not.
+    /// Watches these objects until `ready` finds in them, by name, what it looks for. It fails after `LIMIT` without a change, and
+    /// after ten times that in any case.
     pub fn when<T>(
         &self,
         what: &str,
