@@ -55,7 +55,7 @@ impl Approval {
         } else if self.directory != request.directory {
             Some("for another Directory")
         } else if wanted.distinct_from_requester
-            && request.requested_by.as_ref().is_some_and(|requester| same_person(requester, &self.approver))
+            && request.requested_by.as_ref().is_some_and(|requester| person(requester) == person(&self.approver))
         {
             Some("by the requester")
         } else {
@@ -64,9 +64,25 @@ impl Approval {
     }
 }
 
-/// The requester may have been typed; the approver is as the API server knows people.
-fn same_person(requester: &str, approver: &str) -> bool {
-    requester.trim().to_lowercase() == approver.trim().to_lowercase()
+/// What one person is, however spelt: the requester may have been typed, and an authenticator may take a name in two spellings.
+fn person(name: &str) -> String {
+    name.trim().to_lowercase()
+}
+
+/// Why a rule that wants others than the requester has nobody to compare approvers with. A program is nobody: whoever may act as a
+/// `ServiceAccount` asks as it, and approves as himself.
+pub(super) fn nobody_to_differ_from(request: &Request, rule: &Rule) -> Option<String> {
+    if !rule.approvals.as_ref().is_some_and(|wanted| wanted.distinct_from_requester) {
+        return None;
+    }
+    match &request.requested_by {
+        None => Some("spec.requestedBy does not say who that is".to_owned()),
+        // So the API server calls ServiceAccounts, nodes, and its own.
+        Some(name) if person(name).starts_with("system:") => {
+            Some(format!("{}, whom spec.requestedBy names, is no person", text::shown(name, text::NAME)))
+        }
+        Some(_) => None,
+    }
 }
 
 /// Who has approved, or the wait for who has to.
@@ -95,8 +111,8 @@ pub(super) fn check(
         }
     }
     // Two by one person are one.
-    approvers.sort_unstable();
-    approvers.dedup();
+    approvers.sort_unstable_by_key(|name| person(name));
+    approvers.dedup_by_key(|name| person(name));
     let count = usize::try_from(wanted.count).unwrap_or(usize::MAX);
     if approvers.len() >= count {
         approvers.truncate(MOST);

@@ -438,21 +438,21 @@ fn allowed<'a>(world: &World, request: &Request, directory: &'a Directory, user:
                 )
                 .about(&user.id),
             )),
-            _ if rule.approvals.as_ref().is_some_and(|a| a.distinct_from_requester) && request.requested_by.is_none() => {
-                Err(stall(
+            _ => match approvals::nobody_to_differ_from(request, rule) {
+                Some(why) => Err(stall(
                     request,
                     View::new(
                         Reason::NotAllowed,
                         format!(
-                            "Rule {} of Directory {} asks for approval by somebody else than the requester, and spec.requestedBy does not say \
-                             who that is: nothing was sent. File a new request with requestedBy.",
+                            "Rule {} of Directory {} asks for approval by somebody else than the requester, and {why}: nothing was sent. File \
+                             a new request whose requestedBy names who asks.",
                             rule.name, directory.name
                         ),
                     )
                     .about(&user.id),
-                ))
-            }
-            _ => Ok(rule),
+                )),
+                None => Ok(rule),
+            },
         };
     }
     Err(not_allowed(request, directory, Some(user)))

@@ -315,14 +315,18 @@ fn which_approvals_count() {
     asks_for(&site, json!({"count": 1}));
     let reset = site.until("nobody", "NotAllowed");
     assert!(message(&reset).contains("spec.requestedBy does not say who that is"), "{}", message(&reset));
+    // A program is nobody to differ from: whoever may act as it, such as with the built-in role `edit`, would approve as himself.
+    request(&site, "robot", 7, json!({"requestedBy": format!("system:serviceaccount:{TEAM}:robot")}));
+    let reset = site.until("robot", "NotAllowed");
+    assert!(message(&reset).contains("whom spec.requestedBy names, is no person"), "{}", message(&reset));
     // And a rule that asks for no more lets go.
     request(&site, "freed", 6, json!({}));
     waits(&site, "freed", "none is given");
     asks_for(&site, Value::Null);
-    for name in ["nobody", "freed"] {
+    for name in ["nobody", "robot", "freed"] {
         site.until(name, "Applied");
     }
-    assert_eq!(password_calls(), 6);
+    assert_eq!(password_calls(), 7);
 
     // What was said cannot be changed, only taken back, and not given again.
     for (patch, says) in [
