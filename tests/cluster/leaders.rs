@@ -44,19 +44,13 @@ impl Two {
 
     fn first(&self) -> Operator {
         let first = self.site.run(&mut self.command("first", Some(&self.api.url)));
-        self.until_leads("first/");
+        self.site.until_leads("first");
         self.site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
         first
     }
 
     fn second(&self) -> Operator {
         self.site.run(&mut self.command("second", None))
-    }
-
-    fn until_leads(&self, identity: &str) {
-        let leads = |lease: &Value| lease["spec"]["holderIdentity"].as_str().unwrap_or_default().starts_with(identity);
-        self.site
-            .when(&format!("{identity} to lead"), &LEASES, |all| all.get("credreset").filter(|l| leads(l)).map(drop));
     }
 
     fn leads(&self, identity: &str) -> Option<()> {
@@ -189,7 +183,7 @@ fn cut_off_with_an_answer(two: &Two, first: &Operator) -> Operator {
     two.api.cut();
     sent.release();
     let second = two.second();
-    two.until_leads("second/");
+    two.site.until_leads("second");
     steps_back(first);
     two.site.until("mustafa", "Verifying");
     second

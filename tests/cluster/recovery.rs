@@ -2,7 +2,7 @@
 use serde_json::{Value, json};
 
 use crate::env::{
-    ANNETTE, LEASES, RECORDS, SYSTEM, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, time, wait_for,
+    ANNETTE, RECORDS, SYSTEM, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, time, wait_for,
 };
 
 const EMAIL: &str = "annette.c@zylker.biz";
@@ -215,8 +215,7 @@ fn fail_over() {
     let site = Site::start();
     site.usual_directory();
     let first = site.operator_named("first");
-    let leads = |lease: &Value| lease["spec"]["holderIdentity"].as_str().unwrap_or_default().starts_with("first/");
-    site.when("a leader", &LEASES, |all| all.get("credreset").filter(|lease| leads(lease)).map(drop));
+    site.until_leads("first");
     let second = site.operator_named("second");
     site.apply(&password_reset("one", EMAIL, json!({})));
     site.until("one", "Applied");

@@ -58,9 +58,11 @@ seen() {
   printf '  %-62s %s\n' "$1" "$out"
   [ "$out" = "$2" ] || failed "expected to see: $2"
 }
+on_loopback() { unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY; } # what follows is
 # The real directory of this name.
 start_server() {
   up=$("tests/env/$DIRECTORY.sh" up)
+  on_loopback
   servers+=("tests/env/$DIRECTORY.sh")
 }
 start_ldap_server() {
@@ -159,7 +161,7 @@ KUBECONFIG=$(value KUBECONFIG "$up") KUBECACHEDIR=$(value KUBECACHEDIR "$up") KU
 export KUBECONFIG KUBECACHEDIR
 PATH=$(dirname "$KUBECTL"):$PATH
 serve
-unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY # what follows is on loopback
+on_loopback
 "$bin" crds | kubectl apply -f - >/dev/null
 kubectl wait --for=condition=Established --timeout=30s crd/credentialresets.credreset.dev crd/directories.credreset.dev crd/credentialresetrecords.credreset.dev >/dev/null
 for namespace in credreset-system helpdesk; do kubectl create namespace $namespace >/dev/null; done

@@ -38,6 +38,15 @@ pub fn all_ended(requests: &BTreeMap<String, Value>) -> bool {
 }
 
 impl Site {
+    /// Waits until the operator with this identity leads.
+    #[allow(dead_code, reason = "not every test program has more than one operator")]
+    pub fn until_leads(&self, identity: &str) {
+        let leads = |lease: &Value| {
+            lease["spec"]["holderIdentity"].as_str()?.strip_prefix(identity)?.strip_prefix('/').map(drop)
+        };
+        self.when(&format!("{identity} to lead"), &LEASES, |all| leads(all.get("credreset")?));
+    }
+
     /// Watches these objects until `ready` finds in them, by name, what it looks for. It fails after `LIMIT` without a change, and
     /// after ten times that in any case.
     pub fn when<T>(
