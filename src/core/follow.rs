@@ -2,7 +2,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Decision, Effect, Fact, Next, Outcome, Reason, View,
+    Decision, Effect, Fact, Next, Outcome, Reason, View, gates,
     ledger::{Evidence, Record, Reply, State},
     report,
     request::{Action, Source, later},
@@ -119,21 +119,62 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
         }
         Some(Reply::Outdated) => write(record.not_applied(Reason::ChangedSinceRequest, None, now)),
         Some(Reply::NoSuchUser) => write(record.not_applied(Reason::UserNotFound, None, now)),
-        Some(Reply::Rejected { code }) => {
+        Some(Reply::Rejected { code }) => refused(world, record, code, false),
+        Some(Reply::PasswordRefused { code }) => {
             let drawn = world
                 .subject
                 .request()
                 .is_some_and(|r| matches!(&r.action, Action::Password { source: Source::Generate { .. }, .. }));
-            if drawn && !record.attempt.redrawn {
-                // A policy that the generator does not know: one more draw, under a new attempt.
-                write(record.released(Reason::Rejected, Some(code.clone()), now))
-            } else {
-                write(record.not_applied(Reason::Rejected, Some(code.clone()), now))
-            }
+            // A policy that the generator does not know: one more draw, under a new attempt.
+            refused(world, record, code, drawn && !record.attempt.redrawn)
         }
         Some(Reply::Done) => finish(world, record, Evidence::Response),
         Some(Reply::Conflict | Reply::Unsure) => verify(world, record),
     }
+}
+
+/// The directory says that it has done nothing. It is believed unless it shows a change all the same: then the password may be in
+/// force, and neither is another set nor this one thrown away. `again`: another password may do.
+fn refused(world: &World, record: &Record, code: &str, again: bool) -> Decision {
+    let now = world.now;
+    let write = |record: Record| Decision::Do(Effect::Write(Box::new(record)));
+    let shown = match &world.proof {
+        Seen::Unread => return Decision::Read(Fact::Proof),
+        Seen::Known(Proof::Nothing(_)) | Seen::Absent if again => {
+            return write(record.released(Reason::Rejected, Some(code.to_owned()), now));
+        }
+        Seen::Known(Proof::Nothing(_)) | Seen::Absent => {
+            return write(record.not_applied(Reason::Rejected, Some(code.to_owned()), now));
+        }
+        Seen::Known(Proof::Proven(evidence)) if counts(world, record, *evidence) => {
+            return finish(world, record, *evidence);
+        }
+        Seen::Known(Proof::Proven(_) | Proof::Moved) => {
+            format!("The directory shows a change of the {} from the time of the call.", record.mode)
+        }
+        Seen::Known(Proof::Changed(shown)) => shown.clone(),
+        Seen::Known(Proof::Open(shown)) => match sign_in(world, record, shown) {
+            Ok(decision) => return decision,
+            Err(told) => told,
+        },
+        Seen::Unknown(why) if now >= record.over() => {
+            format!("The directory could not be asked since: {}", why.message)
+        }
+        Seen::Unknown(why) => {
+            let next = later(now, SignedDuration::from_secs(5)).min(record.over());
+            let view = View::of(
+                record,
+                Reason::Verifying,
+                format!(
+                    "The directory refused the call with {code}. Whether it shows a change all the same could not be seen: {} Looked at \
+                     again at {next:.0}.",
+                    why.message
+                ),
+            );
+            return Decision::rest(view, Next::At(next));
+        }
+    };
+    write(record.doubted(code.to_owned(), shown, now))
 }
 
 /// Sent, and nobody has told us the result: look for evidence, and wait until nothing can arrive any more.
@@ -141,7 +182,12 @@ fn verify(world: &World, record: &Record) -> Decision {
     let now = world.now;
     let turned_away = record.adopted_by.is_none() && answered(world, record, &Reply::Conflict);
     let own = record.adopted_by.is_none() && answered(world, record, &Reply::Unsure);
-    let again = record.attempt.conditional && !turned_away && now < record.expires_at;
+    let possible = record.attempt.conditional && !turned_away && now < record.expires_at;
+    let stopped = match possible.then(|| stopped(world)).transpose() {
+        Ok(stopped) => stopped.flatten(),
+        Err(read) => return read,
+    };
+    let again = possible && stopped.is_none();
     let nothing = match &world.proof {
         // Another's attempt is adopted first: by then it has had no effect and never will have one beside this call's, or its
         // holder has written so and this write fails.
@@ -157,19 +203,20 @@ fn verify(world: &World, record: &Record) -> Decision {
             "The directory shows a change, which another reset of this user may have made.".to_owned()
         }
         // The one call was turned away since the credentials were no longer as they had been.
-        Seen::Known(Proof::Nothing(_)) | Seen::Absent if turned_away => {
+        Seen::Known(Proof::Nothing(_) | Proof::Changed(_)) | Seen::Absent if turned_away => {
             return Decision::Do(Effect::Write(Box::new(record.not_applied(Reason::ChangedSinceRequest, None, now))));
         }
         Seen::Known(Proof::Open(shown)) => match sign_in(world, record, shown) {
             Ok(decision) => return decision,
             Err(told) => told,
         },
-        Seen::Known(Proof::Nothing(shown)) => shown.clone(),
+        Seen::Known(Proof::Nothing(shown) | Proof::Changed(shown)) => shown.clone(),
         Seen::Absent => "The directory shows nothing.".to_owned(),
         Seen::Unknown(why) => format!("The directory could not be asked: {}", why.message),
     };
     // Where the call can be sent again there is no need to give up before the request itself ends.
-    let over = if again && matches!(world.proof, Seen::Unknown(_)) {
+    let may_go_on = possible && stopped.as_ref().is_none_or(|view| passes(view.reason));
+    let over = if may_go_on && matches!(world.proof, Seen::Unknown(_)) {
         record.over().max(record.expires_at)
     } else {
         record.over()
@@ -185,10 +232,16 @@ fn verify(world: &World, record: &Record) -> Decision {
         // Another process's: it may have ended just before its call.
         "The call was sent, or about to be, and no answer is known"
     };
-    let how = if again {
-        "the same call is sent again, on the condition that nothing has changed since before the first"
-    } else {
-        "nothing is sent again"
+    let how = match &stopped {
+        _ if again => {
+            "the same call is sent again, on the condition that nothing has changed since before the first".to_owned()
+        }
+        Some(view) if !passes(view.reason) => {
+            let why =
+                view.message.replace(": nothing was sent", "").replace("nothing was sent", "nothing is sent again");
+            format!("nothing is sent again ({})", why.trim_end_matches('.'))
+        }
+        _ => "nothing is sent again".to_owned(),
     };
     let view = View::of(
         record,
@@ -199,6 +252,28 @@ fn verify(world: &World, record: &Record) -> Decision {
     let age = now.duration_since(record.attempt.started_at);
     let pause = (age / 2).clamp(SignedDuration::from_secs(5), SignedDuration::from_secs(30));
     Decision::rest(view, Next::At(over.min(later(now, pause))))
+}
+
+/// Why a conditional call must not be sent again now. The brake is for what has begun, too.
+///
+/// # Errors
+/// What is to be read first.
+fn stopped(world: &World) -> Result<Option<Box<View>>, Decision> {
+    let Some(request) = world.subject.request() else {
+        return Ok(Some(Box::new(View::new(Reason::Pending, "its request was deleted"))));
+    };
+    match gates::still_allowed(world, request) {
+        Ok(()) => Ok(None),
+        Err(Decision::Rest { view, .. }) => {
+            Ok(Some(view.unwrap_or_else(|| Box::new(View::new(Reason::DirectoryNotReady, "")))))
+        }
+        Err(read) => Err(read),
+    }
+}
+
+/// The directory cannot be used at the moment, which nobody has asked for.
+fn passes(reason: Reason) -> bool {
+    matches!(reason, Reason::DirectoryNotReady | Reason::Throttled)
 }
 
 /// When this process saw that its own call gets no answer.
@@ -223,7 +298,8 @@ fn sign_in(world: &World, record: &Record, shown: &str) -> Result<Decision, Stri
 }
 
 /// A change time tells that something was changed, not by whom: it proves nothing once another reset of the same may have
-/// moved it, one that began later or one that may still arrive, nor where the call itself was turned away because of it.
+/// moved it, one that began later or one that may still arrive, nor where the call itself was turned away because of it, nor
+/// against the directory's own word.
 fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
     let began = record.attempt.started_at;
     let same = |other: &Past| {
@@ -238,8 +314,11 @@ fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
         State::Applied => other.started_at >= began,
         State::Sent | State::Changed | State::Unknown | State::Superseded => other.over >= began,
     };
+    let refused = matches!(reply(world, record), Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. }))
+        || record.doubted_refusal().is_some();
     evidence != Evidence::Marker
-        || !answered(world, record, &Reply::Conflict)
+        || !refused
+            && !answered(world, record, &Reply::Conflict)
             && !world.past.iter().filter(|other| same(other)).any(|other| may_have_moved_it(other))
 }
 
@@ -297,9 +376,14 @@ fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
     Decision::Do(Effect::Write(Box::new(record.applied(evidence, note, now))))
 }
 
+/// What came back to this process, if it has sent the record's attempt itself.
+fn reply<'a>(world: &'a World, record: &Record) -> Option<&'a Reply> {
+    world.holding.as_ref().filter(|h| h.attempt == record.attempt.id)?.reply.as_ref()
+}
+
 /// This process has sent the record's attempt itself, and that is what came back.
-fn answered(world: &World, record: &Record, reply: &Reply) -> bool {
-    matches!(&world.holding, Some(h) if h.attempt == record.attempt.id && h.reply.as_ref() == Some(reply))
+fn answered(world: &World, record: &Record, what: &Reply) -> bool {
+    reply(world, record) == Some(what)
 }
 
 /// A step that may take long, or whose success leaves no trace, waits until the evidence is durable.
@@ -348,7 +432,15 @@ fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
             Ok(decision) => return decision,
             Err(told) => Some(told),
         },
-        Seen::Known(Proof::Nothing(shown)) => Some(shown.clone()),
+        // The directory's word, and nothing that speaks against it.
+        Seen::Known(Proof::Nothing(_)) if record.doubted_refusal().is_some() => {
+            let code = record.verdict.clone().and_then(|verdict| verdict.code);
+            return Decision::Do(Effect::Write(Box::new(Record {
+                note: None,
+                ..record.not_applied(Reason::Rejected, code, now)
+            })));
+        }
+        Seen::Known(Proof::Nothing(shown) | Proof::Changed(shown)) => Some(shown.clone()),
         Seen::Known(_) | Seen::Absent | Seen::Unknown(_) => None,
     };
     let view = match shown {

@@ -57,6 +57,16 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     Ok(Pass { directory, user, finish, approved_by })
 }
 
+/// Whether what was allowed when the call was sent still is: else it is not sent again.
+pub(super) fn still_allowed(world: &World, request: &Request) -> Result<(), Decision> {
+    let directory = directory(world, request)?;
+    same_directory(world, request, directory)?;
+    let user = user(world, request, directory)?;
+    same_user(world, request, user)?;
+    protected(world, request, directory, user)?;
+    allowed(world, request, directory, user).map(drop)
+}
+
 /// The rule that allows it, where the Directory and the user are known.
 pub(super) fn rule<'a>(world: &'a World, request: &Request) -> Option<&'a Rule> {
     let directory = directory(world, request).ok()?;

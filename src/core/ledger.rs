@@ -281,8 +281,13 @@ pub enum Reply {
     Denied,
     /// The directory has no such user any more.
     NoSuchUser,
-    /// The directory refused this change.
+    /// The directory refused this change, in words that are known to mean that nothing was done.
     Rejected {
+        /// Its error code.
+        code: String,
+    },
+    /// The same, for the password's sake: another may do.
+    PasswordRefused {
         /// Its error code.
         code: String,
     },
@@ -384,13 +389,27 @@ impl Record {
     /// The change is proven.
     #[must_use]
     pub fn changed(&self, evidence: Evidence) -> Self {
-        Self { state: State::Changed, evidence: Some(evidence), note: None, settled_at: None, ..self.clone() }
+        Self {
+            state: State::Changed,
+            evidence: Some(evidence),
+            verdict: None,
+            note: None,
+            settled_at: None,
+            ..self.clone()
+        }
     }
 
     /// The change is proven and nothing remains. `note`: what could not be delivered, if so.
     #[must_use]
     pub fn applied(&self, evidence: Evidence, note: Option<String>, now: Timestamp) -> Self {
-        Self { state: State::Applied, evidence: Some(evidence), note, settled_at: Some(now), ..self.clone() }
+        Self {
+            state: State::Applied,
+            evidence: Some(evidence),
+            verdict: None,
+            note,
+            settled_at: Some(now),
+            ..self.clone()
+        }
     }
 
     /// Nothing was changed, and nothing will be.
@@ -409,6 +428,20 @@ impl Record {
     #[must_use]
     pub fn unknown(&self, note: String, now: Timestamp) -> Self {
         Self { state: State::Unknown, note: Some(note), settled_at: Some(now), ..self.clone() }
+    }
+
+    /// The directory refused the call with `code`, and that nothing was changed is in doubt. `note`: what the directory shows.
+    #[must_use]
+    pub fn doubted(&self, code: String, note: String, now: Timestamp) -> Self {
+        let verdict = Some(Verdict { reason: Reason::Rejected, code: Some(code) });
+        Self { verdict, ..self.unknown(note, now) }
+    }
+
+    /// The code with which the directory refused the call of an attempt whose outcome is in doubt for all that.
+    #[must_use]
+    pub fn doubted_refusal(&self) -> Option<&str> {
+        let verdict = self.verdict.as_ref().filter(|v| self.state == State::Unknown && v.reason == Reason::Rejected)?;
+        verdict.code.as_deref()
     }
 
     /// Somebody who has looked says how it went: it is in force and to be finished, or nothing was changed.
@@ -463,7 +496,7 @@ impl Record {
                 Proof::Nothing(format!("The directory shows the {mode} unchanged since {at}, as of {now} UTC."))
             }
             (Seen::Known(at), Some(_)) if *at >= earliest && *at <= self.over() => Proof::Proven(Evidence::Marker),
-            (Seen::Known(at), _) => Proof::Nothing(format!(
+            (Seen::Known(at), _) => Proof::Changed(format!(
                 "The directory shows the {mode} as last changed at {at}, which does not tell whether this call did it, as of {now} UTC."
             )),
             (Seen::Absent, _) => {

@@ -345,17 +345,25 @@ pub fn settled(record: &Record, own: bool) -> View {
                 "Whether the {what} of {who} was reset by this request never became known; a later request has been applied."
             ),
         ),
-        State::Unknown | State::Sent | State::Released | State::Changed => View::of(
-            record,
-            Reason::OutcomeUnknown,
-            format!(
-                "The reset of the {what} of {who} was sent, or about to be, between {:.0} and {:.0}, and no answer came: it may or may not be in force. {} \
-                 Ask the user to sign in, or file a new request.",
-                record.attempt.started_at,
-                record.attempt.deadline,
-                record.note.as_deref().unwrap_or("The directory shows no proof either way.")
-            ),
-        ),
+        State::Unknown | State::Sent | State::Released | State::Changed => {
+            let (started, deadline) = (record.attempt.started_at, record.attempt.deadline);
+            let sent = match record.doubted_refusal() {
+                Some(code) => format!(
+                    "The reset of the {what} of {who} was sent between {started:.0} and {deadline:.0}, and the directory refused it with {code}; \
+                     whether it has done nothing is in doubt: it may or may not be in force."
+                ),
+                None => format!(
+                    "The reset of the {what} of {who} was sent, or about to be, between {started:.0} and {deadline:.0}, and no answer came: it may \
+                     or may not be in force."
+                ),
+            };
+            let shown = record.note.as_deref().unwrap_or("The directory shows no proof either way.");
+            View::of(
+                record,
+                Reason::OutcomeUnknown,
+                format!("{sent} {shown} Ask the user to sign in, or file a new request."),
+            )
+        }
     }
 }
 

@@ -487,6 +487,18 @@ pub struct User {
     pub handle: BTreeMap<String, String>,
 }
 
+impl World {
+    /// Forgets what was read before a call was sent: no second one goes by what the first may have changed.
+    pub fn forget(&mut self) {
+        self.directory = Seen::Unread;
+        self.namespace_labels = Seen::Unread;
+        self.user = Seen::Unread;
+        self.entered = Seen::Unread;
+        self.delivery = Seen::Unread;
+        self.approvals = Seen::Unread;
+    }
+}
+
 impl User {
     /// What an attempt remembers of the state before it: the provider's own condition, or the change time.
     #[must_use]
@@ -613,7 +625,9 @@ pub enum Proof {
     /// Something has changed since before the call, and only a sign-in with the attempt's password could tell whether the call
     /// did it; what the directory shows.
     Open(String),
-    /// No telling; what the directory shows.
+    /// Something has changed since before the call, or may have, and nothing tells that the call did it; what the directory shows.
+    Changed(String),
+    /// No telling, and no sign of a change since before the call; what the directory shows.
     Nothing(String),
 }
 

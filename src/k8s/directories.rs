@@ -28,6 +28,7 @@ use super::{
     lock,
     metrics::{Metrics, ok},
     secrets::{PASSWORD_LABEL, Secrets},
+    silent,
 };
 use crate::{
     api::{Directory, directory::DirectoryStatus},
@@ -118,6 +119,22 @@ impl Directories {
             None => Seen::Unknown(Why::new("the Directories are still being read.")),
             Some(entries) => entries.get(name).map_or(Seen::Absent, |e| Seen::Known(e.connected.facts.clone())),
         })
+    }
+
+    /// The same, unless the API server has another one by now: a watch may lag behind, or have failed.
+    pub async fn newest(&self, name: &str) -> Seen<world::Directory> {
+        let api: Api<Directory> = Api::all(self.client.clone());
+        match api.get_metadata_opt(name).await {
+            Ok(None) => Seen::Absent,
+            Ok(Some(object))
+                if self.entry(name, |entry| entry.version == (object.uid(), object.metadata.generation))
+                    == Some(true) =>
+            {
+                self.facts(name)
+            }
+            Ok(Some(_)) => Seen::Unknown(Why::new("it has just been changed.")),
+            Err(_) => Seen::Unknown(silent()),
+        }
     }
 
     /// The connection of the Directory `name`, if it is one.

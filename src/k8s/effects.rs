@@ -17,7 +17,7 @@ use crate::{
         ledger::{Evidence, Record, Reply, State},
         plan::{CleanUp, Once},
         report,
-        request::{Source, UserRef},
+        request::Source,
         world::{Found, Progress, Proof, Seen, StepState, Why},
     },
     directory::{mail::Failure, password},
@@ -84,6 +84,8 @@ impl Run {
     /// asking at the same time.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
         let operator = Arc::clone(&self.term.operator);
+        // A look-up may have taken minutes.
+        self.world.directory = self.newest_directory().await;
         let admission = operator.ledger.admission.lock().await;
         self.look_around();
         let (record, new) = match decide(&self.world) {
@@ -174,17 +176,8 @@ impl Run {
             self.world.proof = self.proof().await;
             return Ok(());
         }
-        let user = match self.find(&UserRef::Id(record.user.id.clone()), record.mode).await {
-            Seen::Known(Found::One(user)) => user,
-            Seen::Unknown(why) => {
-                self.world.proof = Seen::Unknown(why);
-                return Ok(());
-            }
-            _ => {
-                self.world.proof = self.proof().await;
-                return Ok(());
-            }
-        };
+        // As the decision saw him, right before.
+        let Seen::Known(Found::One(user)) = self.world.user.clone() else { return Err(Error::Restless) };
         let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
             self.world.proof = Seen::Unknown(Why::new("there is no Directory with its identity."));
             return Ok(());
@@ -195,7 +188,7 @@ impl Run {
         self.world.proof = match reply {
             Reply::Done => Seen::Known(Proof::Proven(Evidence::ConditionalWrite)),
             Reply::Conflict | Reply::Outdated => Seen::Known(Proof::Moved),
-            Reply::Rejected { code } => {
+            Reply::Rejected { code } | Reply::PasswordRefused { code } => {
                 Seen::Known(Proof::Nothing(format!("The same call, sent again, was refused: {code}.")))
             }
             Reply::NoSuchUser => Seen::Known(Proof::Nothing("The directory no longer knows the user.".to_owned())),
@@ -258,7 +251,8 @@ impl Run {
     }
 
     /// Replaces the record. What only this process knows must not be lost, so it is tried until it is stored or somebody else
-    /// has written the record.
+    /// has written the record. A write that the API server refuses is tried again in another turn, while this process leads: it
+    /// may be refused for long, and others wait for the turn.
     pub(super) async fn write(&mut self, record: &Record) -> Result<(), Error> {
         let operator = Arc::clone(&self.term.operator);
         let object = self.record.clone().ok_or(Error::Restless)?;
@@ -267,6 +261,7 @@ impl Run {
             match operator.ledger.write(&object, record).await {
                 Ok(written) => break written,
                 Err(error) if !operator.ledger.holds(record) => return Err(error.into()),
+                Err(error) if is_refusal(&error) && self.term.leadership.held() => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!(record = record.name, error = %error, "the record could not be written; trying again");
                     tokio::time::sleep(pause).await;
@@ -284,7 +279,7 @@ impl Run {
                 self.world.holding = None;
                 self.world.progress = Progress::default();
                 self.world.me.attempt = fresh_attempt();
-                self.world.approvals = Seen::Unread;
+                self.world.forget();
             }
             // What has an object is counted when that shows it.
             if self.object.is_none() && (record.state.is_settled() || record.state == State::Unknown) {
@@ -341,6 +336,11 @@ impl Run {
     }
 }
 
+/// The API server has understood the write, and does not want it: a policy, a right that is missing, a namespace that goes.
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 404 | 413 | 422))
+}
+
 fn no_password() -> StepState {
     StepState::Lost(
         "the password could not be delivered: its Secret in the operator's namespace is gone. File a new request."
@@ -355,7 +355,7 @@ fn result_of(reply: &Reply) -> &'static str {
         Reply::Throttled { .. } => "throttled",
         Reply::Denied => "denied",
         Reply::NoSuchUser => "no-such-user",
-        Reply::Rejected { .. } => "rejected",
+        Reply::Rejected { .. } | Reply::PasswordRefused { .. } => "rejected",
         Reply::Conflict | Reply::Outdated => "conflict",
         Reply::Unsure => "unsure",
     }

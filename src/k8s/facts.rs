@@ -18,7 +18,7 @@ use crate::{
         Fact, Request,
         ledger::{Evidence, record_name},
         request::{Action, Mode, Source, UserRef},
-        world::{Entered, Found, Proof, Seen, Settlement, Why},
+        world::{self, Entered, Found, Proof, Seen, Settlement, Why},
     },
 };
 
@@ -144,6 +144,12 @@ impl Run {
             Fact::Proof | Fact::Superseded | Fact::Settlement => {}
         }
         Ok(())
+    }
+
+    /// The Directory of the request, if what is known of it is what the API server has: a watch may lag behind.
+    pub(super) async fn newest_directory(&self) -> Seen<world::Directory> {
+        let Some(request) = self.request() else { return Seen::Unread };
+        self.term.directories.newest(&request.directory).await
     }
 
     pub(super) async fn namespace_labels(&self, name: &str) -> Seen<BTreeMap<String, String>> {

@@ -66,6 +66,12 @@ pub(super) enum Kind {
     DropBefore {},
     /// Apply, then close the connection without an answer.
     ApplyThenDrop {},
+    /// Apply, then answer with this, as if nothing had been done.
+    ApplyThenRefuse {
+        status: u16,
+        #[serde(default)]
+        body: Value,
+    },
     /// Apply, then answer as a gateway that lost its backend.
     #[serde(rename = "apply-then-502")]
     ApplyThen502 {},
@@ -111,6 +117,7 @@ impl Kind {
             Self::Throttle { .. } => "throttle",
             Self::DropBefore {} => "drop-before",
             Self::ApplyThenDrop {} => "apply-then-drop",
+            Self::ApplyThenRefuse { .. } => "apply-then-refuse",
             Self::ApplyThen502 {} => "apply-then-502",
             Self::Delay { .. } => "delay",
             Self::Html {} => "html",
@@ -134,7 +141,9 @@ impl Kind {
     /// What cannot be carried out is refused when the fault is queued, not when it is due.
     pub(super) fn objection(&self) -> Option<&'static str> {
         match self {
-            Self::Refuse { status, .. } if !(200..=599).contains(status) => Some("status must be from 200 to 599"),
+            Self::Refuse { status, .. } | Self::ApplyThenRefuse { status, .. } if !(200..=599).contains(status) => {
+                Some("status must be from 200 to 599")
+            }
             Self::Redirect { location } if HeaderValue::from_str(location).is_err() => {
                 Some("location must be a valid header value")
             }

@@ -213,6 +213,10 @@ async fn with_fault(server: Arc<Server>, request: Request, fault: fault::Kind) -
             server.answer(&request, Some(&fault), |_| None);
             None
         }
+        Kind::ApplyThenRefuse { status, body } => {
+            server.answer(&request, Some(&fault), |_| Some(*status));
+            Some(refusal(*status, body))
+        }
         Kind::ApplyThen502 {} => {
             server.answer(&request, Some(&fault), |_| Some(502));
             Some(fault::bad_gateway())

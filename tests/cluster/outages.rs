@@ -9,7 +9,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    env::{RECORDS, RESETS, Sandbox, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, wait_for},
+    env::{
+        RECORDS, RESETS, SYSTEM, Sandbox, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, wait_for,
+    },
     proxy::{Action, Proxy, Rule},
 };
 
@@ -322,6 +324,155 @@ fn directories_that_fail_in_the_call() {
     assert_eq!(changes(&site, slow), 1);
 }
 
+/// Calls that take effect and are answered as if they had not: none is made a second time, and none is told as not done.
+#[test]
+fn directories_that_say_they_did_nothing() {
+    let site = provable("2s");
+    let _operator = site.operator();
+    ready(&site);
+    let answers = [
+        // Words that are believed, unless the directory shows a change besides.
+        (400, json!({"error": "PASSWORD_POLICY"}), "OutcomeUnknown"),
+        (422, json!({"error": "INVALID_DATA"}), "OutcomeUnknown"),
+        // Words that are not: they may be about what follows the change, or somebody's in between.
+        (200, json!({"error": {"title": "EMAIL_NOT_SENT"}}), "Applied"),
+        (302, json!("see the result"), "Applied"),
+        (400, json!("<html>Bad Request</html>"), "Applied"),
+    ];
+    let truly = answers.len() + 1;
+    for (n, (status, body, _)) in (1..).zip(&answers) {
+        fault(&site, "reset-password", n, json!({"fault": "apply-then-refuse", "status": status, "body": body}));
+    }
+    fault(
+        &site,
+        "reset-password",
+        truly,
+        json!({"fault": "refuse", "status": 400, "body": {"error": "PASSWORD_POLICY"}}),
+    );
+    let manifests: Vec<String> = (1..=truly).map(|n| reset_of(n, json!({}))).collect();
+    site.apply(&manifests.join("\n---\n"));
+    for (n, (_, body, reason)) in (1..).zip(answers) {
+        let reset = site.until(&format!("r{n}"), reason);
+        assert_eq!((changes(&site, n), calls(&site, n).as_array().unwrap().len()), (1, 1), "{body}: {reset:#}");
+        if reason == "Applied" {
+            assert_eq!((&reset["status"]["evidence"], opens(&site, n)), (&json!("Marker"), true), "{body}");
+            continue;
+        }
+        let told = message(&reset);
+        assert!(
+            told.contains("the directory refused it with") && told.contains("may or may not be in force"),
+            "{told}"
+        );
+        // Whoever settles it can still have it delivered.
+        let record = reset["status"]["record"].as_str().unwrap();
+        let secret = site.get(&["crecord", record, "-n", SYSTEM])["spec"]["attempt"]["secret"].clone();
+        let kept = site.secret(SYSTEM, secret.as_str().unwrap(), "password");
+        assert_eq!(site.sandbox.sign_in(&user(n).0, &kept), "must-change", "{body}");
+    }
+    // Where nothing is shown, another password is drawn, once.
+    site.until(&format!("r{truly}"), "Applied");
+    assert_eq!((changes(&site, truly), opens(&site, truly)), (1, true));
+    assert_eq!(calls(&site, truly).as_array().unwrap().len(), 2);
+}
+
+/// Conditional calls that are lost are sent again, until somebody pulls the brake: a protection, a deleted request, `suspend`. What is
+/// stopped so is never sent again, also when the directory is there again and the brake is off.
+#[test]
+fn the_brake_stops_repeats() {
+    let flags = ["--change-times", "--users", "20"].map(str::to_owned).to_vec();
+    let site = Site::with(&Setup { sandbox: flags, ..Setup::default() });
+    let fields = json!({"passwordChangedAt": "password_changed_time", "mfaChangedAt": "mfa_changed_time"});
+    let condition = json!({"body": {"unchanged_since": "${unchangedSince}"}});
+    let zoho = json!({"lookUp": fields, "resetPassword": condition, "resetMFA": condition});
+    let limits = json!({"resetsPerHour": 1000, "requestTimeout": "2s"});
+    site.directory("zylker", json!({"provider": {"zoho": zoho}, "limits": limits}));
+    let _operator = site.operator();
+    ready(&site);
+    let [protected, deleted, suspended, free] = [1, 2, 3, 4];
+    for n in [protected, deleted, suspended] {
+        fault(&site, "reset-password", n, json!({"fault": "drop-before", "times": 1000}));
+    }
+    fault(&site, "reset-password", free, json!({"fault": "drop-before", "times": 2}));
+    let manifests: Vec<String> = [protected, deleted, suspended, free].map(|n| reset_of(n, json!({}))).to_vec();
+    site.apply(&manifests.join("\n---\n"));
+    let sent = |n: usize| calls(&site, n).as_array().unwrap().len();
+    for n in [protected, deleted, suspended] {
+        wait_for("a repeat", || (sent(n) >= 2).then_some(()));
+    }
+    let patch = |spec: Value| {
+        site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", &json!({"spec": spec}).to_string()]);
+    };
+    let record = site.reset(&format!("r{deleted}"))["status"]["record"].as_str().unwrap().to_owned();
+    site.delete(&format!("r{deleted}"));
+    patch(json!({"protect": {"users": [user(protected).0]}}));
+    let says = |n: usize, what: &str| {
+        site.when("the brake in the status", &RESETS, |all| {
+            let told = message(&all[&format!("r{n}")]);
+            told.contains(&format!("nothing is sent again ({what}")).then_some(())
+        });
+    };
+    says(protected, &format!("{} is protected", user(protected).0));
+    let reset = site.until(&format!("r{free}"), "Applied");
+    assert_eq!((&reset["status"]["evidence"], opens(&site, free)), (&json!("ConditionalWrite"), true));
+    patch(json!({"suspend": true}));
+    says(suspended, "Directory zylker is suspended");
+
+    site.sandbox.send("DELETE", "/sandbox/faults", &Value::Null);
+    for n in [protected, suspended] {
+        let told = message(&site.until(&format!("r{n}"), "OutcomeUnknown"));
+        assert!(told.contains("unchanged since"), "{told}");
+    }
+    site.when("the end of the deleted one", &RECORDS, |all| (all[&record]["spec"]["state"] == "Unknown").then_some(()));
+    patch(json!({"suspend": false, "protect": {"users": []}}));
+    ready(&site);
+    site.apply(&reset_of(5, json!({})));
+    site.until("r5", "Applied");
+    for n in [protected, deleted, suspended] {
+        assert_eq!(changes(&site, n), 0, "r{n}");
+    }
+}
+
+/// The Directory is suspended, its rule withdrawn or the user protected while the user is looked up: nothing is sent.
+#[test]
+fn a_change_of_the_directory_counts_until_the_call() {
+    let site = provable("20s");
+    let proxy = Proxy::start(&site.sandbox.url, &[]);
+    let urls = json!({"accounts": proxy.url, "api": proxy.url, "mail": proxy.url});
+    let limits = json!({"resetsPerHour": 1000});
+    site.directory("held", json!({"provider": {"zoho": {"urls": urls}}, "limits": limits}));
+    let _operator = site.operator();
+    site.until_directory("held", "Connected");
+    let patch = |spec: Value| {
+        site.kubectl(&["patch", "directory", "held", "--type=merge", "-p", &json!({"spec": spec}).to_string()]);
+    };
+    let allow = site.get(&["directory", "held"])["spec"]["allow"].clone();
+    let brakes = [
+        (json!({"suspend": true}), json!({"suspend": false}), "DirectorySuspended"),
+        (json!({"allow": []}), json!({"allow": allow}), "NotAllowed"),
+        (json!({"protect": {"users": [user(3).0]}}), json!({"protect": {"users": []}}), "UserProtected"),
+    ];
+    for (n, (on, off, reason)) in (1..).zip(brakes) {
+        let held = proxy.arm(Rule {
+            method: Method::GET,
+            path: "/directory/api/v2/orgs/*/users".to_owned(),
+            about: String::new(),
+            says: "",
+            nth: 0,
+            action: Action::HoldReply,
+        });
+        site.apply(&reset_of(n, json!({"spec": {"directory": "held"}})));
+        wait_for("the look-up", || held.has_arrived().then_some(()));
+        patch(on);
+        held.disarm();
+        held.release();
+        site.until(&format!("r{n}"), reason);
+        assert_eq!(calls(&site, n), json!([]), "{reason}");
+        site.delete(&format!("r{n}"));
+        patch(off);
+        site.until_directory("held", "Connected");
+    }
+}
+
 /// However many wait for a directory that does not answer, those of another one are carried out; and all of the slow one's are, in turn,
 /// once it answers.
 #[test]
@@ -363,4 +514,69 @@ fn slow_directory_keeps_nobody_else_waiting() {
         site.until(&format!("slow-{number}"), "Applied");
     }
     assert_eq!(site.sandbox.count("reset-mfa"), SLOW as u64 + 1);
+}
+
+/// The API server refuses to have the outcomes written: what came back is kept, others have their turn, and in the end it is written.
+#[test]
+fn writes_that_are_refused_keep_nobody_else_waiting() {
+    /// The operator's `--concurrency`, if nothing is said.
+    const AT_ONCE: usize = 8;
+    let flags = ["--users".to_owned(), (AT_ONCE + 1).to_string()].to_vec();
+    let site = Site::with(&Setup { sandbox: flags, ..Setup::default() });
+    let proxy = Proxy::start(&site.sandbox.url, &[]);
+    let held = proxy.arm(Rule {
+        method: Method::POST,
+        path: "/directory/api/v2/orgs/*/users/*/mfa/reset".to_owned(),
+        about: String::new(),
+        says: "",
+        nth: 0,
+        action: Action::HoldRequest,
+    });
+    let urls = json!({"accounts": proxy.url, "api": proxy.url, "mail": proxy.url});
+    let limits = json!({"resetsPerHour": 1000, "requestTimeout": "60s"});
+    site.directory("zylker", json!({"provider": {"zoho": {"urls": urls}}, "limits": limits}));
+    let _operator = site.operator();
+    site.until_directory("zylker", "Connected");
+    let request = |number: usize| mfa_reset(&format!("r{number}"), &user(number).0, json!({}));
+    site.apply(&(1..=AT_ONCE).map(request).collect::<Vec<_>>().join("\n---\n"));
+    let names = site.when("as many as may be", &RECORDS, |all| {
+        (all.len() == AT_ONCE).then(|| all.keys().cloned().collect::<Vec<_>>())
+    });
+
+    // Of this test's records alone: the API server may have others.
+    let policy = format!("credreset-test-{SYSTEM}-refuses");
+    let meta = json!({"name": policy});
+    site.apply_own(vec![
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": meta,
+            "spec": {
+                "matchConstraints": {"resourceRules": [{
+                    "apiGroups": ["credreset.dev"], "apiVersions": ["*"], "resources": ["credentialresetrecords"],
+                    "operations": ["UPDATE"], "resourceNames": names,
+                }]},
+                "validations": [{"expression": "false", "message": "not today"}],
+            },
+        }),
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": meta,
+            "spec": {"policyName": policy, "validationActions": ["Deny"]},
+        }),
+    ]);
+    let probe =
+        ["annotate", "--dry-run=server", "--overwrite", "-n", SYSTEM, "crecord", &names[0], "credreset.dev/probe=1"];
+    wait_for("the policy", || (!site.try_kubectl(&probe, "").status.success()).then_some(()));
+
+    held.disarm();
+    held.release();
+    site.apply(&request(AT_ONCE + 1));
+    site.until(&format!("r{}", AT_ONCE + 1), "Applied");
+    assert_eq!(site.sandbox.count("reset-mfa"), AT_ONCE as u64 + 1);
+    let open = site.records().iter().filter(|record| record["spec"]["state"] == "Sent").count();
+    assert_eq!(open, AT_ONCE);
+    site.kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", &policy]);
+    for number in 1..=AT_ONCE {
+        let reset = site.until(&format!("r{number}"), "Applied");
+        assert_eq!(reset["status"]["evidence"], "Response", "r{number}");
+    }
+    assert_eq!(site.sandbox.count("reset-mfa"), AT_ONCE as u64 + 1);
 }

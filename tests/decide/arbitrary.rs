@@ -289,6 +289,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         ]),
         option::of(any::<u32>()).prop_map(|after| Reply::Throttled { after }),
         Just(Reply::Rejected { code: "X".to_owned() }),
+        Just(Reply::PasswordRefused { code: "X".to_owned() }),
     ]
 }
 
@@ -350,6 +351,7 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
     let proof = prop_oneof![
         select(vec![Evidence::Marker, Evidence::SignIn, Evidence::ConditionalWrite]).prop_map(Proof::Proven),
         Just(Proof::Nothing("Nothing is shown.".to_owned())),
+        Just(Proof::Changed("It has changed.".to_owned())),
         Just(Proof::Open("It has changed.".to_owned())),
     ];
     let digest = request.spec_digest();
@@ -472,17 +474,7 @@ fn may_start(world: &World) -> bool {
         Seen::Unread | Seen::Unknown(_) => false,
     };
     let in_time = request.requested_at <= world.now && world.now < request.deadline();
-    let usable = !directory.suspend && directory.not_ready.is_none();
-    let named = directory.allow.iter().any(|rule| rule.modes.contains(&request.mode()));
     let fit = user.confirmed && user.active && !user.federated;
-    let unprotected = directory.protect.users.is_empty()
-        && user.operator != Seen::Known(true)
-        && (!directory.protect.administrators || user.administrator == Seen::Known(false))
-        && match &user.groups {
-            Seen::Known(groups) => groups.iter().all(|g| !directory.protect.groups.contains(g)),
-            Seen::Absent => true,
-            Seen::Unread | Seen::Unknown(_) => directory.protect.groups.is_empty(),
-        };
     let person = |name: &str| name.trim().to_lowercase();
     let approved = directory.allow.iter().any(|rule| {
         let Some(wanted) = &rule.approvals else { return true };
@@ -501,7 +493,27 @@ fn may_start(world: &World) -> bool {
         people.len() >= wanted.count as usize
     });
     let changed = matches!(&user.changed_at, Seen::Known(at) if *at >= request.requested_at);
-    in_time && usable && named && fit && unprotected && record && approved && !busy && !changed
+    in_time && is_allowed(world) && fit && record && approved && !busy && !changed
+}
+
+/// The Directory is in use, has a rule for it, and does not protect the user.
+fn is_allowed(world: &World) -> bool {
+    let (Subject::Object { request, .. }, Seen::Known(directory), Seen::Known(Found::One(user))) =
+        (&world.subject, &world.directory, &world.user)
+    else {
+        return false;
+    };
+    let usable = !directory.suspend && directory.not_ready.is_none();
+    let named = directory.allow.iter().any(|rule| rule.modes.contains(&request.mode()));
+    let unprotected = directory.protect.users.is_empty()
+        && user.operator != Seen::Known(true)
+        && (!directory.protect.administrators || user.administrator == Seen::Known(false))
+        && match &user.groups {
+            Seen::Known(groups) => groups.iter().all(|g| !directory.protect.groups.contains(g)),
+            Seen::Absent => true,
+            Seen::Unread | Seen::Unknown(_) => directory.protect.groups.is_empty(),
+        };
+    usable && named && unprotected
 }
 
 proptest! {
@@ -526,6 +538,7 @@ proptest! {
             Decision::Do(Effect::Repeat(_)) => {
                 let record = record.unwrap();
                 prop_assert!(record.attempt.conditional && record.state == State::Sent && world.now < record.expires_at);
+                prop_assert!(is_allowed(&world), "the brake does not stop it");
             }
             Decision::Do(Effect::Open(next)) => {
                 prop_assert!(may_start(&world) && record.is_none());
@@ -556,10 +569,14 @@ proptest! {
                         && p.started_at >= record.attempt.started_at
                 });
                 let proven = match &world.proof {
-                    Seen::Known(Proof::Proven(Evidence::Marker)) => !others,
+                    Seen::Known(Proof::Proven(Evidence::Marker)) => !others && record.doubted_refusal().is_none(),
                     Seen::Known(Proof::Proven(_)) => true,
                     _ => false,
                 };
+                let refused = world.holding.as_ref().is_some_and(|h| {
+                    h.attempt == record.attempt.id && matches!(h.reply, Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. }))
+                });
+                let unmoved = matches!(world.proof, Seen::Known(Proof::Nothing(_)) | Seen::Absent);
                 let said = |applied: bool| {
                     record.state == State::Unknown && matches!(&world.settlement, Seen::Known(s) if s.applied == applied && next.settled_by.as_ref() == Some(&s.by))
                 };
@@ -568,9 +585,13 @@ proptest! {
                         let by_person = next.evidence == Some(Evidence::Person) && said(true);
                         prop_assert!(answered || proven || by_person);
                     }
-                    (State::Unknown, State::NotApplied) => prop_assert!(said(false)),
-                    (State::Sent, State::Released) => prop_assert!(world.holding.as_ref().unwrap().attempt == record.attempt.id),
-                    (State::Sent, State::Unknown) => prop_assert!(world.now >= record.over()),
+                    (State::Unknown, State::NotApplied) => prop_assert!(said(false) || record.doubted_refusal().is_some() && unmoved),
+                    (State::Sent, State::Released | State::NotApplied) => {
+                        let own = world.holding.as_ref().is_some_and(|h| h.attempt == record.attempt.id);
+                        prop_assert!(own || next.state == State::NotApplied);
+                        prop_assert!(!refused || unmoved, "a refusal is believed against what the directory shows");
+                    }
+                    (State::Sent, State::Unknown) => prop_assert!(world.now >= record.over() || refused && !unmoved),
                     _ => {}
                 }
             }

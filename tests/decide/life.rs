@@ -47,6 +47,8 @@ struct Life {
     delivered: bool,
     /// Calls that took effect, or may have for all that the operator can know.
     uncertain: u32,
+    /// The last call was refused in words, and took effect all the same.
+    lied: bool,
 }
 
 fn no_answer() -> Why {
@@ -69,6 +71,7 @@ impl Life {
             in_force: None,
             delivered: false,
             uncertain: 0,
+            lied: false,
         }
     }
 
@@ -137,6 +140,7 @@ impl Life {
             Fact::Superseded => world.superseded = Seen::Known(false),
             Fact::Settlement => world.settlement = Seen::Absent,
             Fact::Proof if fails => world.proof = Seen::Unknown(no_answer()),
+            Fact::Proof if self.lied => world.proof = Seen::Known(Proof::Changed("It has changed.".to_owned())),
             Fact::Proof => {
                 let attempt = self.ledger.as_ref().map(|r| r.attempt.id.clone());
                 let proven = attempt.is_some() && attempt == self.in_force && self.dice.one_in(3);
@@ -157,11 +161,14 @@ impl Life {
         assert_eq!(self.uncertain, 0, "a second call, after one that may have taken effect");
         assert!(world.now < record.expires_at, "sent too late");
         assert!(record.attempt.secret.as_ref().is_none_or(|s| self.secrets.contains(s)), "the password is not stored");
-        let (reply, effect, uncertain) = match self.dice.of(8) {
+        let refused = || Reply::PasswordRefused { code: "X".to_owned() };
+        let (reply, effect, uncertain) = match self.dice.of(9) {
             0 => (Reply::NotSent, false, false),
             1 => (Reply::Throttled { after: Some(7) }, false, false),
             2 => (Reply::Denied, false, false),
-            3 => (Reply::Rejected { code: "X".to_owned() }, false, false),
+            3 => (refused(), false, false),
+            // It says so, and has done it: what it shows then tells.
+            8 => (refused(), true, true),
             4 => (Reply::Unsure, false, true),
             5 => (Reply::Unsure, true, true),
             _ => (Reply::Done, true, true),
@@ -169,6 +176,7 @@ impl Life {
         if effect {
             self.in_force = Some(record.attempt.id.clone());
         }
+        self.lied = effect && reply == refused();
         self.uncertain += u32::from(uncertain);
         self.held.as_mut().unwrap().2 = Some(reply);
     }
@@ -187,7 +195,7 @@ impl Life {
             world.holding = None;
             world.progress = Progress::default();
             world.me = self.me();
-            world.approvals = Seen::Unread;
+            world.forget();
         }
         self.ledger = Some(record);
         self.found(world);

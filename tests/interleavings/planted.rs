@@ -27,6 +27,10 @@ pub enum Fault {
     StatusIsTheLedger,
     /// A record that another process holds is taken over at once.
     TakesOverSent,
+    /// A refusal is believed, whatever the directory shows.
+    RefusedIsNothingDone,
+    /// And the second attempt goes by what was read before the first.
+    OldFacts,
 }
 
 impl Fault {
@@ -35,8 +39,9 @@ impl Fault {
         let promises: &[&str] = match self {
             Self::CallBeforeRecord => &["I2"],
             Self::NoFence => &["I1", "I2"],
+            Self::OldFacts => &["I1"],
             Self::NoDeadline => &["I3"],
-            Self::UnknownIsAbsent | Self::AnythingIsEvidence => &["I4"],
+            Self::UnknownIsAbsent | Self::AnythingIsEvidence | Self::RefusedIsNothingDone => &["I4"],
             Self::SecretDeletedEarly => &["I6"],
             Self::RetriesUnsure | Self::NameNotCanonical | Self::StatusIsTheLedger => &["I1", "I4"],
             Self::LastWriteWins => &["the record goes"],
@@ -47,7 +52,7 @@ impl Fault {
     }
 
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::CallBeforeRecord,
         Self::NoFence,
         Self::NoDeadline,
@@ -60,5 +65,7 @@ impl Fault {
         Self::LimitsInMemory,
         Self::StatusIsTheLedger,
         Self::TakesOverSent,
+        Self::RefusedIsNothingDone,
+        Self::OldFacts,
     ];
 }

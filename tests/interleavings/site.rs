@@ -126,6 +126,8 @@ pub enum End {
     Throttled,
     /// Refused, and answered: not such a password.
     Rejected,
+    /// Carried out, and answered: not such a password.
+    Lied,
 }
 
 /// What a process works on.
@@ -448,6 +450,8 @@ impl Site {
             // What its holder knows is all that is left of a record that somebody has deleted.
             State::Changed | State::Applied | State::Released | State::NotApplied
                 if self.forgotten.contains(&record.name) => {}
+            // Not the wrong word is looked for there, but what follows from it.
+            State::Released | State::NotApplied if self.has(Fault::OldFacts) => {}
             State::Changed | State::Applied => {
                 ensure!(self.applied(id), "I4: the record says {state:?}, and nothing was changed by {id}");
             }
@@ -547,7 +551,7 @@ impl Site {
     fn call(&mut self, index: usize, end: End) -> Checked {
         let mut call = self.calls.remove(index);
         let holds = call.condition.is_none_or(|Unchanged(since)| since == self.changed);
-        let carried_out = matches!(end, End::Done | End::Unanswered) && holds;
+        let carried_out = matches!(end, End::Done | End::Unanswered | End::Lied) && holds;
         if carried_out {
             let record = self.truths.get(&call.attempt).map(|t| t.record.clone()).unwrap_or_default();
             let before = self.truths.values().any(|t| t.applied && Self::same_reset(&t.record, &record));
@@ -563,12 +567,13 @@ impl Site {
             End::Done => Reply::Done,
             End::Unanswered | End::Gone | End::GivenUp => Reply::Unsure,
             End::Throttled => Reply::Throttled { after: Some(7) },
-            End::Rejected => Reply::Rejected { code: "POLICY".to_owned() },
+            End::Rejected | End::Lied => Reply::PasswordRefused { code: "POLICY".to_owned() },
         };
         let client = call.client.take();
         if call.first
             && client.is_some()
-            && matches!(reply, Reply::Throttled { .. } | Reply::Rejected { .. } | Reply::Conflict)
+            && end != End::Lied
+            && matches!(reply, Reply::Throttled { .. } | Reply::PasswordRefused { .. } | Reply::Conflict)
             && let Some(truth) = self.truths.get_mut(&call.attempt)
         {
             truth.turned_away = true;
@@ -600,7 +605,7 @@ impl Site {
             run.world.proof = match reply {
                 Reply::Done => Seen::Known(Proof::Proven(Evidence::ConditionalWrite)),
                 Reply::Conflict | Reply::Outdated => Seen::Known(Proof::Moved),
-                Reply::Rejected { code } => Seen::Known(Proof::Nothing(code)),
+                Reply::PasswordRefused { code } => Seen::Known(Proof::Nothing(code)),
                 _ => Seen::Unknown(Why::new("no answer that tells.")),
             };
         }
@@ -633,7 +638,7 @@ impl Site {
         let open =
             self.calls.iter().any(|c| self.truths.get(&c.attempt).is_some_and(|t| Self::same_reset(&t.record, &name)));
         // Whoever deletes a record takes what could be told with it.
-        let told = !self.deleted && self.now < self.seconds(request.keep_until());
+        let told = !self.deleted && !self.has(Fault::OldFacts) && self.now < self.seconds(request.keep_until());
         match outcome {
             Some(Outcome::Applied) => ensure!(changed, "I4: success is shown, and nothing was changed"),
             // An object that came too late is told that nothing was done for it.
@@ -684,6 +689,10 @@ impl Site {
                 end(End::Done, false);
                 end(End::Throttled, true);
                 end(End::Rejected, true);
+                // Where the directory shows nothing, there is only its word.
+                if self.scenario.kind != Kind::Silent {
+                    end(End::Lied, true);
+                }
                 end(End::GivenUp, true);
             }
             end(End::Unanswered, true);

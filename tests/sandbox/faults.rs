@@ -40,6 +40,11 @@ async fn an_answer_can_be_replaced() {
         }
     }
     assert_eq!(sandbox.annette().await["passwordResets"], 0);
+    let refuse = json!({"fault": "apply-then-refuse", "status": 400, "body": {"error": "PASSWORD_POLICY"}});
+    sandbox.fault("reset-password", refuse).await;
+    let reply = sandbox.reset_password(&token).await.unwrap();
+    assert_eq!((reply.status().as_u16(), &*reply.text().await.unwrap()), (400, r#"{"error":"PASSWORD_POLICY"}"#));
+    assert_eq!(sandbox.annette().await["passwordResets"], 1);
     assert_eq!(sandbox.show("/faults").await, json!([]), "each happened once");
     assert_eq!(sandbox.reset_password(&token).await.unwrap().status(), 200);
 }

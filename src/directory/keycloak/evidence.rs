@@ -122,6 +122,6 @@ pub(super) fn judge(
         // It tells by whom.
         (true, _) => Proof::Open(shown),
         (false, false) => Proof::Proven(Evidence::Marker),
-        (false, true) => Proof::Nothing(shown),
+        (false, true) => Proof::Changed(shown),
     }
 }

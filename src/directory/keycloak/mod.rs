@@ -101,16 +101,18 @@ impl Answer {
         }
     }
 
+    fn word(&self) -> Option<&str> {
+        self.body.as_ref().ok().and_then(|body| body.get("error").or_else(|| body.get("errorMessage"))?.as_str())
+    }
+
     /// Keycloak's own word for the error, or the status as one. A word that repeats `secret` is not shown.
     fn code(&self, secret: Option<&SecretString>) -> String {
-        let word =
-            self.body.as_ref().ok().and_then(|body| body.get("error").or_else(|| body.get("errorMessage"))?.as_str());
         let is_code = |word: &&str| {
             (1..=64).contains(&word.len())
                 && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
                 && secret.is_none_or(|secret| !word.to_lowercase().contains(&secret.expose_secret().to_lowercase()))
         };
-        word.filter(is_code).map_or_else(|| format!("HTTP_{}", self.status.as_u16()), str::to_owned)
+        self.word().filter(is_code).map_or_else(|| format!("HTTP_{}", self.status.as_u16()), str::to_owned)
     }
 
     /// It is about a user whom Keycloak does not know, not about a realm or an address that is not there.
@@ -350,9 +352,16 @@ impl Keycloak {
             404 if answer.is_no_user() => Reply::NoSuchUser,
             401 | 404 => Reply::Denied,
             429 => Reply::Throttled { after: answer.after },
-            // A redirect says that nothing was done here, See Other that something was; where it leads is not followed.
-            303 | 408 | 500..=599 => Reply::Unsure,
-            _ => Reply::Rejected { code: answer.code(secret) },
+            // What a redirect leads to may be the result of what was done; a time-out or a server's failure may come after it.
+            300..=399 | 408 | 500..=599 => Reply::Unsure,
+            _ => match answer.word() {
+                Some(word) if word.starts_with("invalidPassword") => {
+                    Reply::PasswordRefused { code: answer.code(secret) }
+                }
+                Some(_) => Reply::Rejected { code: answer.code(secret) },
+                // Perhaps not Keycloak's own.
+                None => Reply::Unsure,
+            },
         })
     }
 }

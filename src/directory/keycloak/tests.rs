@@ -273,15 +273,17 @@ async fn what_an_answer_to_the_call_amounts_to() {
     for (status, body, expected) in [
         (204, json!(null), Reply::Done),
         (200, json!({"error": "odd"}), Reply::Done),
-        (400, policy, Reply::Rejected { code: "invalidPasswordMinLengthMessage".to_owned() }),
+        (400, policy, Reply::PasswordRefused { code: "invalidPasswordMinLengthMessage".to_owned() }),
         (400, json!({"error": "New-pass is too short"}), Reply::Rejected { code: "HTTP_400".to_owned() }),
         (400, json!({"error": "new-PASS"}), Reply::Rejected { code: "HTTP_400".to_owned() }),
         (403, json!({"error": "HTTP 403 Forbidden"}), Reply::Rejected { code: "HTTP_403".to_owned() }),
         (404, json!({"error": "User not found"}), Reply::NoSuchUser),
         (404, json!({"error": "Realm not found."}), Reply::Denied),
-        (409, json!({}), Reply::Rejected { code: "HTTP_409".to_owned() }),
+        (409, json!({"errorMessage": "exists"}), Reply::Rejected { code: "exists".to_owned() }),
+        (409, json!({}), Reply::Unsure),
         (429, json!({}), Reply::Throttled { after: None }),
-        (302, json!({}), Reply::Rejected { code: "HTTP_302".to_owned() }),
+        (302, json!({}), Reply::Unsure),
+        (307, json!({"error": "moved"}), Reply::Unsure),
         (303, json!({}), Reply::Unsure),
         (408, json!({}), Reply::Unsure),
         (500, json!({"error": "unknown_error"}), Reply::Unsure),
@@ -416,7 +418,7 @@ fn a_change_time_is_taken_for_what_it_proves() {
         match evidence::judge(&record, &Seen::Known(at(changed)), ahead, can_sign_in, at("50")) {
             Proof::Proven(Evidence::Marker) => "ours",
             Proof::Open(_) => "sign in",
-            Proof::Nothing(_) => "open",
+            Proof::Changed(_) => "open",
             other => panic!("{other:?}"),
         }
     };

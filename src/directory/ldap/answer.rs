@@ -149,16 +149,30 @@ impl Answer {
     }
 
     /// What an error means for the call, wherever the two directories do not differ (protocol, section 6). A modify is one
-    /// whole (RFC 4511, section 4.6): an error says that nothing was changed, unless the server itself is in trouble.
+    /// whole (RFC 4511, section 4.6): an error that speaks of the request says that nothing was changed. One that speaks of the
+    /// server's trouble does not, nor one that nobody has written down (RFC 4511, appendix A).
     #[must_use]
     pub fn reply(&self) -> Reply {
         match self.code.number {
             0 => Reply::Done,
-            1 | 3 | 52 | 80 => Reply::Unsure,
             8 | 13 | 49 => Reply::Denied,
             32 => Reply::NoSuchUser,
             51 => Reply::Throttled { after: None },
-            _ => Reply::Rejected { code: self.code.to_string() },
+            19 | 53 if self.is_about_the_password() => Reply::PasswordRefused { code: self.code.to_string() },
+            2 | 10 | 12 | 16..=21 | 33 | 34 | 36 | 48 | 50 | 53 | 64..=69 | 71 | 122 => {
+                Reply::Rejected { code: self.code.to_string() }
+            }
+            _ => Reply::Unsure,
+        }
+    }
+
+    /// Another password may do: a policy's word, or Active Directory's code for its own. The servers' sentences are not fixed, but all
+    /// name what they are about.
+    fn is_about_the_password(&self) -> bool {
+        match self.code.detail.as_deref() {
+            Some("0000052D" | "insufficientPasswordQuality" | "passwordTooShort" | "passwordInHistory") => true,
+            Some(_) => false,
+            None => self.code.number == 19 && self.text.to_ascii_lowercase().contains("password"),
         }
     }
 }

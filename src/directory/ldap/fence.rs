@@ -60,7 +60,7 @@ pub fn judge(record: &Record, moved: bool, at: Option<Timestamp>, sign_in: bool,
     if sign_in {
         return Proof::Open(shown);
     }
-    if at.is_some_and(|at| is_in_time(record, at)) { Proof::Proven(Evidence::Marker) } else { Proof::Nothing(shown) }
+    if at.is_some_and(|at| is_in_time(record, at)) { Proof::Proven(Evidence::Marker) } else { Proof::Changed(shown) }
 }
 
 /// The change may have been made by the attempt.

@@ -108,7 +108,7 @@ fn codes_are_numbers_and_fixed_words() {
 fn what_an_answer_means() {
     let reply = |number| Answer::from(result(number, "", None)).reply();
     assert_eq!(reply(0), Reply::Done);
-    for trouble in [1, 3, 52, 80] {
+    for trouble in [1, 3, 11, 52, 80, 4711] {
         assert_eq!(reply(trouble), Reply::Unsure, "{trouble}");
     }
     for ours in [8, 13, 49] {
@@ -119,6 +119,16 @@ fn what_an_answer_means() {
     for refused in [10, 19, 50, 53] {
         assert!(matches!(reply(refused), Reply::Rejected { .. }), "{refused}");
     }
+    // Of these another may do.
+    let says = |number, text| Answer::from(result(number, text, None)).reply();
+    for (number, text) in [
+        (19, "0000052D: Constraint violation - check_password_restrictions"),
+        (53, "0000052D: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM), data 0"),
+        (19, "Password fails quality checking policy"),
+    ] {
+        assert!(matches!(says(number, text), Reply::PasswordRefused { .. }), "{text}");
+    }
+    assert!(matches!(says(53, "no global superior knowledge of Password"), Reply::Rejected { .. }));
 }
 
 #[test]

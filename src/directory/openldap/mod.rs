@@ -263,7 +263,7 @@ impl OpenLdap {
         let (Some(password), Some(dn)) = (password, user.handle.get("dn")) else { return Err(Reply::NotSent) };
         // The server takes it for a hash (RFC 2307, section 5.3), and nobody could sign in with what was delivered.
         if password.expose_secret().starts_with('{') {
-            return Err(Reply::Rejected { code: "passwordLooksHashed".to_owned() });
+            return Err(Reply::PasswordRefused { code: "passwordLooksHashed".to_owned() });
         }
         let connection = self.client.connection_to(fence.server).await.map_err(|e| e.before_the_call())?;
         // The gates may have seen another server. A flag is never dropped, nor is a password kept in clear.

@@ -113,23 +113,30 @@ impl Answer {
         let is = |known: &[&str]| known.contains(&code.as_str());
         match status {
             // An error without a name or number may be none; a server's failure may come after the change; 408 is a
-            // time-out; See Other answers a request that was carried out (RFC 9110, section 15.4.4). Any other redirect
-            // says that nothing was done here; where it leads is not followed.
-            200..=299 | 303 | 408 | 500..=599 => Reply::Unsure,
+            // time-out; and what a redirect leads to may be the result of what was done (RFC 9110, section 15.4.4).
+            200..=399 | 408 | 500..=599 => Reply::Unsure,
             _ if is(&SCOPE) || is(&OURS) => Reply::Denied,
             _ if is(&NO_USER) => Reply::NoSuchUser,
-            403 if code.starts_with("USER_") => self.rejected(code, secrets),
+            _ if code == "PATTERN_NOT_MATCHED" || code.starts_with("PASSWORD_") => {
+                Reply::PasswordRefused { code: self.unquoted(code, secrets) }
+            }
+            403 if code.starts_with("USER_") => Reply::Rejected { code: self.unquoted(code, secrets) },
             // The look-up has just shown the user, so a 404 without such a word is a path that is not there.
             401 | 403 | 404 => Reply::Denied,
-            _ => self.rejected(code, secrets),
+            // The directory's own word, with a number of refusal beside it. An error beside a success may be about the mail that
+            // follows the change, and an answer without a word is perhaps not the directory's.
+            _ if self.named().is_some() && (self.said().is_some() || !self.line.is_success()) => {
+                Reply::Rejected { code: self.unquoted(code, secrets) }
+            }
+            _ => Reply::Unsure,
         }
     }
 
     /// Blanks count as underscores, since a sentence in place of a code may quote the password.
-    fn rejected(&self, code: String, secrets: &[&str]) -> Reply {
+    fn unquoted(&self, code: String, secrets: &[&str]) -> String {
         let lower = code.to_lowercase();
         let quotes = secrets.iter().any(|secret| lower.contains(&secret.trim().replace(' ', "_").to_lowercase()));
-        Reply::Rejected { code: if quotes { format!("HTTP_{}", self.line.as_u16()) } else { code } }
+        if quotes { format!("HTTP_{}", self.line.as_u16()) } else { code }
     }
 
     /// The body's own number, if it is not one of success.

@@ -244,6 +244,10 @@ impl Site {
         if self.has(Fault::AnythingIsEvidence) {
             return Seen::Known(Proof::Proven(Evidence::Marker));
         }
+        let refused = matches!(&run.world.holding, Some(h) if matches!(h.reply, Some(Reply::PasswordRefused { .. })));
+        if refused && (self.has(Fault::RefusedIsNothingDone) || self.has(Fault::OldFacts)) {
+            return Seen::Known(Proof::Nothing("Nobody has looked.".to_owned()));
+        }
         let kept = record.attempt.secret.as_ref().is_some_and(|s| self.secrets.contains(s));
         if kept && self.delivered.get(&record.name) == Some(&record.attempt.id) {
             return Seen::Known(Proof::Proven(Evidence::Response));
@@ -582,7 +586,9 @@ impl Site {
             run.world.holding = None;
             run.world.progress = Progress::default();
             run.world.me = self.me(p);
-            run.world.approvals = Seen::Unread;
+            if !self.has(Fault::OldFacts) {
+                run.world.forget();
+            }
         }
         self.found(run, Some(&record.name));
         Ok(true)

@@ -33,6 +33,7 @@ impl Site {
                     End::GivenUp => "takes too long: its client gives up, and it is still on its way",
                     End::Throttled => "is turned away: too many",
                     End::Rejected => "is refused",
+                    End::Lied => "takes effect, and is answered as refused",
                 };
                 format!("the call of {attempt} {end}")
             }
