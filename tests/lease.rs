@@ -9,8 +9,12 @@ use std::{
     time::Duration,
 };
 
-use credreset::k8s::lease::{Config, Elector};
+use credreset::k8s::{
+    clock::Clock,
+    lease::{Config, Elector},
+};
 use http_body_util::BodyExt;
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, client::Body};
 use serde_json::{Value, json};
@@ -36,19 +40,21 @@ enum Network {
 struct Server {
     store: Arc<Mutex<Store>>,
     network: Arc<Mutex<Network>>,
+    /// How far its clock is behind.
+    behind: SignedDuration,
 }
 
 impl Server {
     fn new() -> Self {
-        Self { store: Arc::default(), network: Arc::new(Mutex::new(Network::Up)) }
+        Self { store: Arc::default(), network: Arc::new(Mutex::new(Network::Up)), behind: SignedDuration::ZERO }
     }
 
     /// Another way to the same Lease.
     fn other_way(&self, network: Network) -> Self {
-        Self { store: Arc::clone(&self.store), network: Arc::new(Mutex::new(network)) }
+        Self { store: Arc::clone(&self.store), network: Arc::new(Mutex::new(network)), behind: self.behind }
     }
 
-    fn client(&self) -> Client {
+    fn client(&self, clock: &Clock) -> Client {
         let server = self.clone();
         let service = tower::service_fn(move |request: http::Request<Body>| {
             let server = server.clone();
@@ -57,10 +63,12 @@ impl Server {
                 let body = body.collect().await.unwrap().to_bytes();
                 let (status, answer) = server.handle(parts.method.as_str(), &body).await;
                 let answer = Body::from(serde_json::to_vec(&answer).unwrap());
-                Ok::<_, Infallible>(http::Response::builder().status(status).body(answer).unwrap())
+                let date = Timestamp::now() - server.behind;
+                let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&date).unwrap();
+                Ok::<_, Infallible>(http::Response::builder().status(status).header("date", date).body(answer).unwrap())
             }
         });
-        Client::new(service, "default")
+        Client::new(clock.watching(service), "default")
     }
 
     async fn handle(&self, method: &str, body: &[u8]) -> (u16, Value) {
@@ -114,8 +122,9 @@ fn failure(code: u16, reason: &str) -> (u16, Value) {
 }
 
 fn candidate(server: &Server, name: &str) -> Elector {
-    let api: Api<Lease> = Api::namespaced(server.client(), "default");
-    Elector::new(api, Config::new("credreset", name))
+    let clock = Clock::default();
+    let api: Api<Lease> = Api::namespaced(server.client(&clock), "default");
+    Elector::new(api, Config::new("credreset", name), clock)
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,6 +155,22 @@ async fn a_paused_leader_knows_at_once() {
     // Time passes without any task being run.
     tokio::time::advance(Duration::from_secs(11)).await;
     assert!(!leader.held());
+}
+
+/// Neither ahead nor behind: nobody leads by a clock that the API server's does not agree with.
+#[tokio::test(start_paused = true)]
+async fn a_wrong_clock_leads_nobody() {
+    for behind in [-3600, 3600] {
+        let server = Server { behind: SignedDuration::from_secs(behind), ..Server::new() };
+        let stop = CancellationToken::new();
+        let wrong = tokio::spawn(candidate(&server, "a").acquire(stop.clone()));
+        sleep(Duration::from_secs(60)).await;
+        let right = Server { behind: SignedDuration::ZERO, ..server };
+        let (leader, _task) = candidate(&right, "b").acquire(CancellationToken::new()).await.unwrap();
+        assert!(leader.held() && !wrong.is_finished());
+        stop.cancel();
+        assert!(wrong.await.unwrap().is_none());
+    }
 }
 
 #[tokio::test(start_paused = true)]

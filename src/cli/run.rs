@@ -18,6 +18,7 @@ use crate::{
     api::{CredentialReset, CredentialResetApproval, CredentialResetRecord, CredentialResetSettlement, Directory},
     k8s::{
         admin::{self, Admin},
+        clock::Clock,
         controller,
         events::Events,
         lease,
@@ -91,9 +92,15 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     // A lease must fail fast; retries are its own.
     let mut lease_config = config;
     lease_config.default_retry = false;
-    let lease_client = Client::try_from(lease_config).context("the Kubernetes configuration cannot be used")?;
+    let clock = Clock::default();
+    // Asked every second or two: often enough to compare clocks.
+    let lease_client = ClientBuilder::try_from(lease_config)
+        .context("the Kubernetes configuration cannot be used")?
+        .with_layer(&tower::layer::layer_fn(|service| clock.watching(service)))
+        .build();
 
     let metrics = Metrics::default();
+    metrics.watch_clock(clock.clone());
     let ready = Arc::new(AtomicBool::new(false));
     let served = CancellationToken::new();
     let admin = Admin { metrics: metrics.clone(), ready: Arc::clone(&ready) };
@@ -104,11 +111,12 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let operator = Arc::new(Operator {
         client: client.clone(),
-        ledger: Ledger::new(client.clone(), &namespace, &holder)
+        ledger: Ledger::new(client.clone(), &namespace, &holder, clock.clone())
             .keeping(SignedDuration::from_hours(24 * i64::from(keep_records))),
         secrets: Secrets::new(client.clone(), &namespace),
         events: Events::new(client.clone(), &identity),
         metrics: metrics.clone(),
+        clock: clock.clone(),
         locks: Locks::default(),
         holder: holder.clone(),
     });
@@ -119,6 +127,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
             let elector = lease::Elector::new(
                 Api::namespaced(lease_client.clone(), &namespace),
                 lease::Config::new(LEASE, &holder),
+                clock.clone(),
             );
             let Some((leadership, renewal)) = elector.acquire(stop.clone()).await else { break };
             metrics.leading(true);

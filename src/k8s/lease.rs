@@ -4,8 +4,10 @@
 //! 2. Another holder's lease is judged by how long this process has watched it unchanged, on the monotonic clock; never by
 //!    comparing its time with ours.
 //! 3. The leader stops leading `renew_deadline` after the start of its last successful write, before any other may take
-//!    over, whether or not a call hangs or the process was paused.
-//! 4. `leaseTransitions` grows with every term.
+//!    over, whether or not a call hangs, the process was paused, or the machine slept: by the monotonic clock and by that of the
+//!    day, of which either may stand still or be set meanwhile.
+//! 4. Nobody leads whose clock of the day is wrong by the API server's.
+//! 5. `leaseTransitions` grows with every term.
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -23,7 +25,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::lock;
+use super::{
+    clock::{Clock, Moment},
+    lock,
+};
 
 /// How a lease is held.
 #[derive(Clone, Debug)]
@@ -62,19 +67,26 @@ pub struct Leadership {
     pub lost: CancellationToken,
     /// Lets the lease go once the work has stopped.
     pub release: CancellationToken,
-    until: Arc<Mutex<Instant>>,
+    /// The start of the last renewal.
+    renewed: Arc<Mutex<Moment>>,
+    /// For so long after it.
+    deadline: Duration,
 }
 
 impl Leadership {
-    /// Whether this process leads right now. Also right in a process that was paused and has just woken up, before any of its
-    /// timers ran.
+    /// Whether this process leads right now. Also right in a process that was paused, or whose machine slept, and that has just
+    /// woken up, before any of its timers ran. Once it does not, the term is over: what was left undone is for the next.
     #[must_use]
     pub fn held(&self) -> bool {
-        !self.lost.is_cancelled() && Instant::now() < *lock(&self.until)
+        let held = !self.lost.is_cancelled() && lock(&self.renewed).is_within(self.deadline);
+        if !held {
+            self.lost.cancel();
+        }
+        held
     }
 
-    fn extend(&self, until: Instant) {
-        *lock(&self.until) = until;
+    fn extend(&self, renewed: Moment) {
+        *lock(&self.renewed) = renewed;
     }
 }
 
@@ -86,6 +98,8 @@ enum Error {
     Timeout,
     #[error("the lease is held by {0}")]
     Taken(String),
+    #[error("{0}")]
+    Clock(String),
 }
 
 /// resourceVersion and holder.
@@ -96,33 +110,41 @@ type Seen = (Option<String>, Option<String>);
 pub struct Elector {
     api: Api<Lease>,
     config: Config,
+    clock: Clock,
     /// The lease as last seen, and since when.
     seen: Option<(Seen, Instant)>,
 }
 
 impl Elector {
-    /// A candidate for the Lease in `api`'s namespace. The client of `api` should not retry by itself.
+    /// A candidate for the Lease in `api`'s namespace. The client of `api` should not retry by itself, and `clock` must watch its
+    /// answers.
     #[must_use]
-    pub fn new(api: Api<Lease>, config: Config) -> Self {
-        Self { api, config, seen: None }
+    pub fn new(api: Api<Lease>, config: Config, clock: Clock) -> Self {
+        Self { api, config, clock, seen: None }
     }
 
     /// Waits until this process leads; the lease is then renewed in a task until it is released or lost. `None`: `stop` came
     /// first.
     pub async fn acquire(mut self, stop: CancellationToken) -> Option<(Leadership, JoinHandle<()>)> {
+        let mut told = false;
         loop {
-            let started = Instant::now();
+            let started = Moment::now();
             match self.try_acquire().await {
                 Ok(lease) => {
                     let leadership = Leadership {
                         epoch: lease.spec.as_ref().and_then(|s| s.lease_transitions).unwrap_or(0),
                         lost: CancellationToken::new(),
                         release: CancellationToken::new(),
-                        until: Arc::new(Mutex::new(started + self.config.renew_deadline)),
+                        renewed: Arc::new(Mutex::new(started)),
+                        deadline: self.config.renew_deadline,
                     };
                     tracing::info!(identity = self.config.identity, epoch = leadership.epoch, "leading");
                     let renewal = tokio::spawn(self.hold(lease, started, leadership.clone()));
                     return Some((leadership, renewal));
+                }
+                Err(error @ Error::Clock(_)) if !told => {
+                    told = true;
+                    tracing::warn!(error = %error, "not leading");
                 }
                 Err(error) => tracing::debug!(error = %error, "not leading"),
             }
@@ -136,32 +158,43 @@ impl Elector {
         }
     }
 
-    async fn hold(self, mut lease: Lease, mut renewed: Instant, leadership: Leadership) {
+    async fn hold(self, mut lease: Lease, mut renewed: Moment, leadership: Leadership) {
         let _lost = leadership.lost.clone().drop_guard(); // also on a panic
         loop {
             tokio::select! {
                 biased;
                 () = leadership.release.cancelled() => break,
-                () = leadership.lost.cancelled() => break,
-                () = sleep_until(renewed + self.config.renew_deadline) => {
+                () = leadership.lost.cancelled() => {
+                    tracing::warn!("this machine slept, or its clock was set: no longer leading");
+                    break;
+                }
+                () = sleep_until(renewed.monotonic + self.config.renew_deadline) => {
                     tracing::warn!("the lease could not be renewed in time: no longer leading");
                     return;
                 }
                 (started, result) = async {
                     sleep(self.config.retry_period).await;
-                    let started = Instant::now();
+                    let started = Moment::now();
                     (started, self.renew(&lease).await)
-                } => match result {
-                    Ok(now) => {
+                } => match (result, self.right_time()) {
+                    (_, Err(error)) => {
+                        tracing::warn!(error = %error, "no longer leading");
+                        break;
+                    }
+                    // Others may have waited long enough, and what this process waits for is late.
+                    _ if !leadership.held() => {}
+                    (Ok(now), _) => {
                         lease = now;
                         renewed = started;
-                        leadership.extend(started + self.config.renew_deadline);
+                        leadership.extend(started);
                     }
-                    Err(Error::Taken(by)) => {
+                    (Err(Error::Taken(by)), _) => {
                         tracing::warn!(by, "the lease was taken: no longer leading");
                         return;
                     }
-                    Err(error) => tracing::warn!(error = %error, "the lease could not be renewed; trying until the deadline"),
+                    (Err(error), _) => {
+                        tracing::warn!(error = %error, "the lease could not be renewed; trying until the deadline");
+                    }
                 }
             }
         }
@@ -173,6 +206,21 @@ impl Elector {
 
     async fn call<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
         Ok(timeout(self.config.retry_period, call).await.map_err(|_| Error::Timeout)??)
+    }
+
+    fn right_time(&self) -> Result<(), Error> {
+        if self.clock.is_right() {
+            return Ok(());
+        }
+        Err(Error::Clock(match self.clock.ahead() {
+            Some(ahead) if ahead.is_negative() => {
+                format!("this machine's clock is {} s behind the API server's clock: set it", ahead.as_secs().abs())
+            }
+            Some(ahead) => {
+                format!("this machine's clock is {} s ahead of the API server's clock: set it", ahead.as_secs())
+            }
+            None => "the API server's clock is not known: its answers have no header Date".to_owned(),
+        }))
     }
 
     async fn put(&self, lease: &Lease) -> Result<Lease, Error> {
@@ -200,7 +248,9 @@ impl Elector {
 
     /// A new term, always with a new number: also where the lease still names us from an earlier one.
     async fn try_acquire(&mut self) -> Result<Lease, Error> {
-        let Some(mut lease) = self.call(self.api.get_opt(&self.config.name)).await? else {
+        let found = self.call(self.api.get_opt(&self.config.name)).await?;
+        self.right_time()?;
+        let Some(mut lease) = found else {
             let metadata = ObjectMeta { name: Some(self.config.name.clone()), ..ObjectMeta::default() };
             let new = Lease { metadata, spec: Some(self.term(0)) };
             return self.call(self.api.create(&PostParams::default(), &new)).await;

@@ -14,14 +14,14 @@ use kube::{
 };
 use tokio::time::{Duration, Instant};
 
-use super::{delete_unchanged, each, hash, lease::Leadership, lock, turn};
+use super::{clock::Clock, delete_unchanged, each, hash, lease::Leadership, lock, turn};
 use crate::{
     api::{
         CredentialResetRecord, CredentialResetSettlement,
         record::{HOUR_LABEL, KEY_LABEL, USER_LABEL, hour},
     },
     core::{
-        ledger::{Record, Reply, State, user_key},
+        ledger::{Attempt, Record, Reply, State, user_key},
         limits::History,
         world::{Holding, Progress, StepState, World},
     },
@@ -38,7 +38,7 @@ const FORGET: Duration = Duration::from_secs(600);
 /// write: nobody else can tell whether the call was sent, or what came back.
 #[derive(Debug)]
 struct Held {
-    /// On the monotonic clock: nothing is sent that could not end by then.
+    /// On the monotonic clock: nothing is sent that could not end by then, nor by the attempt's own deadline on the clock of the day.
     deadline: Instant,
     /// The longest that the call may take.
     timeout: Duration,
@@ -79,6 +79,7 @@ pub struct Ledger {
     keep: SignedDuration,
     namespace: String,
     holder: String,
+    clock: Clock,
     held: Mutex<HashMap<String, Held>>,
     history: Mutex<History>,
     keys: Mutex<Keys>,
@@ -91,13 +92,14 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger in `namespace`, for a process called `holder`.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, holder: &str) -> Self {
+    pub fn new(client: Client, namespace: &str, holder: &str, clock: Clock) -> Self {
         Self {
             api: Api::namespaced(client.clone(), namespace),
             settlements: Api::namespaced(client, namespace),
             keep: SignedDuration::ZERO,
             namespace: namespace.to_owned(),
             holder: holder.to_owned(),
+            clock,
             held: Mutex::default(),
             history: Mutex::default(),
             keys: Mutex::default(),
@@ -328,10 +330,9 @@ impl Ledger {
     pub fn holding(&self, record: &Record, leading: bool) -> Option<(Holding, Progress)> {
         let held = lock(&self.held);
         let held = held.get(&record.attempt.id)?;
-        let in_time = Instant::now() + held.timeout <= held.deadline;
         let holding = Holding {
             attempt: record.attempt.id.clone(),
-            may_send: leading && in_time && !held.sent,
+            may_send: leading && in_time(&record.attempt, held.deadline, held.timeout) && !held.sent,
             // Sent, and this process has lost track of the answer: as good as no answer.
             reply: held.reply.clone().or_else(|| held.sent.then_some(Reply::Unsure)),
             replied_at: held.replied_at,
@@ -355,9 +356,9 @@ impl Ledger {
             return None;
         }
         held.sent = true;
-        let (leadership, deadline, timeout, expires) =
-            (leadership.clone(), held.deadline, held.timeout, record.expires_at);
-        let still = move || leadership.held() && Instant::now() + timeout <= deadline && Timestamp::now() < expires;
+        let (leadership, attempt, expires) = (leadership.clone(), record.attempt.clone(), record.expires_at);
+        let (deadline, timeout) = (held.deadline, held.timeout);
+        let still = move || leadership.held() && in_time(&attempt, deadline, timeout) && Timestamp::now() < expires;
         Some(Fenced::by_write(record, still))
     }
 
@@ -365,7 +366,7 @@ impl Ledger {
     pub fn replied(&self, attempt: &str, reply: Reply) {
         if let Some(held) = lock(&self.held).get_mut(attempt) {
             held.reply = Some(reply);
-            held.replied_at = Some(Timestamp::now());
+            held.replied_at = self.clock.is_right().then(Timestamp::now);
         }
     }
 
@@ -418,6 +419,14 @@ impl Ledger {
             }
         }
     }
+}
+
+/// Whether a call that takes `timeout` at most can end before the attempt is over, by both clocks of the machine: while it sleeps one
+/// of them stands still. The attempt's times are by the clock of the process that asks.
+fn in_time(attempt: &Attempt, deadline: Instant, timeout: Duration) -> bool {
+    let now = Timestamp::now();
+    let most = SignedDuration::try_from(timeout).unwrap_or(SignedDuration::MAX);
+    Instant::now() + timeout <= deadline && attempt.started_at <= now && attempt.deadline.duration_since(now) >= most
 }
 
 /// Locks by name, so that no two tasks of this process work on the same request or record.

@@ -22,7 +22,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::lock;
+use super::{clock::Clock, lock};
 use crate::{
     api::{CredentialReset, CredentialResetRecord},
     core::{Reason, ledger::State},
@@ -127,6 +127,11 @@ impl Metrics {
         }
     }
 
+    /// This machine's clock, as it compares.
+    pub fn watch_clock(&self, clock: Clock) {
+        *lock(&self.watched.clock) = Some(clock);
+    }
+
     /// The open requests, as they are watched.
     pub fn watch_requests(&self, open: Store<CredentialReset>) {
         *lock(&self.watched.requests) = Some(open);
@@ -192,15 +197,21 @@ pub(super) fn ok<T, E>(result: &Result<T, E>) -> &'static str {
     if result.is_ok() { "ok" } else { "error" }
 }
 
-/// What a leader watches. Counted when somebody asks.
+/// What is watched, most of it by a leader alone. Counted when somebody asks.
 #[derive(Debug, Default)]
 struct Watched {
+    clock: Mutex<Option<Clock>>,
     requests: Mutex<Option<Store<CredentialReset>>>,
     records: Mutex<Option<Store<CredentialResetRecord>>>,
 }
 
 impl Collector for Watched {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        if let Some(ahead) = lock(&self.clock).as_ref().and_then(Clock::ahead) {
+            let help = "How far this process's clock is ahead of the API server's, to about a second";
+            let mut gauge = encoder.encode_descriptor("clock_ahead", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+            gauge.encode_gauge(&ahead.as_secs())?;
+        }
         if let Some(requests) = lock(&self.requests).as_ref() {
             let mut open: HashMap<Reason, (i64, Option<Timestamp>)> = HashMap::new();
             for request in requests.state() {

@@ -1,6 +1,7 @@
 //! At the API server: what is watched, read and written. Decisions are the core's.
 pub mod admin;
 pub(crate) mod approvals;
+pub mod clock;
 pub mod controller;
 pub mod directories;
 mod effects;

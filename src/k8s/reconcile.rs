@@ -1,5 +1,5 @@
 //! Load, decide, carry out: until the core says rest. No policy is here.
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{Api, Client};
@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
+    clock::Clock,
     directories::Directories,
     events::Events,
     lease::Leadership,
@@ -27,6 +28,8 @@ use crate::{
 
 /// More decisions than any reset needs: an end to a loop that should not be.
 const MOST: usize = 64;
+/// Between two looks whether a clock that was wrong is right again.
+const CLOCK: Duration = Duration::from_secs(1);
 
 /// What all work of this process shares.
 pub struct Operator {
@@ -40,6 +43,8 @@ pub struct Operator {
     pub events: Events,
     /// Counters.
     pub metrics: Metrics,
+    /// This machine's clock, as it compares.
+    pub clock: Clock,
     /// One task at a time for each request and each record.
     pub locks: Locks,
     /// This process, unlike any other before or after it.
@@ -98,6 +103,9 @@ impl Error {
 pub async fn reconcile(term: &Arc<Term>, item: &Item) -> Result<Next, Error> {
     let Some((mut run, _guard)) = Run::load(Arc::clone(term), item).await? else { return Ok(Next::Never) };
     for _ in 0..MOST {
+        if !run.right_time().await {
+            return Ok(Next::Never);
+        }
         run.look_around();
         match decide(&run.world) {
             Decision::Read(fact) => run.read(fact).await?,
@@ -197,6 +205,19 @@ impl Run {
             run.found(Some(object)).await?;
         }
         Ok(Some((run, guard)))
+    }
+
+    /// Nothing is decided by a clock that is wrong: everything would be over. The term ends, and whoever leads next looks at it. What
+    /// this process alone knows of an attempt of its own waits until the clock is right.
+    async fn right_time(&self) -> bool {
+        while !self.term.operator.clock.is_right() {
+            self.term.leadership.lost.cancel();
+            if self.world.holding.is_none() {
+                return false;
+            }
+            tokio::time::sleep(CLOCK).await;
+        }
+        true
     }
 
     /// What may have changed since the last decision without anything having been read.

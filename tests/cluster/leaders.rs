@@ -15,20 +15,20 @@ use crate::{
     proxy::{Action, Armed, Proxy, Rule},
 };
 
-const ANNETTE: &str = "annette.c@zylker.biz";
-const MUSTAFA: &str = "mustafa.o@zylker.biz";
+pub const ANNETTE: &str = "annette.c@zylker.biz";
+pub const MUSTAFA: &str = "mustafa.o@zylker.biz";
 const RECORDS: &str = "/apis/credreset.dev/v1alpha1/namespaces/credreset-system/credentialresetrecords";
 
 /// A site with a Directory and a proxy before each of its two servers. Only the first operator goes through that before the
 /// API server.
-struct Two {
-    site: Site,
-    api: Proxy,
+pub struct Two {
+    pub site: Site,
+    pub api: Proxy,
     directory: Proxy,
 }
 
 impl Two {
-    fn new(request_timeout: &str) -> Self {
+    pub fn new(request_timeout: &str) -> Self {
         let site = Site::start();
         let api = Proxy::before_api_server(site.kubeconfig());
         let directory = Proxy::start(&site.sandbox.url, &[]);
@@ -38,18 +38,23 @@ impl Two {
         Self { site, api, directory }
     }
 
-    fn command(&self, identity: &str, server: Option<&str>) -> Command {
+    pub fn command(&self, identity: &str, server: Option<&str>) -> Command {
         self.site.operator_command(Path::new(env!("CARGO_BIN_EXE_credreset")), identity, "trace", server)
     }
 
     fn first(&self) -> Operator {
-        let first = self.site.run(&mut self.command("first", Some(&self.api.url)));
+        self.first_of(&mut self.command("first", Some(&self.api.url)))
+    }
+
+    /// Returns when it leads.
+    pub fn first_of(&self, command: &mut Command) -> Operator {
+        let first = self.site.run(command);
         self.site.until_leads("first");
         self.site.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "directory/zylker"]);
         first
     }
 
-    fn second(&self) -> Operator {
+    pub fn second(&self) -> Operator {
         self.site.run(&mut self.command("second", None))
     }
 
@@ -58,7 +63,7 @@ impl Two {
     }
 
     /// The first operator's record is stored, and the answer that would let it send its call waits.
-    fn about_to_send(&self, name: &str) -> Arc<Armed> {
+    pub fn about_to_send(&self, name: &str) -> Arc<Armed> {
         let rule = Rule {
             method: Method::POST,
             path: RECORDS.to_owned(),
@@ -73,18 +78,18 @@ impl Two {
         held
     }
 
-    fn record_of(&self, name: &str) -> Value {
+    pub fn record_of(&self, name: &str) -> Value {
         let all = self.site.records();
         all.into_iter().find(|record| record["spec"]["request"]["name"] == name).expect("a record")
     }
 
-    fn calls(&self, kind: &str) -> u64 {
+    pub fn calls(&self, kind: &str) -> u64 {
         self.site.sandbox.count(kind)
     }
 }
 
 /// Nobody leads twice: the process says that it has stopped, and goes on as a candidate.
-fn steps_back(operator: &Operator) {
+pub fn steps_back(operator: &Operator) {
     wait_for("the old leader to step back", || operator.metrics().contains("credreset_leader 0").then_some(()));
     let log = operator.read_log();
     assert!(log.contains("no longer leading"), "{log}");

@@ -29,6 +29,7 @@ mod approvals;
 mod book;
 mod chaos;
 mod charts;
+mod clocks;
 mod commands;
 mod console_form;
 mod crashes;

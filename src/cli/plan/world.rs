@@ -19,7 +19,7 @@ use crate::{
         world::{Delivery, Directory, Entered, Feature, Found, Me, Rule, Seen, Subject, User, Why},
     },
     directory::{Credentials, NotReady, Provider},
-    k8s::{approvals, ledger::Ledger, secrets::Secrets},
+    k8s::{approvals, clock::Clock, ledger::Ledger, secrets::Secrets},
 };
 
 /// More than any request needs to read.
@@ -62,7 +62,7 @@ pub struct Cluster {
 impl Cluster {
     /// Reads what limits are counted over, if the caller may.
     pub async fn new(client: Client, namespace: &str, creator: Option<String>) -> Self {
-        let ledger = Ledger::new(client.clone(), namespace, "plan");
+        let ledger = Ledger::new(client.clone(), namespace, "plan", Clock::default());
         let limits = ledger.load(Timestamp::now()).await.is_ok();
         let secrets = Secrets::new(client.clone(), namespace);
         Self { client, namespace: namespace.to_owned(), ledger, secrets, limits, creator }
