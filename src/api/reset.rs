@@ -314,12 +314,15 @@ impl CredentialReset {
     #[must_use]
     pub fn shown(&self) -> Shown {
         let status = self.status.as_ref();
-        let ready = status.into_iter().flat_map(|s| &s.conditions).find(|c| c.type_ == "Ready");
+        let conditions = || status.into_iter().flat_map(|s| &s.conditions);
+        let ready = conditions().find(|c| c.type_ == "Ready");
+        let extra = conditions().find(|c| matches!(c.type_.as_str(), "Reconciling" | "Stalled"));
         Shown {
             outcome: status.and_then(|s| s.outcome),
             reason: ready
                 .and_then(|c| serde_json::from_value::<Reason>(serde_json::Value::from(c.reason.as_str())).ok()),
             message: ready.map(|c| c.message.clone()),
+            since: extra.map(|c| c.last_transition_time.0),
         }
     }
 }

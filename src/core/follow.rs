@@ -10,6 +10,9 @@ use super::{
     world::{Holding, Past, Progress, Proof, Seen, StepState, World},
 };
 
+/// For so long at least a directory is left alone that asks for that.
+const LEAST: SignedDuration = SignedDuration::from_secs(5);
+
 /// A record exists: whatever happens now follows from it.
 pub(super) fn follow(world: &World, record: &Record) -> Decision {
     let now = world.now;
@@ -112,9 +115,10 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
             write(record.released(Reason::DirectoryNotReady, None, later(now, back_off)))
         }
         Some(Reply::Throttled { after }) => {
-            let wait = after.map_or(back_off.max(SignedDuration::from_secs(30)), |s| {
-                SignedDuration::from_secs(i64::from(s.max(1)))
-            });
+            // Each try costs a Secret and two writes: a directory that always asks for a moment is asked ever more rarely.
+            let wait = after
+                .map_or(SignedDuration::from_secs(30), |s| SignedDuration::from_secs(i64::from(s)).max(LEAST))
+                .max(back_off);
             write(record.released(Reason::Throttled, None, later(now, wait)))
         }
         Some(Reply::Outdated) => write(record.not_applied(Reason::ChangedSinceRequest, None, now)),

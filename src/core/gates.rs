@@ -8,13 +8,16 @@ use super::{
     plan::plan,
     report::{Reason, View},
     request::{Action, Request, Source, later},
-    world::{CONDITION, Delivery, Directory, Entered, Found, Rule, Seen, User, Why, World},
+    world::{CONDITION, Delivery, Directory, Entered, Found, Rule, Seen, Subject, User, Why, World},
 };
 
-/// How long a wait lasts that ends with no event that could be watched.
+/// How long a wait lasts at first that ends with no event that could be watched.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// And in the end, since it may take days.
+const LOOK_RARELY: SignedDuration = SignedDuration::from_mins(5);
 /// The same, where a read has failed: a Directory that goes on failing becomes not Ready, and is waited for.
 const READ_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+const READ_RARELY: SignedDuration = SignedDuration::from_mins(1);
 
 /// What a passed chain leaves: who, where, and what to do.
 pub(super) struct Pass<'a> {
@@ -30,6 +33,7 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     in_time(world, request)?;
     let directory = directory(world, request)?;
     same_directory(world, request, directory)?;
+    still_stalled(world, request)?;
     let user = user(world, request, directory)?;
     same_user(world, request, user)?;
     already_started(world, request)?;
@@ -148,13 +152,13 @@ fn nobody_else(world: &World, request: &Request) -> Result<(), Decision> {
 /// Not started in time; says what stood in the way.
 fn expired(world: &World, request: &Request) -> View {
     let blocked = match &world.subject {
-        super::world::Subject::Object { shown, .. } => match (shown.reason, shown.message.as_deref()) {
+        Subject::Object { shown, .. } => match (shown.reason, shown.message.as_deref()) {
             (Some(reason), Some(message)) if reason != Reason::Pending => {
                 format!(" It waited for: {reason}: {message}")
             }
             _ => " No operator was at work in that time.".to_owned(),
         },
-        super::world::Subject::Gone => String::new(),
+        Subject::Gone => String::new(),
     };
     View::new(
         Reason::Expired,
@@ -543,6 +547,27 @@ fn unchanged(world: &World, request: &Request, directory: &Directory, user: &Use
     }
 }
 
+/// A request that was stopped by a Secret alone looks at that first, and again at the user only once something has been done about it:
+/// that costs the directory no call. Of a Secret that was made since, nobody is told to delete it before everything was looked at: it
+/// may have been delivered for the same request in other words, and hold the password in force.
+fn still_stalled(world: &World, request: &Request) -> Result<(), Decision> {
+    let Subject::Object { shown, .. } = &world.subject else { return Ok(()) };
+    let (Some(Reason::SecretMissing | Reason::SecretForbidden | Reason::DeliveryConflict), Some(since)) =
+        (shown.reason, shown.since)
+    else {
+        return Ok(());
+    };
+    match secrets(world, request) {
+        Err(Decision::Rest { .. })
+            if world.delivery == Seen::Known(Delivery::Taken)
+                && world.taken_at.is_none_or(|made| later(made, MARGIN) >= since) =>
+        {
+            Ok(())
+        }
+        stalled => stalled,
+    }
+}
+
 fn secrets(world: &World, request: &Request) -> Result<(), Decision> {
     let Action::Password { source, deliver_to, .. } = &request.action else { return Ok(()) };
     let namespace = &request.namespace;
@@ -618,9 +643,20 @@ fn stall(request: &Request, view: View) -> Decision {
     Decision::rest(view, Next::At(request.deadline()))
 }
 
-/// Somebody must look; since nothing tells when that was done, it is looked at again.
+/// Somebody must look; since nothing tells when that was done, it is looked at again, ever more rarely.
 fn look_again(world: &World, request: &Request, view: View) -> Decision {
-    Decision::rest(view, Next::At(later(world.now, LOOK_AGAIN).min(request.deadline())))
+    let pause = waited(world).clamp(LOOK_AGAIN, LOOK_RARELY);
+    Decision::rest(view, Next::At(later(world.now, pause).min(request.deadline())))
+}
+
+/// How long the request has waited already, as its status tells: a pause of the same length doubles it.
+fn waited(world: &World) -> SignedDuration {
+    match &world.subject {
+        Subject::Object { shown, .. } => {
+            shown.since.map_or(SignedDuration::ZERO, |since| world.now.duration_since(since))
+        }
+        Subject::Gone => SignedDuration::ZERO,
+    }
 }
 
 /// It goes on by itself at `until`, or when what it waits for changes.
@@ -650,7 +686,7 @@ pub(super) fn unreadable(world: &World, request: &Request, reason: Reason, what:
     let until = why
         .not_before
         .filter(|at| *at > world.now)
-        .unwrap_or_else(|| later(world.now, READ_AGAIN))
+        .unwrap_or_else(|| later(world.now, waited(world).clamp(READ_AGAIN, READ_RARELY)))
         .min(request.deadline());
     wait(
         world,

@@ -222,6 +222,9 @@ pub struct Shown {
     pub reason: Option<Reason>,
     /// Message of its `Ready` condition.
     pub message: Option<String>,
+    /// Since when it waits: when the condition came that is beside `Ready` and `Succeeded`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// What an object's status is to show.

@@ -80,6 +80,9 @@ pub struct World {
     /// The Secret that the password is to be delivered to.
     #[serde(default)]
     pub delivery: Seen<Delivery>,
+    /// When the Secret was made that is there already, by the API server's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_at: Option<Timestamp>,
     /// What somebody who has looked says of an attempt whose outcome is unknown.
     #[serde(default, skip_serializing_if = "is_default")]
     pub settlement: Seen<Settlement>,
@@ -128,6 +131,7 @@ impl World {
             user: Seen::Unread,
             entered: Seen::Unread,
             delivery: Seen::Unread,
+            taken_at: None,
             settlement: Seen::Unread,
             approvals: Seen::Unread,
             past: Vec::new(),

@@ -32,9 +32,6 @@ const KNOWS_THE_CALLER: [(&str, &str); 2] = [
 pub(super) const SETTLEMENTS: (&str, &str) =
     ("credreset-settlements", include_str!("../../charts/credreset/files/settlements-policy.yaml"));
 
-/// Between two looks for policies that are not there.
-const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
-
 /// API servers take up a new policy a moment after it was stored.
 const TAKEN_UP: SignedDuration = SignedDuration::from_secs(5);
 
@@ -45,13 +42,13 @@ pub(crate) async fn read(client: &Client, request: &Request) -> Seen<Vec<Approva
         match guarded_since(client, policy).await {
             Ok(Some(stored)) => since = since.max(stored.saturating_add(TAKEN_UP).unwrap_or(Timestamp::MAX)),
             Ok(None) => {
-                return Seen::Unknown(missing(format!(
+                return Seen::Unknown(Why::new(format!(
                     "admission policy {name} is missing, does not deny, or is not the one of this version's chart, so nobody can tell \
                      who has asked and who has approved. Install the chart's policies."
                 )));
             }
             Err(kube::Error::Api(status)) if status.is_forbidden() => {
-                return Seen::Unknown(missing(format!(
+                return Seen::Unknown(Why::new(format!(
                     "the operator may not look whether admission policy {name} is there. Give its ServiceAccount that right."
                 )));
             }
@@ -61,16 +58,11 @@ pub(crate) async fn read(client: &Client, request: &Request) -> Seen<Vec<Approva
     let api: Api<CredentialResetApproval> = Api::namespaced(client.clone(), &request.namespace);
     match api.list(&ListParams::default().fields(&format!("spec.request={}", request.name))).await {
         Ok(list) => Seen::Known(list.items.iter().map(|approval| approval.approval(since)).collect()),
-        Err(kube::Error::Api(status)) if status.is_forbidden() => Seen::Unknown(missing(
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Seen::Unknown(Why::new(
             "the operator may not list credentialresetapprovals. Give its ServiceAccount that right.".to_owned(),
         )),
         Err(_) => Seen::Unknown(silent()),
     }
-}
-
-/// Nothing tells when somebody has seen to it: looked at again after a while.
-fn missing(message: String) -> Why {
-    Why { message, not_before: Timestamp::now().checked_add(LOOK_AGAIN).ok() }
 }
 
 /// Since when the policy and its binding have been there; nothing, if they do not deny everywhere what the chart's policy does not

@@ -138,7 +138,7 @@ impl Run {
                 let Action::Password { deliver_to: Some(name), .. } = &request.action else {
                     return Err(Error::Restless);
                 };
-                self.world.delivery = operator.secrets.delivery(&request.namespace, name).await;
+                (self.world.delivery, self.world.taken_at) = operator.secrets.delivery(&request.namespace, name).await;
             }
             Fact::Approvals => self.world.approvals = approvals::read(&operator.client, &request).await,
             Fact::Proof | Fact::Superseded | Fact::Settlement => {}

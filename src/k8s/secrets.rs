@@ -138,14 +138,15 @@ impl Secrets {
         }
     }
 
-    /// Whether a Secret of that name stands in the way of a delivery. Its contents are not read.
-    pub async fn delivery(&self, namespace: &str, name: &str) -> Seen<Delivery> {
-        match self.of(namespace).get_metadata_opt(name).await {
-            Ok(Some(_)) => Seen::Known(Delivery::Taken),
+    /// Whether a Secret of that name stands in the way of a delivery, and when it was made. Its contents are not read.
+    pub async fn delivery(&self, namespace: &str, name: &str) -> (Seen<Delivery>, Option<Timestamp>) {
+        let seen = match self.of(namespace).get_metadata_opt(name).await {
+            Ok(Some(secret)) => return (Seen::Known(Delivery::Taken), secret.creation_timestamp().map(|made| made.0)),
             Ok(None) => Seen::Absent,
             Err(kube::Error::Api(status)) if status.code == 403 => Seen::Known(Delivery::Forbidden),
             Err(_) => Seen::Unknown(silent()),
-        }
+        };
+        (seen, None)
     }
 
     /// Writes the delivery Secret of `record`; one with the very same password is taken for our own.

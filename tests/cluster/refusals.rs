@@ -1,7 +1,7 @@
 //! Bad input of every kind: each gets its reason or admission message, nothing is sent, nothing is lost.
 use serde_json::{Value, json};
 
-use crate::env::{ANNETTE, Site, TEAM, condition, message, mfa_reset, password_reset, time, wait_for};
+use crate::env::{ANNETTE, Audited, Site, TEAM, condition, message, mfa_reset, password_reset, time, wait_for};
 
 const EMAIL: &str = "annette.c@zylker.biz";
 
@@ -155,6 +155,27 @@ fn forbidden_secret_and_suspended_directory() {
     nothing_was_sent(&site);
     site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", r#"{"spec":{"suspend":false}}"#]);
     site.until("annette-mfa", "Applied");
+}
+
+/// A request that waits for a Secret is looked at ever more rarely, and costs the directory no look-up.
+#[test]
+fn waiting_for_a_secret_costs_no_look_up() {
+    let site = Site::start();
+    if !site.is_own() {
+        return; // without an audit log
+    }
+    site.usual_directory();
+    let _operator = site.operator();
+    let from = json!({"generate": null, "deliverTo": null, "fromSecret": {"name": "chosen"}});
+    site.apply(&password_reset("annette", EMAIL, json!({"spec": {"password": from}})));
+    site.until("annette", "SecretMissing");
+    let asked = site.sandbox.count("look-up");
+    let of_it = |a: &&Audited| a.verb == "get" && a.resource == "secrets" && a.name == "chosen";
+    wait_for("more looks at the Secret", || (site.audit().iter().filter(of_it).count() >= 4).then_some(()));
+    assert_eq!(site.sandbox.count("look-up"), asked);
+    site.kubectl(&["create", "secret", "generic", "-n", TEAM, "chosen", "--from-literal=password=Correct-horse-7"]);
+    site.until("annette", "Applied");
+    assert!(site.sandbox.count("look-up") > asked, "before the call everything is asked again");
 }
 
 #[test]

@@ -306,8 +306,8 @@ fn step() -> impl Strategy<Value = StepState> {
 
 fn shown() -> impl Strategy<Value = Shown> {
     let outcome = select(vec![Outcome::Unknown, Outcome::Applied, Outcome::NotApplied, Outcome::Lapsed]);
-    (option::weighted(0.1, outcome), option::weighted(0.3, select(Reason::ALL.to_vec())))
-        .prop_map(|(outcome, reason)| Shown { outcome, reason, message: reason.map(|r| format!("{r}.")) })
+    (option::weighted(0.1, outcome), option::weighted(0.3, select(Reason::ALL.to_vec())), option::of(moment()))
+        .prop_map(|(outcome, reason, since)| Shown { outcome, reason, message: reason.map(|r| format!("{r}.")), since })
 }
 
 fn past() -> impl Strategy<Value = Vec<Arc<Past>>> {

@@ -134,7 +134,10 @@ impl Life {
             Fact::User => world.user = self.template.user.clone(),
             Fact::Entered if fails => world.entered = Seen::Absent,
             Fact::Entered => world.entered = Seen::Known(Entered::Usable),
-            Fact::Delivery if fails => world.delivery = Seen::Known(Delivery::Taken),
+            Fact::Delivery if fails => {
+                world.delivery = Seen::Known(Delivery::Taken);
+                world.taken_at = self.now.saturating_sub(SignedDuration::from_mins(10)).ok();
+            }
             Fact::Delivery => world.delivery = Seen::Absent,
             Fact::Approvals => world.approvals = Seen::Absent,
             Fact::Superseded => world.superseded = Seen::Known(false),
@@ -284,7 +287,10 @@ impl Life {
                     if let (Some(view), true) = (view, self.object) {
                         let outcome = view.outcome();
                         assert!(!self.shown.is_settled() || self.shown.outcome == outcome, "an outcome was changed");
-                        self.shown = Shown { outcome, reason: Some(view.reason), message: Some(view.message.clone()) };
+                        // As long as it waits, whatever for.
+                        let since = self.shown.since.filter(|_| outcome.is_none()).or(Some(self.now));
+                        let message = Some(view.message.clone());
+                        self.shown = Shown { outcome, reason: Some(view.reason), message, since };
                     }
                     return next;
                 }

@@ -651,7 +651,7 @@ impl Site {
             }
             _ => {}
         }
-        let shown = Shown { outcome, reason: Some(view.reason), message: Some(view.message.clone()) };
+        let shown = Shown { outcome, reason: Some(view.reason), message: Some(view.message.clone()), since: None };
         self.objects[slot] = Some(Arc::new(Object { shown, ..(*object).clone() }));
         Ok(())
     }

@@ -308,7 +308,7 @@ impl Sources {
             Fact::Delivery => {
                 let Action::Password { deliver_to: Some(name), .. } = &request.action else { return };
                 let seen = match cluster {
-                    Some(cluster) => cluster.secrets.delivery(namespace, name).await,
+                    Some(cluster) => cluster.secrets.delivery(namespace, name).await.0,
                     None => Seen::Unread,
                 };
                 world.delivery = if matches!(seen, Seen::Known(Delivery::Taken) | Seen::Absent) {
