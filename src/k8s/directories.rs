@@ -45,6 +45,8 @@ const EVERY: Duration = Duration::from_secs(180);
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// The longest of them while it does not answer: nobody will tell when it does again, and requests wait for that.
 const DOWN: Duration = Duration::from_secs(30);
+/// Condition of a Directory whose identity another has, too; there while it is so.
+const SHARED: &str = "IdentityShared";
 
 /// A Directory with its connection.
 #[derive(Clone, Debug)]
@@ -105,9 +107,27 @@ impl Directories {
         self.with(|entries| entries.as_mut()?.get_mut(name).map(f))
     }
 
+    /// The other Directories with this identity.
+    fn twins(&self, name: &str, identity: &str) -> BTreeSet<String> {
+        self.with(|entries| {
+            let others = entries.iter().flatten().filter(|(other, entry)| {
+                *other != name && !identity.is_empty() && entry.connected.facts.identity == identity
+            });
+            others.map(|(other, _)| other.clone()).collect()
+        })
+    }
+
+    /// What has this identity is no longer, or not yet, all there is: each says so in its status.
+    fn check_twins(&self, name: &str, identity: &str) {
+        self.twins(name, identity).iter().for_each(|other| self.check_now(other));
+    }
+
     /// The Directory `name` is no more.
     fn gone(&self, name: &str) {
-        self.with(|entries| entries.get_or_insert_default().remove(name));
+        let gone = self.with(|entries| entries.get_or_insert_default().remove(name));
+        if let Some(gone) = gone {
+            self.check_twins(name, &gone.connected.facts.identity);
+        }
         self.metrics.directory_gone(name);
         self.tell(name);
     }
@@ -350,15 +370,21 @@ impl Directories {
                     facts.not_ready = Some(not_ready.to_string());
                 }
             }
-            let changed = entry.connected.facts != facts;
+            let (changed, was, is) =
+                (entry.connected.facts != facts, entry.connected.facts.identity.clone(), facts.identity.clone());
             entry.connected = Connected {
                 facts,
                 provider: connection.map(|c| Arc::clone(&c.provider)),
                 mailer: connection.and_then(|c| c.mailer.clone()),
             };
-            changed
+            (changed, was, is)
         });
-        if changed == Some(true) {
+        let Some((changed, was, is)) = changed else { return };
+        if was != is {
+            self.check_twins(&name, &was);
+            self.check_twins(&name, &is);
+        }
+        if changed {
             self.tell(&name);
         }
     }
@@ -403,16 +429,32 @@ impl Directories {
             observed_generation: object.meta().generation,
             last_transition_time: since,
         }];
+        let name = object.name_any();
+        let twins = self.twins(&name, next.identity.as_deref().unwrap_or_default());
+        let alone = shown.as_ref().is_none_or(|s| s.conditions.iter().all(|c| c.type_ != SHARED));
+        if !twins.is_empty() {
+            let old = shown.iter().flat_map(|s| &s.conditions).find(|c| c.type_ == SHARED);
+            next.conditions.push(Condition {
+                type_: SHARED.to_owned(),
+                status: "True".to_owned(),
+                reason: "SameIdentity".to_owned(),
+                message: shared(&twins),
+                observed_generation: object.meta().generation,
+                last_transition_time: old.map_or_else(|| Time(Timestamp::now()), |c| c.last_transition_time.clone()),
+            });
+        }
         if shown.as_ref() == Some(&next) {
             return;
         }
-        let name = object.name_any();
         let api: Api<Directory> = Api::all(self.client.clone());
         match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({ "status": next }))).await {
             Ok(_) => {
                 if !told {
                     let message = next.conditions.first().map(|c| c.message.clone()).unwrap_or_default();
                     self.events.publish(object, reason, &message, result.is_err());
+                }
+                if alone && !twins.is_empty() {
+                    self.events.publish(object, "SameIdentity", &shared(&twins), true);
                 }
                 *shown = Some(next);
             }
@@ -421,6 +463,15 @@ impl Directories {
             }
         }
     }
+}
+
+/// What a Directory says of others with its identity.
+fn shared(twins: &BTreeSet<String>) -> String {
+    let names = twins.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
+    format!(
+        "Directory {names} leads to the same directory as this one, or to a copy of it: records and limits are shared, and a request \
+         that was carried out through one of them is over for all. Keep one, unless they are meant to be one."
+    )
 }
 
 /// A connection and the versions of the Secrets that it was made with.

@@ -178,6 +178,29 @@ fn waiting_for_a_secret_costs_no_look_up() {
     assert!(site.sandbox.count("look-up") > asked, "before the call everything is asked again");
 }
 
+/// Each of two Directories of one directory says so, as long as there are two.
+#[test]
+fn two_directories_of_one_identity() {
+    let site = Site::start();
+    site.usual_directory();
+    let _operator = site.operator();
+    site.until_directory("zylker", "Connected");
+    let shared = |name: &str| condition(&site.get(&["directory", name]), "IdentityShared");
+    assert_eq!(shared("zylker"), None);
+    site.directory("twin", json!({}));
+    for (name, other) in [("zylker", "twin"), ("twin", "zylker")] {
+        wait_for("the condition", || (shared(name)? == ("True".into(), "SameIdentity".into())).then_some(()));
+        wait_for("its Event", || {
+            let of_it = format!("involvedObject.name={name},reason=SameIdentity");
+            let all = site.get(&["events", "-A", "--field-selector", &of_it]);
+            let note = all["items"][0]["message"].as_str()?.to_owned();
+            note.contains(other).then_some(())
+        });
+    }
+    site.kubectl(&["delete", "directory", "twin"]);
+    wait_for("the condition's end", || shared("zylker").is_none().then_some(()));
+}
+
 #[test]
 fn wrong_directories() {
     let site = Site::start();
