@@ -31,6 +31,8 @@ pub enum Fault {
     RefusedIsNothingDone,
     /// And the second attempt goes by what was read before the first.
     OldFacts,
+    /// After a sleep a process goes by its monotonic clock alone, which stood still: it leads, and its attempt is young.
+    SleeperTrusted,
 }
 
 impl Fault {
@@ -47,12 +49,13 @@ impl Fault {
             Self::LastWriteWins => &["the record goes"],
             Self::LimitsInMemory => &["a late arrival"],
             Self::TakesOverSent => &["I1", "I4", "I6"],
+            Self::SleeperTrusted => &["given up", "I4"],
         };
         promises.iter().any(|promise| what.starts_with(promise))
     }
 
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CallBeforeRecord,
         Self::NoFence,
         Self::NoDeadline,
@@ -67,5 +70,6 @@ impl Fault {
         Self::TakesOverSent,
         Self::RefusedIsNothingDone,
         Self::OldFacts,
+        Self::SleeperTrusted,
     ];
 }

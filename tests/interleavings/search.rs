@@ -143,12 +143,12 @@ pub fn random(scenario: &Arc<Scenario>, seed: u64, runs: usize, length: usize) -
 /// Of a mishap, one of 16.
 fn kind(event: &Event) -> u16 {
     match event {
-        Event::Think(..) | Event::Wait(_) => 0,
+        Event::Think(..) | Event::Wait(_) | Event::Wake(_) | Event::Set(_) => 0,
         Event::Blind(..) => 1,
         Event::Act(_, fate) => 2 + *fate as u16,
         Event::Call(_, end) => 6 + *end as u16 % 4,
         Event::Arrive(_) | Event::Crash(_) => 10,
-        Event::Lead(_) => 11,
+        Event::Lead(_) | Event::Sleep(_) | Event::Jump(_) => 11,
         Event::Apply(_) => 12,
         Event::Delete(_) => 13,
         Event::WipeStatus(_) => 14,

@@ -33,6 +33,10 @@ use crate::{digest::digest, planted::Fault};
 
 /// Longer than the time limit of any call: a call that has not ended by its attempt's deadline never will for its client.
 const TIMEOUT: i64 = 15;
+/// By how much a clock jumps.
+const HOUR: i64 = 3600;
+/// A leader that has slept for so long leads no more (`lease::Config::renew_deadline`).
+const RENEWED: i64 = 10;
 /// How late a request may still arrive after its attempt's deadline, clocks being right (`ledger::MARGIN`).
 const LATE: i64 = 60;
 
@@ -90,6 +94,13 @@ pub enum Event {
     Crash(usize),
     /// The lease goes to this process, which is started if it is not running.
     Lead(usize),
+    /// The process's machine sleeps, and its monotonic clock stands still.
+    Sleep(usize),
+    Wake(usize),
+    /// The process's clock of the day jumps by an hour.
+    Jump(usize),
+    /// And is set right.
+    Set(usize),
     /// The clock moves on to this second.
     Wait(i64),
     Apply(usize),
@@ -266,6 +277,12 @@ struct Rest {
 #[derive(Clone, Debug, Default, Hash)]
 struct Process {
     alive: bool,
+    /// Since when its machine sleeps.
+    asleep: Option<i64>,
+    /// Its clock is wrong by an hour, which the API server's tells it.
+    wrong: bool,
+    /// It has slept, and takes itself for the leader that it was: by a fault alone.
+    dozy: bool,
     incarnation: u32,
     held: BTreeMap<String, Held>,
     history: History,
@@ -389,7 +406,7 @@ impl Site {
 
     /// What the process takes the time for.
     fn clock(&self, p: usize) -> Timestamp {
-        self.at(self.now + self.scenario.skew[p])
+        self.at(self.now + self.scenario.skew[p] + if self.processes[p].wrong { HOUR } else { 0 })
     }
 
     /// How much later than by right clocks a process may believe it is.
@@ -481,9 +498,9 @@ impl Site {
         let mine = !held.sent && record.state == State::Sent;
         held.sent = true;
         let deadline = held.deadline;
-        let in_time = self.now + TIMEOUT <= deadline || self.has(Fault::NoDeadline);
+        let in_time = self.in_time(p, &record.attempt, deadline) || self.has(Fault::NoDeadline);
         let early = self.clock(p) < record.expires_at || self.has(Fault::NoDeadline);
-        let still = mine && self.leader == Some(p) && in_time && early;
+        let still = mine && self.leads(p) && in_time && early;
         let planted = self.has(Fault::NoFence) || self.has(Fault::CallBeforeRecord) && in_time;
         if !(still || planted) {
             if let Some(held) = self.processes[p].held.get_mut(&id).filter(|_| mine) {
@@ -525,7 +542,50 @@ impl Site {
                 );
             }
         }
+        let now = self.records.get(&record.name).filter(|(_, now)| now.attempt.id == *id);
+        let given_up = now.is_none_or(|(_, now)| now.state != State::Sent);
+        // One on a condition may be ended by whoever sends it again, and has no effect then.
+        let harmless = record.attempt.conditional || self.deleted;
+        ensure!(!given_up || harmless, "given up: {id} is sent, and others have ended its record");
         Ok(())
+    }
+
+    // Sleep, and clocks that jump.
+
+    /// Whether the process takes itself for the leader. Once it has slept it does not.
+    fn leads(&self, p: usize) -> bool {
+        self.leader == Some(p) || self.processes[p].dozy
+    }
+
+    /// By its monotonic clock, on which `deadline` is, and by that of the day.
+    fn in_time(&self, p: usize, attempt: &Attempt, deadline: i64) -> bool {
+        let now = self.seconds(self.clock(p));
+        let by_day = self.seconds(attempt.started_at) <= now && now + TIMEOUT <= self.seconds(attempt.deadline);
+        self.now + TIMEOUT <= deadline && (by_day || self.has(Fault::SleeperTrusted))
+    }
+
+    fn awake(&self, p: usize) -> bool {
+        self.processes[p].asleep.is_none() && !self.processes[p].wrong
+    }
+
+    fn wake(&mut self, p: usize) {
+        let (now, trusted, led) = (self.now, self.has(Fault::SleeperTrusted), self.leader == Some(p));
+        let process = &mut self.processes[p];
+        let Some(slept) = process.asleep.take().map(|since| now - since) else { return };
+        for held in process.held.values_mut() {
+            held.deadline += slept;
+        }
+        process.dozy = trusted;
+        if led && slept >= RENEWED {
+            self.leader = None;
+        }
+    }
+
+    fn jump(&mut self, p: usize) {
+        self.processes[p].wrong = true;
+        if self.leader == Some(p) {
+            self.leader = None;
+        }
     }
 
     /// The same request, also where a planted fault gives it two names.
@@ -614,7 +674,7 @@ impl Site {
         }
         let item = run.item.clone();
         self.processes[p].run = Some(Arc::new(run));
-        if !self.fine {
+        if !self.fine && self.awake(p) {
             self.think(p, &item, false);
         }
     }
@@ -726,14 +786,29 @@ impl Site {
 
     fn events_of(&self, p: usize, all: &mut Vec<(Event, bool)>) {
         let process = &self.processes[p];
-        if self.leader != Some(p) {
-            // Who takes over from a process that is gone does no more than that.
-            all.push((Event::Lead(p), self.leader.is_some()));
+        if self.leader != Some(p) && self.awake(p) {
+            // Who takes over from a process that is gone, or sleeps, does no more than that.
+            all.push((Event::Lead(p), self.leader.is_some_and(|leader| self.awake(leader))));
         }
         if !process.alive {
             return;
         }
         all.push((Event::Crash(p), true));
+        if process.asleep.is_some() {
+            return all.push((Event::Wake(p), false));
+        }
+        let about_to_send = matches!(self.doing(p), Some(Doing::Effect(Effect::Send(_))));
+        if process.wrong {
+            all.push((Event::Set(p), false));
+            if about_to_send {
+                all.push((Event::Act(p, Fate::Stored), false));
+            }
+            return;
+        }
+        // Between two pieces of work it makes no difference.
+        if about_to_send || self.fine && process.run.is_some() && self.doing(p).is_none() {
+            all.extend([(Event::Sleep(p), true), (Event::Jump(p), true)]);
+        }
         match (&process.run, self.doing(p)) {
             (Some(_), Some(Doing::Waiting)) => {}
             (Some(_), Some(doing)) => {
@@ -807,7 +882,14 @@ impl Site {
             Event::Arrive(i) => self.arrive(*i)?,
             Event::Crash(p) => self.crash(*p),
             Event::Lead(p) => self.lead(*p),
-            Event::Wait(at) => self.now = *at,
+            Event::Sleep(p) => self.processes[*p].asleep = Some(self.now),
+            Event::Wake(p) => self.wake(*p),
+            Event::Jump(p) => self.jump(*p),
+            Event::Set(p) => self.processes[*p].wrong = false,
+            Event::Wait(at) => {
+                self.now = *at;
+                self.processes.iter_mut().filter(|p| p.asleep.is_none()).for_each(|p| p.dozy = false);
+            }
             Event::Apply(slot) => self.create(*slot),
             Event::Delete(slot) => self.objects[*slot] = None,
             Event::WipeStatus(slot) => {
@@ -832,6 +914,10 @@ impl Site {
     pub fn settle(&mut self) -> Checked {
         self.late.clear();
         self.fine = false;
+        for p in 0..2 {
+            self.wake(p);
+            self.processes[p].wrong = false;
+        }
         let mut last = std::collections::VecDeque::new();
         for _ in 0..20_000 {
             let event = if let Some(call) = self.calls.first() {

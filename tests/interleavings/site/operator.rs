@@ -10,6 +10,7 @@ impl Site {
             process.alive = true;
             process.incarnation += 1;
         }
+        process.dozy = false;
         process.rests.clear();
         if !in_memory {
             process.history = History::default();
@@ -120,11 +121,11 @@ impl Site {
         run.world.may_sign_in = record.sign_in_by.as_ref() == Some(&self.me(p).holder)
             && !self.processes[p].signed_in.contains(&record.attempt.id);
         let Some(held) = self.processes[p].held.get(&record.attempt.id) else { return };
-        let in_time = self.now + TIMEOUT <= held.deadline;
+        let in_time = self.in_time(p, &record.attempt, held.deadline);
         if run.world.holding.is_none() {
             run.world.progress = held.progress.clone();
         }
-        let may_send = self.leader == Some(p) && in_time && !held.sent;
+        let may_send = self.leads(p) && in_time && !held.sent;
         run.world.holding = Some(Holding {
             attempt: record.attempt.id.clone(),
             may_send: may_send || self.has(Fault::NoFence),
@@ -365,7 +366,7 @@ impl Site {
             let item = run.item.clone();
             let waiting = run.doing.is_some();
             self.processes[p].run = Some(Arc::new(run));
-            if !self.fine && !waiting {
+            if !self.fine && !waiting && self.awake(p) {
                 self.think(p, &item, false);
             }
         } else {
