@@ -89,6 +89,8 @@ impl Run {
         let admission = operator.ledger.admission.lock().await;
         self.look_around();
         let (record, new) = match decide(&self.world) {
+            // Nor is an attempt begun by a clock that was set meanwhile.
+            _ if !self.term.leadership.held() => return Ok(()),
             Decision::Do(Effect::Open(record)) => (record, true),
             Decision::Do(Effect::TakeOver(record)) => (record, false),
             _ => return Ok(()),
