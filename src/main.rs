@@ -1,11 +1,14 @@
 //! The `credreset` command.
 use std::process::ExitCode;
 
+use credreset::core::text::{MESSAGE, shown};
+
 fn main() -> ExitCode {
     match credreset::cli::main() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("credreset: {error:#}");
+            // One line, whatever names and answers are in it.
+            eprintln!("credreset: {}", shown(&format!("{error:#}"), MESSAGE));
             ExitCode::FAILURE
         }
     }

@@ -57,6 +57,42 @@ fn commands() -> Vec<String> {
     names.filter(|name| !name.is_empty() && *name != "help").map(str::to_owned).collect()
 }
 
+/// Names of files and texts in them reach a terminal, or the log of a pipeline, without what acts there.
+#[test]
+fn nothing_acts_on_a_terminal() {
+    let folder = Folder::new();
+    let mean = "x\n::error::\u{1b}[2J\u{9b}2J\u{202e}\r.yaml";
+    let is_harmless = |text: &str| !text.chars().any(|c| c != '\n' && credreset::core::text::is_hidden(c));
+    for arguments in [
+        &["plan", mean, "--offline"][..],
+        &["plan", "-", "--offline", "--directories", mean],
+        &["wait", mean],
+        &["replay", mean],
+        &["check", "--directories", mean],
+        &["new", "--from-csv", mean, "-d", "zylker", "-r", "Locked out, HELP-4711"],
+        &["new", "a@zylker.biz", "-d", "zylker", "-r", "Locked out, HELP-4711", "--into", &format!("/proc/{mean}")],
+        &["man", &format!("/proc/{mean}")],
+        &["settle", mean, "--applied", "--reason", mean],
+        &["audit", "--since", mean],
+        &[mean],
+    ] {
+        let (code, out, error) = folder.run(arguments);
+        assert_eq!((code, out.as_str(), error.lines().count()), (Some(1), "", 1), "{arguments:?}: {error:?}");
+        assert!(is_harmless(&error) && error.starts_with("credreset: "), "{arguments:?}: {error:?}");
+    }
+    // What a dump says of itself, and the texts in it.
+    let base =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/base/password.yaml")).unwrap();
+    let mut world: serde_json::Value = serde_saphyr::from_str(&base).unwrap();
+    world["subject"]["object"]["request"]["reason"] = json!(mean);
+    let decision = credreset::core::decide(&serde_json::from_value(world.clone()).unwrap());
+    let dump = json!({"why": mean, "world": world, "decision": decision}).to_string();
+    folder.write("dump.yaml", dump.replace('\u{9b}', r"\u009b"));
+    let (code, out, error) = folder.run(&["replay", "dump.yaml"]);
+    assert!(code == Some(0) && is_harmless(&out), "{out:?} {error}");
+    assert!(out.starts_with(r"# x\u{a}::error::\u{1b}[2J\u{9b}2J\u{202e}\u{d}.yaml"), "{out:?}");
+}
+
 /// One sentence, exit code 1, and nothing on standard output.
 #[test]
 fn what_cannot_be_done() {

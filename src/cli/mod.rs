@@ -17,6 +17,7 @@ pub mod wait;
 
 use std::{
     ffi::OsStr,
+    fmt::Write as _,
     io::{IsTerminal, Write},
     path::Path,
     process::ExitCode,
@@ -34,6 +35,8 @@ use kube::{
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::core::text::is_hidden;
 
 /// Password and MFA resets as reviewed Kubernetes objects, each carried out at most once.
 #[derive(Parser, Debug)]
@@ -189,9 +192,21 @@ enum Output {
     Json,
 }
 
-/// A report as programs read it.
+/// A report as programs read it. What would not be seen, or act on a terminal, is escaped.
 fn json(report: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(report).context("the report has no JSON form")? + "\n")
+    let text = serde_json::to_string_pretty(report).context("the report has no JSON form")? + "\n";
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) && c != '\n' {
+            // Within a string: there are no others outside of strings.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    Ok(out)
 }
 
 /// Writes what was asked for to standard output.
@@ -253,4 +268,17 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
         stop.cancel();
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_report_hides_nothing() {
+        let report = json!({"name": "a\u{202e}b\u{9b}2J\u{7f}\u{e0041}é\n"});
+        let text = super::json(&report).unwrap();
+        assert!(!text.chars().any(|c| super::is_hidden(c) && c != '\n'), "{text:?}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), report);
+    }
 }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::core::{Decision, World, decide};
+use crate::core::{
+    Decision, World, decide,
+    text::{MESSAGE, NAME, shown},
+};
 
 /// Flags of `credreset replay`.
 #[derive(clap::Args, Debug)]
@@ -33,12 +36,14 @@ pub(super) struct Case {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Case { why, world, decision } = read(&args.file)?;
     let now = decide(&world);
-    println!("# {why}");
+    println!("# {}", shown(&why, MESSAGE));
     println!(
         "# {}",
         if now == decision { "The decision is as it was." } else { "The decision is another than it was." }
     );
-    print!("{}", serde_saphyr::to_string(&now).context("the decision has no YAML form")?);
+    for line in serde_saphyr::to_string(&now).context("the decision has no YAML form")?.lines() {
+        println!("{}", shown(line, MESSAGE));
+    }
     Ok(())
 }
 
@@ -46,7 +51,7 @@ fn read(file: &Path) -> anyhow::Result<Case> {
     let text = super::plan::manifests::text(file)?;
     serde_saphyr::from_str(&text).map_err(|error| {
         let said = error.to_string();
-        let first = crate::core::text::shown(said.lines().next().unwrap_or_default(), crate::core::text::NAME);
+        let first = shown(said.lines().next().unwrap_or_default(), NAME);
         anyhow::anyhow!("{} is not what `credreset explain --dump` writes: {first}", file.display())
     })
 }
