@@ -21,6 +21,12 @@ use merge::merge;
 #[allow(dead_code, clippy::needless_pass_by_value, reason = "only the sandbox is used here")]
 mod process;
 use process::Sandbox;
+#[path = "env/python.rs"]
+mod python;
+#[path = "env/readers.rs"]
+mod readers;
+use rayon::{iter::Either, prelude::*};
+use readers::Must;
 
 /// For what hangs.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -377,6 +383,168 @@ fn the_comment_shows_text() {
     }
     assert!(comment.split('@').skip(1).all(|rest| rest.starts_with("&#8203;")), "somebody is mentioned: {comment}");
     assert!(!comment.contains(" #12") && !comment.contains(r"\#12"), "an issue is named: {comment}");
+}
+
+/// Hundreds of folders: what `plan` lists is what kubectl, kustomize and a reader of YAML 1.1 find there; or `plan` refuses the folder.
+#[test]
+fn every_tool_sees_what_is_planned() {
+    const FOLDERS: usize = 500;
+    let root = Folder::new();
+    let mut random = readers::Random(20_261_128);
+    let folders: Vec<_> = (0..FOLDERS).map(|number| readers::write(&root, &mut random, number)).collect();
+    let plan = |path: &Path, must: Must| {
+        let (code, out, error) = said(&root.plan(&[path.to_str().unwrap(), "--offline", "-o", "json"]));
+        let as_it_must = match must {
+            Must::Accept => code == Some(0),
+            Must::Refuse => matches!(code, Some(1 | 2)),
+            Must::Agree => matches!(code, Some(0..=2)),
+        };
+        if !as_it_must {
+            let why: Vec<&str> = out.lines().filter(|line| line.contains("\"message\"")).collect();
+            return Err(format!("{}: {must:?}, {code:?} {why:?} {error}", path.display()));
+        }
+        Ok((code == Some(0)).then(|| (path.to_owned(), readers::planned(&serde_json::from_str(&out).unwrap()))))
+    };
+    let (planned, wrong): (Vec<_>, Vec<String>) =
+        folders.par_iter().partition_map(|(path, must)| match plan(path, *must) {
+            Ok(listed) => Either::Left(listed),
+            Err(wrong) => Either::Right(wrong),
+        });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let accepted: Vec<_> = planned.into_iter().flatten().collect();
+    let (paths, listed): (Vec<_>, Vec<_>) = accepted.into_iter().unzip();
+    let mut listed = listed.concat();
+    listed.sort();
+    // Neither by refusing nor by accepting everything.
+    let mutated = FOLDERS / 5 * 2;
+    let surely = FOLDERS / 5 * 2;
+    assert!((surely + mutated / 10..=surely + mutated / 2).contains(&paths.len()), "{} accepted", paths.len());
+    for (tool, seen) in readers::tools(&root.0, &paths) {
+        let only = |these: &[readers::Seen], those: &[readers::Seen]| {
+            these.iter().filter(|one| !those.contains(one)).cloned().collect::<Vec<_>>()
+        };
+        assert!(seen == listed, "{tool} alone: {:#?}\nplan alone: {:#?}", only(&seen, &listed), only(&listed, &seen));
+    }
+}
+
+/// What is refused is said with file, line and what to do, also in a comment; beside it the others are planned.
+#[test]
+fn what_tools_read_differently_is_refused() {
+    let root = Folder::new();
+    let all = readers::odd("odd");
+    all.par_iter().enumerate().for_each(|(number, (file, text, says))| {
+        root.write(&format!("{number}/fine.yaml"), mfa("fine", "annette.c@zylker.biz").to_string());
+        root.write(&format!("{number}/{file}"), text);
+        let folder = number.to_string();
+        let output = root.plan(&[&folder, "--offline", "-o", "json"]);
+        let (code, _, error) = said(&output);
+        let name = format!("{number}/{file}");
+        if code == Some(1) {
+            assert!(error.contains(&format!("{name} ")) && error.contains(says), "{name}: {error}");
+            return;
+        }
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let refused: Vec<&Value> =
+            report["requests"].as_array().unwrap().iter().filter(|r| r["reason"] == "NotPlanned").collect();
+        assert!(code == Some(2) && report["verdict"] == "refused" && refused.len() == 1, "{name}: {report:#}");
+        assert!(refused[0]["file"] == *name && refused[0]["verdict"] == "refused", "{name}: {report:#}");
+        assert!(refused[0]["message"].as_str().unwrap().contains(says), "{name}: {report:#}");
+        assert!(verdicts(&output).contains(&"fine allowed".to_owned()), "{name}: {report:#}");
+    });
+    let text = said(&root.plan(&["0", "--offline"])).1;
+    assert!(
+        text.contains("  REFUSED   0/kustomization.yaml: not planned\n  why       NotPlanned: A kustomization has"),
+        "{text}"
+    );
+    let comment = said(&root.plan(&["0", "--offline", "-o", "markdown"])).1;
+    assert!(
+        comment.contains("| ❌ refused | <code>0/kustomization.yaml</code> | <code>not planned</code> | NotPlanned: A"),
+        "{comment}"
+    );
+    // Where there is no request, that is said first.
+    let (code, _, error) = said(&root.plan(&["0/kustomization.yaml", "--offline"]));
+    assert!(
+        code == Some(1)
+            && error.contains("0/kustomization.yaml holds no CredentialReset. 0/kustomization.yaml: An object"),
+        "{error}"
+    );
+}
+
+/// What is committed is planned from the commit: no link, attribute or flag of the index has another text planned. What is not committed
+/// counts, too, as it is in the folder.
+#[test]
+fn commits_are_planned() {
+    let folder = Folder::new();
+    let plan = || {
+        let output = folder.plan(&["resets", "--base", "main", "--offline", "-o", "json"]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() == Some(1) { vec![error] } else { verdicts(&output) }
+    };
+    let commit = || folder.git(&["commit", "--quiet", "--all", "--message=more"]);
+    folder.git(&["init", "--quiet", "--initial-branch=main"]);
+    folder.write("resets/old.yaml", mfa("old", "hiro.t@zylker.biz").to_string());
+    folder.git(&["add", "."]);
+    commit();
+    folder.git(&["checkout", "--quiet", "-b", "change"]);
+    folder.write("resets/a.yaml", mfa("committed", "annette.c@zylker.biz").to_string());
+    folder.write("resets/b.yaml", mfa("absent", "annette.c@zylker.biz").to_string());
+    folder.git(&["add", "."]);
+    commit();
+    // Git is told not to look at the folder.
+    folder.git(&["update-index", "--assume-unchanged", "resets/a.yaml"]);
+    folder.git(&["update-index", "--skip-worktree", "resets/b.yaml"]);
+    folder.write("resets/a.yaml", mfa("other", "annette.c@zylker.biz").to_string());
+    fs::remove_file(folder.0.join("resets/b.yaml")).unwrap();
+    assert_eq!(plan(), ["committed allowed", "absent allowed"]);
+    // It is told to look again.
+    folder.git(&["update-index", "--no-assume-unchanged", "resets/a.yaml"]);
+    folder.git(&["update-index", "--no-skip-worktree", "resets/b.yaml"]);
+    assert_eq!(plan(), ["other allowed"]);
+    folder.git(&["checkout", "--quiet", "--force", "change"]);
+
+    // Links and submodules are refused where they are committed, whatever is in the folder.
+    let id = "0123456789012345678901234567890123456789";
+    for (mode, says) in [("120000", "resets/part is no regular file"), ("160000", "resets/part is a submodule")] {
+        let blob = folder.command(Path::new("git")).args(["hash-object", "-w", "resets/a.yaml"]).output().unwrap();
+        let id = if mode == "120000" { said(&blob).1.trim().to_owned() } else { id.to_owned() };
+        folder.git(&["update-index", "--add", "--cacheinfo", &format!("{mode},{id},resets/part")]);
+        folder.git(&["commit", "--quiet", "--message=part"]);
+        let told = plan();
+        assert!(told.len() == 1 && told[0].contains(says), "{told:?}");
+        folder.git(&["reset", "--quiet", "--hard", "HEAD~"]);
+    }
+
+    // What changes the meaning of others is refused also where it was there before.
+    folder.git(&["checkout", "--quiet", "main"]);
+    folder.write("resets/kustomization.yaml", "resources: [old.yaml]\n");
+    folder.git(&["add", "."]);
+    commit();
+    folder.git(&["checkout", "--quiet", "-b", "later"]);
+    folder.write("resets/c.yaml", mfa("later", "annette.c@zylker.biz").to_string());
+    folder.write("resets/.d.yaml", "{apiVersion: v1, kind: List, items: []}\n---\n{apiVersion: v1, kind: ConfigMap}\n");
+    folder.git(&["add", "."]);
+    commit();
+    assert_eq!(plan(), ["refused NotPlanned", "refused NotPlanned", "later allowed"]);
+    let whole = folder.plan(&[".", "--base", "main", "--offline", "-o", "json"]);
+    assert_eq!(verdicts(&whole), ["refused NotPlanned", "refused NotPlanned", "later allowed"]);
+    // A file that nobody could read is mended.
+    folder.git(&["checkout", "--quiet", "main"]);
+    folder.write("resets/broken.yaml", "}");
+    folder.git(&["rm", "--quiet", "resets/kustomization.yaml"]);
+    folder.git(&["add", "."]);
+    commit();
+    folder.git(&["checkout", "--quiet", "-b", "mended"]);
+    folder.write("resets/broken.yaml", mfa("mended", "annette.c@zylker.biz").to_string());
+    commit();
+    assert_eq!(plan(), ["mended allowed"]);
+    // In the folder it is of another encoding; tools that know nothing of that get it as it is in the commit.
+    folder.write(".gitattributes", "resets/broken.yaml working-tree-encoding=UTF-16LE-BOM\n");
+    folder.git(&["add", ".gitattributes"]);
+    commit();
+    fs::remove_file(folder.0.join("resets/broken.yaml")).unwrap();
+    folder.git(&["checkout", "--quiet", "--", "resets/broken.yaml"]);
+    assert_eq!(fs::read(folder.0.join("resets/broken.yaml")).unwrap()[..2], [0xff, 0xfe]);
+    assert_eq!(plan(), ["mended allowed"]);
 }
 
 /// Without times and digests, which are others at every run.

@@ -20,7 +20,11 @@ use kube::{
 };
 use serde::Serialize;
 
-use super::{Output, plan::manifests, said};
+use super::{
+    Output,
+    plan::manifests::{self, Change},
+    said,
+};
 use crate::{
     api::CredentialReset,
     core::{
@@ -220,10 +224,13 @@ fn named(what: &[String], namespace: Option<&String>) -> anyhow::Result<BTreeMap
             continue;
         }
         let found = manifests::read(path)?;
-        if found.is_empty() {
-            bail!("{} holds no CredentialReset", if word == "-" { "standard input" } else { word });
-        }
+        manifests::some(path, &found)?;
         for manifest in found {
+            match manifest.change {
+                Change::Other(_) => continue,
+                Change::Unclear(why) => bail!("{}: {why}", manifest.file),
+                Change::Added | Change::Edited | Change::Deleted => {}
+            }
             let of = |field: &str| manifest.object["metadata"][field].as_str().map(str::to_owned);
             let name = of("name").filter(|name| is_object_name(name));
             let name =

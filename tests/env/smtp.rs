@@ -8,6 +8,10 @@ use std::{
 
 use serde_json::Value;
 
+#[path = "python.rs"]
+mod python;
+use python::python;
+
 /// A mail server on loopback.
 pub struct Smtp {
     child: Child,
@@ -20,7 +24,7 @@ impl Smtp {
     pub fn start(dir: &Path, flags: &[&str]) -> Self {
         fs::create_dir_all(dir).unwrap();
         let mails = dir.join("mails.json");
-        let mut child = Command::new(python())
+        let mut child = Command::new(python("smtp", "aiosmtpd==1.4.6"))
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/env/smtp.py"))
             .arg(&mails)
             .args(flags)
@@ -46,19 +50,4 @@ impl Drop for Smtp {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A Python that has aiosmtpd. It is installed once; tests that come at the same time wait for each other.
-fn python() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .filter(|v| !v.is_empty())
-        .map_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache"), PathBuf::from);
-    let folder = cache.join("credreset");
-    fs::create_dir_all(&folder).unwrap();
-    let script = "set -e; exec 9>\"$1/.smtp.lock\"; flock 9; [ -e \"$1/smtp/ready\" ] || { rm -rf \"$1/smtp\"; \
-                  python3 -m venv \"$1/smtp\"; \"$1/smtp/bin/pip\" install --quiet --disable-pip-version-check aiosmtpd==1.4.6; touch \"$1/smtp/ready\"; }";
-    let installed =
-        Command::new("bash").args(["-c", script, "bash"]).arg(&folder).stdout(Stdio::null()).status().unwrap();
-    assert!(installed.success(), "aiosmtpd could not be installed: python3 -m venv, pip install aiosmtpd");
-    folder.join("smtp/bin/python")
 }

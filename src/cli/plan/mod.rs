@@ -2,6 +2,7 @@
 pub(super) mod manifests;
 mod words;
 pub(super) mod world;
+mod yaml;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -33,6 +34,8 @@ use crate::{
 use manifests::{Change, Manifest};
 use world::{Cluster, Known, Sources, Told};
 
+/// Reason of what is no request that every tool reads alike.
+const NOT_PLANNED: &str = "NotPlanned";
 /// Look-ups at the same time: a directory is not there for us alone.
 const AT_ONCE: usize = 8;
 
@@ -102,7 +105,7 @@ pub struct Planned {
     found: Option<UserId>,
     /// In a word.
     verdict: Verdict,
-    /// A reason of the API, or Invalid, Forbidden, Edited, Deleted, Repeated.
+    /// A reason of the API, or Invalid, Forbidden, Edited, Deleted, Repeated; `NotPlanned` of what is no request that every tool reads alike.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// What stands in the way, or what it waits for.
@@ -153,11 +156,8 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
         None => manifests::read(&path)?,
         Some(base) => manifests::changed(&path, base)?,
     };
-    if all.is_empty() && base.is_none() {
-        bail!(
-            "{} holds no CredentialReset",
-            if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
-        );
+    if base.is_none() {
+        manifests::some(&path, &all)?;
     }
     let rules = Rules::new().map_err(anyhow::Error::msg).context("the rules of the API cannot be read")?;
     let cluster = if offline || directories.is_some() {
@@ -248,6 +248,7 @@ fn parse(mut manifest: Manifest, namespace: Option<&str>, rules: &Rules) -> Pars
     };
     match change {
         Change::Added => {}
+        Change::Other(why) | Change::Unclear(why) => return refuse(NOT_PLANNED, why),
         Change::Edited => {
             return refuse(
                 "Edited",

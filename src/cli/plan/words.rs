@@ -1,7 +1,7 @@
 //! A plan in words: for a terminal, and for a comment on a pull request. Nothing that somebody typed reaches either as it is.
 use std::fmt::Write;
 
-use super::{Planned, Report};
+use super::{NOT_PLANNED, Planned, Report};
 use crate::core::{
     forecast::Verdict,
     text::{MESSAGE, NAME, shown},
@@ -30,8 +30,20 @@ fn summary(report: &Report) -> String {
 }
 
 impl Planned {
+    fn title(&self) -> String {
+        if self.is_request() { format!("{}/{}", self.namespace, self.name) } else { self.file.clone() }
+    }
+
     fn what(&self) -> String {
-        format!("{} of {} in {}", self.mode, self.user, self.directory)
+        if self.is_request() {
+            format!("{} of {} in {}", self.mode, self.user, self.directory)
+        } else {
+            "not planned".to_owned()
+        }
+    }
+
+    fn is_request(&self) -> bool {
+        self.reason.as_deref() != Some(NOT_PLANNED)
     }
 
     /// What stands in the way, or is waited for.
@@ -45,7 +57,8 @@ impl Planned {
         let approvals = self
             .approvals
             .map_or_else(String::new, |n| format!(", with {n} approval{}", if n == 1 { "" } else { "s" }));
-        let mut facts = vec![("because", self.asked_because.clone())];
+        let mut facts = Vec::new();
+        facts.extend(self.is_request().then(|| ("because", self.asked_because.clone())));
         facts.extend(self.requested_by.clone().map(|by| ("asked by", by)));
         facts.extend(self.found.as_ref().map(|user| ("user", format!("{} ({})", user.name, user.id))));
         facts.extend(self.rule.as_ref().map(|rule| ("rule", format!("{rule}{approvals}"))));
@@ -60,11 +73,11 @@ impl Planned {
 pub(super) fn text(report: &Report) -> String {
     let mut out = String::new();
     for planned in &report.requests {
-        let Planned { file, namespace, name, verdict, steps, .. } = planned;
+        let Planned { file, verdict, steps, .. } = planned;
         let mut line = |name: &str, value: &str| {
             let _ = writeln!(out, "  {name:<9} {}", shown(value, MESSAGE));
         };
-        line(&word(*verdict).to_uppercase(), &format!("{namespace}/{name}: {}", planned.what()));
+        line(&word(*verdict).to_uppercase(), &format!("{}: {}", planned.title(), planned.what()));
         if let Some(why) = planned.why() {
             line(if *verdict == Verdict::Allowed { "waits" } else { "why" }, &why);
         }
@@ -97,11 +110,11 @@ pub(super) fn markdown(report: &Report) -> String {
     for planned in &report.requests {
         let why =
             planned.why().unwrap_or_else(|| planned.cost.first().map(|c| format!("The user {c}.")).unwrap_or_default());
-        let name = code(&format!("{}/{}", planned.namespace, planned.name));
+        let name = code(&planned.title());
         let _ = writeln!(out, "| {} | {name} | {} | {} |", sign(planned.verdict), code(&planned.what()), prose(&why));
     }
     for planned in report.requests.iter().filter(|p| p.verdict == Verdict::Allowed) {
-        let name = code(&format!("{}/{}", planned.namespace, planned.name));
+        let name = code(&planned.title());
         let _ = writeln!(out, "\n<details><summary>{name}: what will be done, once</summary>\n");
         for (number, step) in planned.steps.iter().enumerate() {
             let _ = writeln!(out, "{}. {}", number + 1, prose(step));
