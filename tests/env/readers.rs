@@ -245,7 +245,7 @@ pub fn odd(name: &str) -> Vec<(&'static str, Vec<u8>, &'static str)> {
             b"{\"apiVersion\": \"other.dev/v1\", \"kind\": \"CredentialReset\"}".to_vec(),
             "of other.dev/v1 is no CredentialReset",
         ),
-        ("Chart.yaml", b"apiVersion: v2\nname: x\n".to_vec(), "An object without a kind"),
+        ("Chart.yaml", b"apiVersion: v2\nname: x\n".to_vec(), "Argo CD applies what Helm makes of"),
         ("x.yaml", b"- a\n".to_vec(), "An object without a kind"),
         ("x.yaml", one_line("\u{85}"), "Line 2 has the hidden character \\u{85}"),
         ("x.yaml", one_line("\u{2028}"), "Line 2 has the hidden character \\u{2028}"),

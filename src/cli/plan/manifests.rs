@@ -328,6 +328,8 @@ fn foreign(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str().unwrap_or_default();
     if ["kustomization.yaml", "kustomization.yml", "Kustomization"].contains(&name) {
         Some("A kustomization has tools apply what it makes of this folder and of others, which is not planned: remove it.".to_owned())
+    } else if name == "Chart.yaml" {
+        Some("Argo CD applies what Helm makes of a folder with a chart, which is not planned: remove it.".to_owned())
     } else if ["jsonnet", "libsonnet"].contains(&extension) {
         Some("Argo CD applies what a program in Jsonnet prints, which is not planned: remove it.".to_owned())
     } else if is_manifest(path) && extension.bytes().any(|b| b.is_ascii_uppercase()) {
