@@ -14,8 +14,11 @@ use serde_json::{Value, json};
 use super::CredentialReset;
 use crate::core::text::is_object_name;
 
-/// The policy, as the chart installs it.
-const POLICY: &str = include_str!("../../charts/credreset/files/requests-policy.yaml");
+/// The policies, as the chart installs them.
+const POLICIES: [&str; 2] = [
+    include_str!("../../charts/credreset/files/requests-policy.yaml"),
+    include_str!("../../charts/credreset/files/sizes-policy.yaml"),
+];
 
 /// A fault of a manifest: a sentence that names the field.
 pub type Fault = String;
@@ -67,7 +70,13 @@ impl Rules {
             strict["properties"][name] = what;
         }
         let schema = jsonschema::validator_for(&strict).map_err(|e| e.to_string())?;
-        let Policy { variables, validations } = serde_saphyr::from_str(POLICY).map_err(|e| e.to_string())?;
+        let (mut variables, mut validations) = (Vec::new(), Vec::new());
+        for text in POLICIES {
+            // What two of them call by one name is the same.
+            let policy: Policy = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+            variables.extend(policy.variables);
+            validations.extend(policy.validations);
+        }
         // Who asks is known to the API server alone.
         let (asks, variables): (Vec<_>, Vec<_>) =
             variables.into_iter().partition(|variable| variable.expression.contains("authorizer"));

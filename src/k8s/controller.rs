@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     directories::Directories,
     hash,
+    lean::{Lean, PAGE},
     lease::Leadership,
     ledger::OPEN,
     lock,
@@ -103,17 +104,13 @@ pub async fn run(
 /// The open requests, each when it is new, when its time has come, and when its Directory has changed.
 async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>, concurrency: u16) {
     let operator = &shared.term.operator;
-    let api: Api<CredentialReset> = Api::all(operator.client.clone());
-    let open = watcher::Config::default().fields("status.outcome=").page_size(500);
+    let api: Api<Lean<CredentialReset>> = Api::all(operator.client.clone());
+    let open = watcher::Config::default().fields("status.outcome=").page_size(PAGE);
     let (reader, writer) = reflector::store();
     let metrics = operator.metrics.clone();
     metrics.watch_requests(reader.clone());
     let new = watcher(api, open)
         .default_backoff()
-        .modify(|object| {
-            object.managed_fields_mut().clear();
-            object.annotations_mut().clear();
-        })
         .reflect(writer)
         // A spec never changes, and the status is our own: what matters is an object that is new, or whose status was lost.
         .filter_map(|event| async {
@@ -135,12 +132,12 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
         .reconcile_on(affected)
         .reconcile_on(received(turn_comes))
         .watches(
-            Api::<CredentialResetApproval>::all(operator.client.clone()),
-            watcher::Config::default().page_size(500),
+            Api::<Lean<CredentialResetApproval>>::all(operator.client.clone()),
+            watcher::Config::default().page_size(PAGE),
             |approval| Some(ObjectRef::new(&approval.spec.request).within(&approval.namespace().unwrap_or_default())),
         )
         .run(
-            move |object: Arc<CredentialReset>, shared: Arc<Shared>| {
+            move |object: Arc<Lean<CredentialReset>>, shared: Arc<Shared>| {
                 let turn = turns.take(&object.spec.directory, ObjectRef::from_obj(object.as_ref()));
                 async move {
                     let Some(_turn) = turn else { return Ok(Action::requeue(ASK_AGAIN)) };
@@ -182,7 +179,7 @@ async fn records(shared: Arc<Shared>, concurrency: u16) {
     let turns = Turns::new(concurrency, next);
     Controller::for_stream(moved, reader)
         .reconcile_on(received(turn_comes))
-        .watches(shared.term.operator.ledger.settlements(), watcher::Config::default().page_size(500), |said| {
+        .watches(shared.term.operator.ledger.settlements(), watcher::Config::default().page_size(PAGE), |said| {
             Some(ObjectRef::new(&said.name_any()).within(&said.namespace().unwrap_or_default()))
         })
         .run(

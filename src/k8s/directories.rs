@@ -25,6 +25,7 @@ use tokio::{
 
 use super::{
     events::Events,
+    lean::{Lean, PAGE},
     lock,
     metrics::{Metrics, ok},
     secrets::{PASSWORD_LABEL, Secrets},
@@ -197,20 +198,24 @@ impl Directories {
 
     /// Follows the Directory objects, and the Secrets they name, until dropped.
     pub async fn run(self: Arc<Self>) {
-        let objects = watcher(Api::<Directory>::all(self.client.clone()), watcher::Config::default()).default_backoff();
+        let all = watcher::Config::default().page_size(PAGE);
+        let objects = watcher(Api::<Lean<Directory>>::all(self.client.clone()), all).default_backoff();
         let others = watcher::Config::default().labels(&format!("!{PASSWORD_LABEL}"));
         let secrets: Api<PartialObjectMeta<Secret>> = self.secrets.own_metadata();
         let secrets = watcher(secrets, others).default_backoff();
         tokio::join!(self.follow_objects(objects), self.follow_secrets(secrets));
     }
 
-    async fn follow_objects(self: &Arc<Self>, events: impl Stream<Item = watcher::Result<watcher::Event<Directory>>>) {
+    async fn follow_objects(
+        self: &Arc<Self>,
+        events: impl Stream<Item = watcher::Result<watcher::Event<Lean<Directory>>>>,
+    ) {
         let mut events = std::pin::pin!(events);
         let mut listed: Option<Vec<Directory>> = None;
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::Init) => listed = Some(Vec::new()),
-                Ok(watcher::Event::InitApply(object)) => listed.get_or_insert_default().push(object),
+                Ok(watcher::Event::InitApply(Lean(object))) => listed.get_or_insert_default().push(object),
                 Ok(watcher::Event::InitDone) => {
                     let objects = listed.take().unwrap_or_default();
                     let names: BTreeSet<String> = objects.iter().map(ResourceExt::name_any).collect();
@@ -221,7 +226,7 @@ impl Directories {
                         self.apply(object);
                     }
                 }
-                Ok(watcher::Event::Apply(object)) => self.apply(object),
+                Ok(watcher::Event::Apply(Lean(object))) => self.apply(object),
                 Ok(watcher::Event::Delete(object)) => self.gone(&object.name_any()),
                 Err(error) => {
                     self.metrics.failed("watch");
@@ -446,7 +451,7 @@ impl Directories {
         if shown.as_ref() == Some(&next) {
             return;
         }
-        let api: Api<Directory> = Api::all(self.client.clone());
+        let api: Api<Lean<Directory>> = Api::all(self.client.clone());
         match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({ "status": next }))).await {
             Ok(_) => {
                 if !told {

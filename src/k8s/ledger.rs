@@ -14,7 +14,7 @@ use kube::{
 };
 use tokio::time::{Duration, Instant};
 
-use super::{clock::Clock, delete_unchanged, each, hash, lease::Leadership, lock, turn};
+use super::{clock::Clock, delete_unchanged, each, hash, lean::Lean, lease::Leadership, lock, turn};
 use crate::{
     api::{
         CredentialResetRecord, CredentialResetSettlement,
@@ -74,7 +74,7 @@ pub enum Written {
 #[derive(Debug)]
 pub struct Ledger {
     api: Api<CredentialResetRecord>,
-    settlements: Api<CredentialResetSettlement>,
+    settlements: Api<Lean<CredentialResetSettlement>>,
     /// How long records are kept for audits once nothing else needs them.
     keep: SignedDuration,
     namespace: String,
@@ -203,14 +203,14 @@ impl Ledger {
     ///
     /// # Errors
     /// If the API server does not answer.
-    pub async fn settlement(&self, name: &str) -> kube::Result<Option<CredentialResetSettlement>> {
+    pub async fn settlement(&self, name: &str) -> kube::Result<Option<Lean<CredentialResetSettlement>>> {
         let one = ListParams::default().fields(&format!("metadata.name={name}"));
         Ok(self.settlements.list(&one).await?.items.into_iter().next())
     }
 
     /// What people say of records, to be watched.
     #[must_use]
-    pub fn settlements(&self) -> Api<CredentialResetSettlement> {
+    pub fn settlements(&self) -> Api<Lean<CredentialResetSettlement>> {
         self.settlements.clone()
     }
 

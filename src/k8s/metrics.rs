@@ -22,7 +22,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{clock::Clock, lock};
+use super::{clock::Clock, lean::Lean, lock};
 use crate::{
     api::{CredentialReset, CredentialResetRecord},
     core::{Reason, ledger::State},
@@ -133,7 +133,7 @@ impl Metrics {
     }
 
     /// The open requests, as they are watched.
-    pub fn watch_requests(&self, open: Store<CredentialReset>) {
+    pub fn watch_requests(&self, open: Store<Lean<CredentialReset>>) {
         *lock(&self.watched.requests) = Some(open);
     }
 
@@ -201,7 +201,7 @@ pub(super) fn ok<T, E>(result: &Result<T, E>) -> &'static str {
 #[derive(Debug, Default)]
 struct Watched {
     clock: Mutex<Option<Clock>>,
-    requests: Mutex<Option<Store<CredentialReset>>>,
+    requests: Mutex<Option<Store<Lean<CredentialReset>>>>,
     records: Mutex<Option<Store<CredentialResetRecord>>>,
 }
 
@@ -259,7 +259,7 @@ mod tests {
 
     use super::*;
 
-    fn request(name: &str, created: &str, requested: &str, reason: &str) -> CredentialReset {
+    fn request(name: &str, created: &str, requested: &str, reason: &str) -> Lean<CredentialReset> {
         let condition = json!({"type": "Ready", "status": "Unknown", "reason": reason, "message": "", "lastTransitionTime": created});
         serde_json::from_value(json!({
             "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset",

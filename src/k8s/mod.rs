@@ -7,6 +7,7 @@ pub mod directories;
 mod effects;
 pub mod events;
 mod facts;
+mod lean;
 pub mod lease;
 pub mod ledger;
 pub mod metrics;
@@ -52,7 +53,7 @@ where
     }
 }
 
-/// Hands every object that `params` select to `take`, page by page.
+/// Hands every object that `params` select to `take`, page by page, of 500 unless they say otherwise.
 ///
 /// # Errors
 /// If the API server does not answer, or refuses.
@@ -60,7 +61,7 @@ pub async fn each<K>(api: &Api<K>, params: ListParams, mut take: impl FnMut(K)) 
 where
     K: Clone + std::fmt::Debug + DeserializeOwned,
 {
-    let mut params = params.limit(500);
+    let mut params = ListParams { limit: params.limit.or(Some(500)), ..params };
     loop {
         let mut page = api.list(&params).await?;
         let more = turn(&mut params, &page);

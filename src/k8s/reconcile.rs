@@ -10,6 +10,7 @@ use super::{
     clock::Clock,
     directories::Directories,
     events::Events,
+    lean::Lean,
     lease::Leadership,
     ledger::{Ledger, Locks},
     metrics::Metrics,
@@ -156,9 +157,10 @@ impl Run {
             }
         };
         let guard = operator.locks.lock(&format!("{namespace}/{name}")).await;
-        let api: Api<CredentialReset> = Api::namespaced(operator.client.clone(), &namespace);
+        let api: Api<Lean<CredentialReset>> = Api::namespaced(operator.client.clone(), &namespace);
         // One that is being deleted asks for nothing any more, however long somebody's finalizer keeps it.
-        let mut object = api.get_opt(&name).await?.filter(|object| object.metadata.deletion_timestamp.is_none());
+        let object = api.get_opt(&name).await?.map(|Lean(object)| object);
+        let mut object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
         let request = match &object {
             None => None,
             Some(object) => match object.request() {

@@ -7,7 +7,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{events::Events, metrics::Metrics};
+use super::{events::Events, lean::Lean, metrics::Metrics};
 use crate::{
     api::{CredentialReset, reset::CredentialResetStatus},
     core::{
@@ -63,7 +63,7 @@ pub async fn show(
     object: CredentialReset,
     view: &View,
 ) -> kube::Result<Option<CredentialReset>> {
-    let api: Api<CredentialReset> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let api: Api<Lean<CredentialReset>> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     let name = object.name_any();
     let uid = object.uid();
     let mut object = object;
@@ -79,7 +79,7 @@ pub async fn show(
         // With the version that was read: an object that was re-created meanwhile must not get this one's outcome.
         let patch = json!({ "metadata": {"resourceVersion": object.resource_version()}, "status": with_nulls(&new) });
         match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(stored) => {
+            Ok(Lean(stored)) => {
                 if !told {
                     let warning = matches!(view.reason.conditions(), (Truth::False, ..));
                     events.publish(&stored, &view.reason.to_string(), &view.message, warning);
@@ -91,7 +91,7 @@ pub async fn show(
             }
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
             Err(kube::Error::Api(status)) if status.is_conflict() => match api.get_opt(&name).await? {
-                Some(fresh) if fresh.uid() == uid => object = fresh,
+                Some(Lean(fresh)) if fresh.uid() == uid => object = fresh,
                 _ => return Ok(None),
             },
             Err(error) => return Err(error),

@@ -352,6 +352,115 @@ fn approvals_rest_on_the_policies() {
     });
 }
 
+/// Whoever may write objects makes none of them large, by what no definition bounds; and one that is so already can be looked after.
+#[test]
+fn no_object_is_large() {
+    let site = Site::start();
+    site.usual_directory();
+    let request: Value = serde_json::from_str(&mfa_reset("one", EMAIL, json!({}))).unwrap();
+    let of = |kind: &str, spec: Value, namespace: &str| json!({"apiVersion": "credreset.dev/v1alpha1", "kind": kind, "metadata": {"name": "one", "namespace": namespace}, "spec": spec});
+    let kinds = [
+        ("creset", request.clone()),
+        (
+            "capproval",
+            of(
+                "CredentialResetApproval",
+                json!({"request": "one", "directory": "zylker", "digest": "0".repeat(64), "approver": "admin"}),
+                TEAM,
+            ),
+        ),
+        (
+            "csettlement",
+            of(
+                "CredentialResetSettlement",
+                json!({"directory": "zylker", "outcome": "Applied", "reason": "the user signs in", "settledBy": "admin"}),
+                SYSTEM,
+            ),
+        ),
+        ("crecord", serde_json::from_str(&record("one")).unwrap()),
+        ("directory", of("Directory", site.get(&["directory", "zylker"])["spec"].clone(), "")),
+    ];
+    let many = |count: usize, value: &str| -> Value {
+        (0..count).map(|n| (format!("example.com/l{n}"), json!(value))).collect::<serde_json::Map<_, _>>().into()
+    };
+    // The API server keeps one of each uid.
+    let owners = |count: usize, name: &str| -> Value {
+        let owner = |n| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": format!("00000000-0000-4000-8000-{n:012}")});
+        (0..count).map(owner).collect()
+    };
+    let finalizers = |count: usize| (0..count).map(|n| json!(format!("example.com/f{n}"))).collect::<Vec<_>>();
+    // With the label that every request of a test has.
+    let cases = [
+        (json!({"labels": many(63, "x")}), json!({"labels": many(65, "x")}), "at most 64 labels"),
+        (
+            json!({"annotations": many(64, &"x".repeat(512))}),
+            json!({"annotations": many(65, "")}),
+            "at most 64 annotations",
+        ),
+        (json!({}), json!({"annotations": many(2, &"x".repeat(16_385))}), "32768 characters"),
+        (json!({"finalizers": finalizers(16)}), json!({"finalizers": finalizers(17)}), "at most 16 finalizers"),
+        (
+            json!({"ownerReferences": owners(16, "x")}),
+            json!({"ownerReferences": owners(17, "x")}),
+            "at most 16 ownerReferences",
+        ),
+        (json!({}), json!({"ownerReferences": owners(1, &"x".repeat(254))}), "253 characters in each field"),
+    ];
+    let refused = |object: &Value, metadata: &Value| {
+        let mut object = object.clone();
+        crate::env::merge(&mut object["metadata"], metadata.clone());
+        let output = site.try_kubectl(DRY_RUN, &object.to_string());
+        (!output.status.success()).then(|| String::from_utf8(output.stderr).unwrap())
+    };
+    wait_for("the policy", || refused(&request, &cases[0].1).filter(|said| said.contains("at most 64 labels")));
+    for (kind, object) in &kinds {
+        for (fits, more, says) in &cases {
+            assert_eq!(refused(object, fits), None, "{kind}");
+            match refused(object, more) {
+                // A Directory may hold long texts, and kubectl keeps a copy of it there.
+                None => assert!(
+                    *kind == "directory" && says.starts_with("32768"),
+                    "{kind} was let in, and should not: {says}"
+                ),
+                Some(said) => assert!(said.contains(says), "{kind}: {said}"),
+            }
+        }
+    }
+    site.apply(&request.to_string());
+    let update = |metadata: Value| {
+        let patch = json!({ "metadata": metadata }).to_string();
+        let output = site.try_kubectl(&["patch", "creset", "-n", TEAM, "one", "--type=merge", "-p", &patch], "");
+        (!output.status.success()).then(|| String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(update(json!({"labels": many(60, "x")})), None);
+    assert!(update(json!({"labels": many(65, "x")})).is_some_and(|said| said.contains("at most 64 labels")));
+    if !site.is_own() {
+        return; // the policies of somebody else's cluster are not taken away
+    }
+    // One from before the policy.
+    let binding = site.get(&["validatingadmissionpolicybinding", "credreset-sizes"]);
+    site.kubectl(&["delete", "validatingadmissionpolicybinding", "credreset-sizes"]);
+    let large = json!({"labels": many(100, "x"), "finalizers": finalizers(20)});
+    wait_for("the policy to be gone", || update(large.clone()).is_none().then_some(()));
+    let again = json!({"apiVersion": binding["apiVersion"], "kind": binding["kind"], "metadata": {"name": "credreset-sizes"}, "spec": binding["spec"]});
+    site.apply(&again.to_string());
+    wait_for("the policy", || refused(&request, &cases[0].1).filter(|said| said.contains("at most 64 labels")));
+    for (metadata, says) in [
+        (json!({"labels": many(101, "x")}), "at most 64 labels"),
+        (json!({"finalizers": finalizers(21)}), "at most 16 finalizers"),
+    ] {
+        let said = update(metadata);
+        assert!(said.as_ref().is_some_and(|said| said.contains(says)), "{said:?}");
+    }
+    let operator = site.operator();
+    site.until("one", "Applied");
+    drop(operator);
+    for left in [19, 0] {
+        assert_eq!(update(json!({"finalizers": finalizers(left)})), None, "{left} finalizers");
+    }
+    site.delete("one");
+}
+
 /// Kubernetes' garbage collector writes approvals, too: their finalizers.
 #[test]
 fn approvals_are_deleted_as_anything_else() {

@@ -1,6 +1,6 @@
 //! Running it: rights, memory, readiness, secrecy, bad configuration.
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::Read,
     net::TcpListener,
     path::Path,
@@ -243,6 +243,45 @@ fn memory_and_start() {
     let (with_history, start) = measure("with-history");
     assert!(with_history <= 30 * MB, "{with_history} bytes with {SETTLED} settled resets");
     assert!(start < 1.0, "{start} s to start");
+}
+
+/// Whoever may write requests or approvals ends the operator for nobody by their size, where no policy bounds it either: what is as
+/// large as the API server takes is read in pieces, and most of it is not taken in.
+#[test]
+fn the_largest_objects_leave_room() {
+    const MIB: u64 = 1024 * 1024;
+    const LARGE: usize = 72;
+    const MANY: usize = 8;
+    let site = Site::start();
+    if !site.is_own() {
+        return;
+    }
+    site.usual_directory();
+    let operator = site.operator_of(Path::new(env!("CARGO_BIN_EXE_credreset")), "first", "info");
+    site.apply(&mfa_reset("model", EMAIL, json!({})));
+    site.until("model", "Applied");
+    assert_eq!(operator.stop(), Some(0));
+    let etcd = Etcd::of(&site);
+    // etcd takes 1.5 MiB: labels as the API server admits them, and some that are many rather than long.
+    let long: BTreeMap<String, String> =
+        (0..4000).map(|n| (format!("l{n}.{}/k", "x".repeat(230)), "v".repeat(63))).collect();
+    let many: BTreeMap<String, &str> = (0..100_000).map(|n| (format!("l{n}"), "")).collect();
+    etcd.lade(0..LARGE, "nowhere", &json!(long));
+    etcd.lade(LARGE..LARGE + MANY, "nowhere", &json!(many));
+    let operator = site.operator_of(Path::new(env!("CARGO_BIN_EXE_credreset")), "second", "info");
+    site.apply(&mfa_reset("other", "jan.n@zylker.biz", json!({"spec": {"requestedAt": time(0)}})));
+    site.until("other", "Applied");
+    wait_for("all the large ones to be known", || {
+        let metrics = operator.metrics();
+        let open = metrics.lines().filter(|line| line.starts_with("credreset_open_requests{"));
+        let count: usize = open.map(|line| line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap()).sum();
+        (count >= LARGE + MANY).then_some(())
+    });
+    let peak = operator.peak();
+    println!("{} objects of 1.3 MB and more: at most {} MiB resident", 2 * (LARGE + MANY), peak / MIB);
+    assert!(peak <= 256 * MIB, "{peak} bytes");
+    assert_eq!(operator.stop(), Some(0));
+    etcd.unlade();
 }
 
 /// Records are kept for audits as long as is said, and no longer.

@@ -1,4 +1,4 @@
-//! Resets of the past, written into the store behind the API server.
+//! Objects written into the store behind the API server: resets of the past, and what no policy lets in.
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -9,6 +9,8 @@ use crate::env::Site;
 
 /// etcd takes no more in one transaction (`--max-txn-ops`).
 const AT_ONCE: usize = 128;
+/// How the names of requests begin that carry much.
+const LADEN: &str = "laden-";
 /// Where the API server keeps them.
 const KINDS: [&str; 2] = ["credentialresets", "credentialresetrecords"];
 
@@ -68,6 +70,47 @@ impl Etcd {
             .collect();
         for some in puts.chunks(AT_ONCE) {
             self.post("txn", json!({ "success": some }));
+        }
+    }
+
+    /// Open requests for Directory `directory`, and as many approvals of the model, each with these labels.
+    #[allow(dead_code, reason = "for tests of limits")]
+    pub fn lade(&self, numbers: Range<usize>, directory: &str, labels: &Value) {
+        let (key, value) = &self.model["credentialresets"];
+        let mut request: Value = serde_json::from_str(value).unwrap();
+        request.as_object_mut().unwrap().remove("status");
+        request["metadata"].as_object_mut().unwrap().remove("managedFields");
+        request["metadata"]["labels"] = labels.clone();
+        let mut approval = request.clone();
+        approval["kind"] = json!("CredentialResetApproval");
+        approval["spec"] = json!({
+            "request": request["metadata"]["name"], "directory": directory, "digest": "0".repeat(64), "approver": "olga", "withdrawn": false,
+        });
+        request["spec"]["directory"] = json!(directory);
+        let folder = Path::new(key).parent().unwrap().display().to_string();
+        for number in numbers {
+            for (object, folder) in [
+                (&mut request, folder.clone()),
+                (&mut approval, folder.replace("/credentialresets/", "/credentialresetapprovals/")),
+            ] {
+                let name = format!("{LADEN}{number:06}");
+                object["metadata"]["name"] = json!(name);
+                object["metadata"]["uid"] = json!(format!("00000000-0000-4000-9000-{number:012}"));
+                self.post(
+                    "put",
+                    json!({"key": encode(&format!("{folder}/{name}")), "value": encode(&object.to_string())}),
+                );
+            }
+        }
+    }
+
+    /// Deletes what [`Etcd::lade`] has made.
+    #[allow(dead_code, reason = "for tests of limits")]
+    pub fn unlade(&self) {
+        let folder = Path::new(&self.model["credentialresets"].0).parent().unwrap().display().to_string();
+        for folder in [folder.clone(), folder.replace("/credentialresets/", "/credentialresetapprovals/")] {
+            let [first, end] = ["", "~"].map(|last| encode(&format!("{folder}/{LADEN}{last}")));
+            self.post("deleterange", json!({"key": first, "range_end": end}));
         }
     }
 

@@ -184,12 +184,20 @@ impl Operator {
 
     /// Resident memory in bytes: all of it, and what is the process's own alone.
     pub fn memory(&self) -> (u64, u64) {
+        (self.status("VmRSS"), self.status("RssAnon"))
+    }
+
+    /// The most that was ever resident, in bytes.
+    #[allow(dead_code, reason = "for tests of limits")]
+    pub fn peak(&self) -> u64 {
+        self.status("VmHWM")
+    }
+
+    /// A size in bytes, by its name in proc(5).
+    fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
-        let value = |name: &str| {
-            let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap();
-            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-        };
-        (value("VmRSS"), value("RssAnon"))
+        let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap();
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 }
 

@@ -1,0 +1,83 @@
+//! Objects as they are read. Whoever may write an object may put into its metadata what the API server takes, 1.5 MB of labels or
+//! finalizers, which in memory are many times that. None of it is taken in here.
+use std::{borrow::Cow, ops::Deref};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Resource, core::ObjectMeta};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+/// Objects in one answer to a list: as long as each may be, and in memory twice while it is read, they leave room for others.
+pub const PAGE: u32 = 16;
+
+/// A `K` of whose metadata there is only what this program looks at. It is read and never written back.
+#[derive(Clone, Debug)]
+pub struct Lean<K>(pub K);
+
+impl<K> Deref for Lean<K> {
+    type Target = K;
+
+    fn deref(&self) -> &K {
+        &self.0
+    }
+}
+
+impl<K: Resource> Resource for Lean<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(dt: &K::DynamicType) -> Cow<'_, str> {
+        K::kind(dt)
+    }
+    fn group(dt: &K::DynamicType) -> Cow<'_, str> {
+        K::group(dt)
+    }
+    fn version(dt: &K::DynamicType) -> Cow<'_, str> {
+        K::version(dt)
+    }
+    fn plural(dt: &K::DynamicType) -> Cow<'_, str> {
+        K::plural(dt)
+    }
+    fn meta(&self) -> &ObjectMeta {
+        self.0.meta()
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.0.meta_mut()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    labels: Option<Labels>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Labels {
+    #[serde(rename = "velero.io/restore-name", skip_serializing_if = "Option::is_none")]
+    restored: Option<String>,
+}
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Lean<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// What is not named is skipped as it is read.
+        #[derive(Deserialize)]
+        struct Parts {
+            metadata: Metadata,
+            /// As large as the kind's definition lets it be.
+            #[serde(flatten)]
+            rest: Map<String, Value>,
+        }
+        let Parts { metadata, mut rest } = Parts::deserialize(deserializer)?;
+        let metadata = serde_json::to_value(metadata).map_err(serde::de::Error::custom)?;
+        rest.insert("metadata".to_owned(), metadata);
+        serde_json::from_value(Value::Object(rest)).map(Self).map_err(serde::de::Error::custom)
+    }
+}
