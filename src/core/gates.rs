@@ -18,6 +18,9 @@ const LOOK_RARELY: SignedDuration = SignedDuration::from_mins(5);
 /// The same, where a read has failed: a Directory that goes on failing becomes not Ready, and is waited for.
 const READ_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 const READ_RARELY: SignedDuration = SignedDuration::from_mins(1);
+/// How far ahead of the object's creation a reset may be asked for, clocks being what they are. What is asked for ahead is out of
+/// sight of whoever approved it, and no `maxValidFor` bounds it.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 /// What a passed chain leaves: who, where, and what to do.
 pub(super) struct Pass<'a> {
@@ -108,6 +111,17 @@ fn in_time(world: &World, request: &Request) -> Result<(), Decision> {
             Reason::RestoredFromBackup,
             "This object was restored from a backup and there is no record of it: it is never started. File a new request if \
              the reset is still wanted.",
+        )));
+    }
+    // Creation is told by the API server's clock, with its second alone.
+    if request.requested_at > later(request.created, AHEAD.saturating_add(MARGIN)) {
+        return Err(refuse(View::new(
+            Reason::NotSupported,
+            format!(
+                "spec.requestedAt is {}, more than an hour after this object was created at {}: nothing was sent. File a request whose \
+                 requestedAt is the time in UTC at which it was asked for.",
+                request.requested_at, request.created
+            ),
         )));
     }
     if request.requested_at > now {
