@@ -345,6 +345,35 @@ fn check_of_a_directory() {
     assert!(said.contains("granted without ZohoDirectory.Users.UPDATE"), "{said}");
 }
 
+/// A protection that protects nobody is told, before somebody relies on it.
+#[test]
+fn check_of_protections() {
+    let folder = Folder::new();
+    let sandbox = Sandbox::at("127.0.0.1:0", &folder.0, &[]);
+    let sound = "object ok, secret ok, server ok, settings ok, account ok, permissions ok";
+    for (entries, code, lines, says) in [
+        ("ceo@zylker.biz, '700012399'", 0, "", ""),
+        (
+            "ceo@zylker.bz",
+            2,
+            ", protection wrong",
+            "the directory knows nobody as ceo@zylker.bz, so this protects nobody",
+        ),
+        (
+            "support@zylker.biz, ceo@zylker.biz",
+            2,
+            ", protection wrong",
+            "2 users answer to support@zylker.biz. Name by id",
+        ),
+    ] {
+        let text = directory(&sandbox.url);
+        folder.write("directory.yaml", text.replace("users: [ceo@zylker.biz]", &format!("users: [{entries}]")));
+        let (ended, told, said) = check(&folder, "directory.yaml", &[]);
+        assert_eq!((ended, told.join(", ")), (Some(code), format!("{sound}{lines}")), "{entries}: {said}");
+        assert!(said.contains(says), "{entries}: {said}\nshould say: {says}");
+    }
+}
+
 /// What would come of a request, without one.
 #[test]
 fn check_of_a_user() {
@@ -371,7 +400,10 @@ fn check_of_a_user() {
         assert!(said.contains(says), "{user}: {said}\nshould say: {says}");
     }
     // Of no namespace is it known what its labels are, and one that no rule allows anything is wrong.
-    folder.write("elsewhere.yaml", directory(&sandbox.url).replace("zylker.biz]", "acme.example]"));
+    folder.write(
+        "elsewhere.yaml",
+        directory(&sandbox.url).replace("emailDomains: [zylker.biz]", "emailDomains: [acme.example]"),
+    );
     let (code, told, said) = check(&folder, "elsewhere.yaml", &["--user", "annette.c@zylker.biz"]);
     assert_eq!(
         (code, &told[6..]),

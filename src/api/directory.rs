@@ -134,6 +134,7 @@ pub struct Keycloak {
     pub sign_in_client: Option<String>,
     /// PEM certificates of the authority that signed the server's, if no public one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 262_144))]
     pub ca_bundle: Option<String>,
 }
 
@@ -143,7 +144,7 @@ pub struct Keycloak {
 pub struct Ldap {
     /// Addresses of its servers, each of one server: ldaps://host[:port], or ldap://host[:port] with startTLS (in clear to
     /// loopback only). They are tried in this order.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(length(min = 1, max = 16), inner(length(max = 512)))]
     pub urls: Vec<String>,
     /// Turn connections to ldap:// into encrypted ones before anything else is said.
     #[serde(default, rename = "startTLS", skip_serializing_if = "std::ops::Not::not")]
@@ -156,6 +157,7 @@ pub struct Ldap {
     pub credentials: SecretRef,
     /// PEM certificates of the authority that signed the servers', if no public one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 262_144))]
     pub ca_bundle: Option<String>,
     /// Where nothing else tells whether a call took effect, the operator may sign in as the user with the new password, once. A
     /// wrong password counts towards a lock-out.
@@ -236,6 +238,7 @@ pub struct Zoho {
     pub look_up: LookUp,
     /// PEM certificates of the authority that signed the server's, if no public one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 262_144))]
     pub ca_bundle: Option<String>,
 }
 
@@ -335,7 +338,7 @@ pub struct AllowRule {
     pub name: String,
     /// Requests from these namespaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), inner(length(max = 63)))]
     pub namespaces: Vec<String>,
     /// Requests from namespaces with these labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -373,6 +376,7 @@ pub struct Approvals {
 pub struct Selector {
     /// All of these labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
     pub match_labels: BTreeMap<String, String>,
     /// And all of these requirements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -384,12 +388,14 @@ pub struct Selector {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
 pub struct Expression {
     /// The label that is compared.
+    #[schemars(length(max = 317))]
     pub key: String,
     /// In, NotIn, Exists or DoesNotExist.
     #[schemars(with = "String", extend("enum" = ["In", "NotIn", "Exists", "DoesNotExist"]))]
     pub operator: world::Operator,
     /// The values for In and NotIn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 63)))]
     pub values: Vec<String>,
 }
 
@@ -400,11 +406,11 @@ pub struct Expression {
 pub struct Users {
     /// With a primary e-mail address in one of these domains.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), inner(length(max = 253)))]
     pub email_domains: Vec<String>,
     /// In one of these groups of the directory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), inner(length(max = 1024)))]
     pub groups: Vec<String>,
     /// Everyone, said aloud.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -415,13 +421,13 @@ pub struct Users {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Protect {
-    /// By e-mail address, name or id.
+    /// By id, which stays when names change; or by name or e-mail address, in any case and any form of the characters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), inner(length(max = 1024)))]
     pub users: Vec<String>,
     /// By group of the directory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), inner(length(max = 1024)))]
     pub groups: Vec<String>,
     /// Administrators of the directory.
     pub administrators: bool,
@@ -499,6 +505,7 @@ pub struct Smtp {
     pub credentials: Option<SecretRef>,
     /// PEM certificates of the authority that signed the server's, if no public one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 262_144))]
     pub ca_bundle: Option<String>,
 }
 

@@ -8,6 +8,7 @@ use super::{
     plan::plan,
     report::{Reason, View},
     request::{Action, Request, Source, later},
+    text::{folded, same_dn},
     world::{CONDITION, Delivery, Directory, Entered, Found, Rule, Seen, Subject, User, Why, World},
 };
 
@@ -410,11 +411,10 @@ fn fit(request: &Request, user: &User) -> Result<(), Decision> {
 fn protected(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
     let who = &user.id.name;
     let named = |entry: &String| {
-        std::iter::once(who)
-            .chain([&user.id.id])
-            .chain(&user.email)
-            .chain(&user.aliases)
-            .any(|name| name.eq_ignore_ascii_case(entry) || name.to_lowercase() == entry.to_lowercase())
+        let entry = folded(entry);
+        let mut known = [who, &user.id.id].into_iter().chain(&user.email).chain(&user.aliases);
+        // Of what is no distinguished name it asks for nothing more.
+        known.any(|name| same_dn(&folded(name), &entry))
     };
     let protect = &directory.protect;
     let why = if user.operator == Seen::Known(true) {

@@ -1,6 +1,8 @@
 //! Texts that came from outside (typed by a requester, shown by a directory, said by a server), as they may be shown: in
 //! messages, names, Events, logs and mails. Every such text passes through [`shown`].
 
+use icu_normalizer::ComposingNormalizerBorrowed;
+
 /// Bytes of a name: the longest address that there is (RFC 5321), as well as what a request may hold.
 pub const NAME: usize = 320;
 /// Bytes of a message. A condition may have more, and nobody reads that.
@@ -52,6 +54,31 @@ pub fn is_hidden(c: char) -> bool {
 #[must_use]
 pub fn is_word(text: &str) -> bool {
     (1..=NAME).contains(&text.len()) && !text.chars().any(|c| is_hidden(c) || c.is_whitespace())
+}
+
+/// `text` as names are compared where one too many is better than one too few: its case, the form of its characters (composed,
+/// full-width) and what is not seen make no difference.
+#[must_use]
+pub fn folded(text: &str) -> String {
+    let nfkc = ComposingNormalizerBorrowed::new_nfkc();
+    let seen: String = nfkc.normalize(text).chars().filter(|c| !is_hidden(*c)).collect();
+    // By way of capital letters, which several small ones may share: ß and ss, σ and ς.
+    let folded: String = seen.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    nfkc.normalize(folded.trim()).into_owned()
+}
+
+/// Whether two distinguished names are the same, as far as that can be told without the schema: case and blanks around
+/// separators do not matter.
+#[must_use]
+pub fn same_dn(one: &str, other: &str) -> bool {
+    let plain = |dn: &str| {
+        let parts = dn.split(',').map(|part| {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            format!("{}={}", name.trim(), value.trim()).to_lowercase()
+        });
+        parts.collect::<Vec<_>>()
+    };
+    plain(one) == plain(other)
 }
 
 /// Whether `text` is a name that a Kubernetes object can have: [`OBJECT_NAME`], and not too long.

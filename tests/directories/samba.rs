@@ -119,6 +119,7 @@ fn samba_refusals() {
     server.set(&dn("gone"), "accountExpires", &[LONG_AGO]);
     server.set(&dn("far"), "adminCount", &["1"]);
     server.set(&dn("two"), "mail", &["one@acme.example"]);
+    server.set(&dn("two"), "proxyAddresses", &["SMTP:one@acme.example", "smtp:second@acme.example"]);
     // A group is in no list of members where it is somebody's primary one.
     server.set(
         "CN=Domain Admins,CN=Users,DC=acme,DC=example",
@@ -129,7 +130,7 @@ fn samba_refusals() {
     let everybody =
         ["ann", "bob", "cat", "boss", "chief", "ever", "gone", "far", "one", "two", "main"].map(str::to_owned);
     let before = everybody.each_ref().map(|name| changes(&server, name));
-    site.ldap("acme", KIND, &server, url, json!({"protect": {"groups": ["Desk"]}}));
+    site.ldap("acme", KIND, &server, url, json!({"protect": {"groups": ["Desk"], "users": ["Second@acme.example"]}}));
     let own = json!({"provider": {KIND: {"baseDN": "OU=Services,DC=acme,DC=example"}}});
     site.ldap("services", KIND, &server, url, own);
     let desk = json!({"users": {"groups": ["cn=desk, OU=Groups,DC=acme,DC=example"]}});
@@ -164,6 +165,7 @@ fn samba_refusals() {
         ("chief", "UserProtected", "administrator"),
         ("far", "UserProtected", "administrator"),
         ("main", "UserProtected", "administrator"),
+        ("two", "UserProtected", "listed in spec.protect.users"),
         ("cat", "UserInactive", ""),
         ("gone", "UserInactive", ""),
         ("nobody", "UserNotFound", ""),

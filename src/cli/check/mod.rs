@@ -76,7 +76,7 @@ enum About {
     User,
     /// Whether the user is one whose credentials can be reset here.
     Fit,
-    /// Whether the user is protected.
+    /// Whether the user is protected; and whom of spec.protect.users the directory does not know.
     Protection,
     /// The rule for a mode and a namespace.
     Rule,
@@ -257,6 +257,9 @@ async fn lines(source: &Source, object: &Directory, user: Option<&str>) -> anyho
         }
     };
     lines.extend(of_mail(source, object).await);
+    if let Some((provider, facts)) = &usable {
+        lines.extend(user::protections(provider, facts).await);
+    }
     match (user, usable) {
         (Some(user), Some((provider, facts))) => lines.extend(user::lines(source, &provider, facts, user).await?),
         (Some(_), None) => lines.push(Line::note(About::User, "Not looked up.")),

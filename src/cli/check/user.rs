@@ -105,6 +105,39 @@ pub(super) async fn lines(
 
 const FIT: &str = "Confirmed, active, and the credentials are kept in this directory.";
 
+/// The entries of spec.protect.users that do not mean one user. The operator does not ask for them: each costs Zoho a walk through all
+/// of its users.
+pub(super) async fn protections(provider: &Provider, facts: &Directory) -> Vec<Line> {
+    let modes = facts.modes();
+    let Some(mode) = modes.first().copied() else { return Vec::new() };
+    let mut lines = Vec::new();
+    for entry in &facts.protect.users {
+        let by_dn = entry.contains('=') && matches!(provider, Provider::OpenLdap(_) | Provider::ActiveDirectory(_));
+        lines.extend(match look_up(provider, entry, mode).await {
+            Ok(Some((_, Found::One(_)))) => None,
+            Ok(Some((_, Found::Several(n)))) => {
+                let message = format!("spec.protect.users: {n} users answer to {entry}. Name by id whom you mean.");
+                Some(Line::wrong(About::Protection, message))
+            }
+            Ok(None) if by_dn => {
+                let message = format!("spec.protect.users: {entry} is not looked up. Name the user by id, which stays.");
+                Some(Line::note(About::Protection, message))
+            }
+            Ok(None) => {
+                let message = format!(
+                    "spec.protect.users: the directory knows nobody as {entry}, so this protects nobody. Name the user by id, or take it out."
+                );
+                Some(Line::wrong(About::Protection, message))
+            }
+            Err(why) => {
+                let message = format!("spec.protect.users: {entry} could not be looked up: {}", why.message);
+                Some(Line::wrong(About::Protection, message))
+            }
+        });
+    }
+    lines
+}
+
 /// The user, by whatever of its names was typed.
 async fn look_up(provider: &Provider, typed: &str, mode: Mode) -> Result<Option<(UserRef, Found)>, Why> {
     let email = typed.contains('@').then(|| UserRef::Email(typed.to_owned()));

@@ -89,3 +89,12 @@ fn times_of_windows() {
 fn a_password_goes_in_quotation_marks() {
     assert_eq!(quoted(&SecretString::from("aß")), [0x22, 0, 0x61, 0, 0xdf, 0, 0x22, 0]);
 }
+
+#[test]
+fn addresses_of_exchange() {
+    let mut user = entry("0", None);
+    let all = ["SMTP:ann@acme.example", "smtp:a.lee@acme.example", "X500:/o=acme/cn=ann", "ann@odd.example"];
+    user.attrs.insert("proxyAddresses".to_owned(), all.map(str::to_owned).into());
+    let found: Vec<&str> = user::proxies(&user).collect();
+    assert_eq!(found, ["ann@acme.example", "a.lee@acme.example"]);
+}

@@ -12,21 +12,23 @@ use crate::{
     core::{
         ledger::UserId,
         request::UserRef,
+        text::same_dn,
         world::{CONDITION, Feature, Found, Seen, User, Why},
     },
     directory::ldap::{
         Connection,
         answer::Failed,
-        entry::{bytes, end_of_second, equals, equals_bytes, same_dn, value, values, word},
+        entry::{bytes, end_of_second, equals, equals_bytes, value, values, word},
         fence::Fence,
     },
 };
 
-const ATTRIBUTES: [&str; 9] = [
+const ATTRIBUTES: [&str; 10] = [
     "objectGUID",
     "sAMAccountName",
     "userPrincipalName",
     "mail",
+    "proxyAddresses",
     "pwdLastSet",
     "userAccountControl",
     "accountExpires",
@@ -109,7 +111,8 @@ impl ActiveDirectory {
         let sids = self.token(connection, &entry.dn).await.map_err(|e| e.why())?;
         let marked = value(entry, "adminCount").is_some_and(|count| count != "0");
         let own = self.own(connection).await.map_err(|e| e.why())?;
-        let aliases = mails.iter().copied().chain([account, name, &entry.dn]).map(str::to_owned).collect();
+        let names = mails.iter().copied().chain(proxies(entry)).chain([account, name, &entry.dn]);
+        let aliases = names.map(str::to_owned).collect();
         Ok(User {
             email: mails.first().and_then(|mail| word(mail)),
             aliases,
@@ -172,6 +175,14 @@ impl ActiveDirectory {
         }
         Ok(all)
     }
+}
+
+/// The addresses at which Exchange takes mail for the user, besides `mail`.
+pub(super) fn proxies(entry: &SearchEntry) -> impl Iterator<Item = &str> {
+    values(entry, "proxyAddresses").filter_map(|address| {
+        let (kind, address) = address.split_once(':')?;
+        kind.eq_ignore_ascii_case("smtp").then_some(address)
+    })
 }
 
 /// The group goes by this name, as it is written in rules and protections.

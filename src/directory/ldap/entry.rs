@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt::Write as _};
 use jiff::{SignedDuration, Timestamp};
 use ldap3::{Mod, SearchEntry};
 
-use crate::core::text;
+use crate::core::text::{self, same_dn};
 
 /// The first value of an attribute. Names are compared as RFC 4512 says, without regard to case.
 #[must_use]
@@ -47,20 +47,6 @@ pub fn equals_bytes(attribute: &str, value: &[u8]) -> String {
 #[must_use]
 pub fn end_of_second(at: Timestamp) -> Timestamp {
     at.saturating_add(SignedDuration::from_nanos(999_999_999)).unwrap_or(Timestamp::MAX)
-}
-
-/// Whether two distinguished names are the same, as far as that can be told without the schema: case and blanks around
-/// separators do not matter.
-#[must_use]
-pub fn same_dn(one: &str, other: &str) -> bool {
-    let plain = |dn: &str| {
-        let parts = dn.split(',').map(|part| {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            format!("{}={}", name.trim(), value.trim()).to_lowercase()
-        });
-        parts.collect::<Vec<_>>()
-    };
-    plain(one) == plain(other)
 }
 
 /// Whether the entry is this one or below it.

@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::{answer::*, entry::*, *};
-use crate::core::ledger::Reply;
+use crate::core::{ledger::Reply, text::same_dn};
 
 fn settings(urls: &[&str], start_tls: bool) -> Settings {
     let text = json!({"urls": urls, "startTLS": start_tls, "baseDN": "dc=acme", "credentials": {"secret": "s"}});

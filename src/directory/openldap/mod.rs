@@ -22,7 +22,7 @@ use super::{
     ldap::{
         Client, Connection, Lease,
         answer::{Answer, Failed, ask_for_policy, no_such_group, not_ready},
-        entry::{is_under, replace, same_dn, value},
+        entry::{is_under, replace, value},
         fence::{Fence, is_in_time, judge},
     },
 };
@@ -32,7 +32,7 @@ use crate::{
         ledger::{Record, Reply},
         plan::{CleanUp, Once},
         request::Mode,
-        text,
+        text::{self, same_dn},
         world::{Feature, Guarantee, Proof, User, Why},
     },
 };

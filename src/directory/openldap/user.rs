@@ -12,12 +12,13 @@ use crate::{
     core::{
         ledger::UserId,
         request::UserRef,
+        text::same_dn,
         world::{CONDITION, Found, Seen, User, Why},
     },
     directory::ldap::{
         Connection,
         answer::Failed,
-        entry::{equals, is_under, same_dn, value, values, word},
+        entry::{equals, is_under, value, values, word},
     },
 };
 
