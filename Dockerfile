@@ -1,5 +1,7 @@
 # For those who have an engine; `make image` makes the same image without one (tests/env/image.sh).
-FROM rust:1.95-bookworm AS build
+# --build-arg RUST=rust:1.95-bookworm@sha256:... builds with the image that you have checked.
+ARG RUST=rust:1.95-bookworm
+FROM ${RUST} AS build
 WORKDIR /src
 COPY . .
 RUN tests/env/image.sh root

@@ -22,7 +22,7 @@ DIRECTORIES := keycloak openldap samba
 ONLY ?= $(DIRECTORIES)
 comma := ,
 
-.PHONY: help demo image test test-fast test-search test-cluster test-directories bench guarantees lint crds book
+.PHONY: help demo image test test-fast test-search test-cluster test-directories bench guarantees lint advisories crds book
 help:
 	@echo 'make demo          watch resets being carried out on a real API server, built the first time (DIRECTORY=keycloak, openldap or samba: a real one; KEEP=1 keeps it up)'
 	@echo 'make image         the image as an OCI archive, target/image/credreset.tar; needs no container engine'
@@ -34,6 +34,7 @@ help:
 	@echo 'make bench         measure against bare clients, into target/benchmarks.json (ONLY=throughput,plan); leave the machine alone meanwhile'
 	@echo 'make guarantees    run the proofs and write their figures into docs/guarantees.md'
 	@echo 'make lint          format, clippy, licences'
+	@echo 'make advisories    known faults of the dependencies, by the RustSec database, which it fetches from github.com: each night, and before a release'
 	@echo 'make book          the documentation as a book, in target/book (SOURCE=... for links to files outside docs/)'
 	@echo 'make crds          write charts/credreset-crds/templates/credreset.yaml anew'
 
@@ -92,6 +93,10 @@ lint: $(DENY)
 	@$(LINTED) cargo build --quiet --all-targets
 	@said=$$($(LINTED) cargo build --quiet --all-targets --message-format short 2>&1) && [ -z "$$said" ] # what was said above is said again
 	$(DENY) --log-level error check licenses bans sources
+
+# Another day may bring another answer, and not every builder reaches github.com: this decides about no commit.
+advisories: $(DENY)
+	$(DENY) check advisories
 
 $(DENY):
 	@echo 'installing cargo-deny, once (minutes)'

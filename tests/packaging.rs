@@ -360,3 +360,74 @@ fn usual_ports_are_open() {
         assert!(open.contains(&Value::from(port)), "{scheme}:// is at {port}");
     }
 }
+
+/// What a pipeline runs is what somebody has checked: by commit or digest, or by a placeholder with which nothing runs.
+#[test]
+fn pipelines_pin_what_they_run() {
+    let pinned = |image: &str| {
+        let digest = image.split_once("@sha256:").map(|(_, digest)| digest);
+        digest.is_some_and(|d| d == "DIGEST" || (d.len() == 64 && d.bytes().all(|b| b.is_ascii_hexdigit())))
+    };
+    let mut images = 0;
+    for file in ["github.yaml", "gitlab.yaml", "Dockerfile"] {
+        for line in text(&format!("examples/ci/{file}")).lines().map(str::trim) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let image = match words.as_slice() {
+                ["-", "uses:", action, ..] | ["uses:", action, ..] => {
+                    let commit = action.split_once('@').map(|(_, commit)| commit).unwrap_or_default();
+                    assert!(commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit()), "{file}: {line}");
+                    continue;
+                }
+                ["image:" | "IMAGE:" | "FROM", image, ..] => *image,
+                ["COPY", from, ..] => from.trim_start_matches("--from="),
+                _ => {
+                    for fetches in ["apk ", "apt-get", "pip ", "npm ", "curl", "wget", "dind", "services:"] {
+                        assert!(!line.contains(fetches), "{file}: {line}");
+                    }
+                    continue;
+                }
+            };
+            assert!(pinned(image), "{file}: {line}");
+            images += 1;
+        }
+    }
+    assert_eq!(images, 4, "images of the pipelines");
+}
+
+/// What people write is as large as its definition lets it be: each text, list and map of a spec has a bound.
+#[test]
+fn what_people_write_is_bounded() {
+    fn unbounded(at: &str, schema: &Value, found: &mut Vec<String>) {
+        let has = |name: &str| !schema[name].is_null();
+        let bounded = match schema["type"].as_str() {
+            Some("string") => has("maxLength") || has("enum") || has("format") || schema["pattern"] == "^[0-9a-f]{64}$",
+            Some("array") => has("maxItems"),
+            _ if has("additionalProperties") => has("maxProperties"),
+            _ => !has("x-kubernetes-preserve-unknown-fields"),
+        };
+        if !bounded {
+            found.push(at.to_owned());
+        }
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            unbounded(&format!("{at}.{name}"), field, found);
+        }
+        for inner in ["items", "additionalProperties"].into_iter().filter(|name| schema[*name].is_object()) {
+            unbounded(&format!("{at}[]"), &schema[inner], found);
+        }
+    }
+    let mut found = Vec::new();
+    let definitions: Vec<Value> = serde_saphyr::from_multiple(&text(CRDS)).unwrap();
+    for definition in definitions.iter().filter(|d| d["spec"]["names"]["kind"] != "CredentialResetRecord") {
+        let kind = definition["spec"]["names"]["kind"].as_str().unwrap();
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        assert!(schema["properties"].is_object(), "{kind}");
+        unbounded(kind, schema, &mut found);
+    }
+    // JSON of a team's own, of whoever may write Directories; values of labels are as long as labels may be.
+    let expected = [
+        "Directory.allow[].namespaceSelector.matchLabels[]",
+        "Directory.provider.zoho.resetMFA.body",
+        "Directory.provider.zoho.resetPassword.body",
+    ];
+    assert_eq!(found, expected);
+}

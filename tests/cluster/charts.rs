@@ -88,6 +88,11 @@ fn values_do_what_they_say_and_nonsense_is_refused() {
     assert_eq!(pod["terminationGracePeriodSeconds"], 70);
     assert_eq!(pod["imagePullSecrets"][0]["name"], "registry");
     assert!(pod["containers"][0]["image"].as_str().unwrap().ends_with(":v9"));
+    let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+    let pinned = template(&[&format!(r#"image.digest="{digest}""#)]).unwrap();
+    let pod = &of(&pinned, "Deployment", "credreset").unwrap()["spec"]["template"]["spec"];
+    assert!(pod["containers"][0]["image"].as_str().unwrap().ends_with(&format!("@{digest}")), "{pod}");
+    let pod = &of(&all, "Deployment", "credreset").unwrap()["spec"]["template"]["spec"];
     let help = Command::new(env!("CARGO_BIN_EXE_credreset")).args(["run", "--help"]).output().unwrap();
     for variable in pod["containers"][0]["env"].as_array().unwrap() {
         let name = variable["name"].as_str().unwrap();
@@ -127,6 +132,8 @@ fn values_do_what_they_say_and_nonsense_is_refused() {
         r#"monitoring.labels={"release":1}"#,
         "networkPolicy.directoryPorts=[]",
         "networkPolicy.apiServerPorts=[]",
+        r#"image.digest="v9""#,
+        r#"image.digest="sha256:0123""#,
     ] {
         let said = template(&[nonsense]).expect_err(nonsense);
         assert!(said.contains("don't meet the specifications of the schema"), "{nonsense}: {said}");

@@ -25,7 +25,7 @@ tolerations: {{ toJson . }}
 {{- end }}
 {{- end }}
 {{- define "credreset.container" -}}
-image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
+image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ with .Values.image.digest }}@{{ . }}{{ end }}"
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 resources: {{ toJson .Values.resources }}
 securityContext:
