@@ -36,7 +36,10 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::core::text::is_hidden;
+use crate::{
+    core::text::is_hidden,
+    k8s::{client::client, life::Life},
+};
 
 /// Password and MFA resets as reviewed Kubernetes objects, each carried out at most once.
 #[derive(Parser, Debug)]
@@ -164,7 +167,7 @@ async fn kubernetes() -> Result<Config, InferConfigError> {
 async fn cluster() -> anyhow::Result<Client> {
     let config = kubernetes().await.map_err(|_| anyhow::anyhow!("no Kubernetes configuration: set KUBECONFIG"))?;
     let url = config.cluster_url.to_string();
-    let client = Client::try_from(config).context("the Kubernetes configuration cannot be used")?;
+    let client = client(config, &Life::default()).context("the Kubernetes configuration cannot be used")?;
     match client.list_api_group_resources("credreset.dev/v1alpha1").await {
         Ok(_) => Ok(client),
         Err(kube::Error::Api(status)) if status.code == 404 => {

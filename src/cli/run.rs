@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use jiff::SignedDuration;
-use kube::{Api, Client, api::ListParams, client::ClientBuilder};
+use kube::{Api, Client, api::ListParams};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -18,11 +18,13 @@ use crate::{
     api::{CredentialReset, CredentialResetApproval, CredentialResetRecord, CredentialResetSettlement, Directory},
     k8s::{
         admin::{self, Admin},
+        client::{builder, client},
         clock::Clock,
         controller,
         events::Events,
         lease,
         ledger::{Ledger, Locks},
+        life::Life,
         metrics::Metrics,
         reconcile::Operator,
         secrets::Secrets,
@@ -32,8 +34,6 @@ use crate::{
 
 /// Name of the Lease of the leader.
 const LEASE: &str = "credreset";
-/// For one call to the API server; kube itself sets no limit.
-const API_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Flags of `credreset run`.
 #[derive(clap::Args, Debug)]
@@ -85,16 +85,14 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     let listen = listener.local_addr().context("--listen")?;
     let config =
         super::kubernetes().await.context("no Kubernetes configuration: set KUBECONFIG, or run in a cluster")?;
-    let client = ClientBuilder::try_from(config.clone())
-        .context("the Kubernetes configuration cannot be used")?
-        .with_layer(&tower::timeout::TimeoutLayer::new(API_TIMEOUT))
-        .build();
+    let life = Life::default();
+    let client = client(config.clone(), &life).context("the Kubernetes configuration cannot be used")?;
     // A lease must fail fast; retries are its own.
     let mut lease_config = config;
     lease_config.default_retry = false;
     let clock = Clock::default();
     // Asked every second or two: often enough to compare clocks.
-    let lease_client = ClientBuilder::try_from(lease_config)
+    let lease_client = builder(lease_config, &life)
         .context("the Kubernetes configuration cannot be used")?
         .with_layer(&tower::layer::layer_fn(|service| clock.watching(service)))
         .build();
@@ -103,7 +101,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     metrics.watch_clock(clock.clone());
     let ready = Arc::new(AtomicBool::new(false));
     let served = CancellationToken::new();
-    let admin = Admin { metrics: metrics.clone(), ready: Arc::clone(&ready) };
+    let admin = Admin { metrics: metrics.clone(), ready: Arc::clone(&ready), life: life.clone() };
     let admin_server = tokio::spawn(admin::serve(listener, admin, served.clone()));
     tracing::info!(%listen, namespace, identity, version = env!("CARGO_PKG_VERSION"), "started");
 
@@ -117,6 +115,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
         events: Events::new(client.clone(), &identity),
         metrics: metrics.clone(),
         clock: clock.clone(),
+        life: life.clone(),
         locks: Locks::default(),
         holder: holder.clone(),
     });
@@ -131,6 +130,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
             );
             let Some((leadership, renewal)) = elector.acquire(stop.clone()).await else { break };
             metrics.leading(true);
+            life.leads(true);
             if let Err(error) =
                 Box::pin(controller::run(Arc::clone(&operator), leadership.clone(), concurrency, tasks.clone(), &stop))
                     .await
@@ -138,6 +138,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
                 tracing::warn!(error = %error, "the ledger could not be read: giving the lead away");
             }
             metrics.leading(false);
+            life.leads(false);
             if stop.is_cancelled() {
                 // Calls under way end before the lease is let go, as far as the grace period allows.
                 tasks.close();

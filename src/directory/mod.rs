@@ -10,9 +10,13 @@ pub mod password;
 mod tests;
 pub mod zoho;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use secrecy::SecretString;
+use tokio::time::timeout;
 use url::Url;
 
 use crate::{
@@ -24,6 +28,10 @@ use crate::{
         world::{self, Feature, Found, Proof, User, Why},
     },
 };
+
+/// For all calls of one task together, each of which has a time limit of its own: longer than it takes to page through the largest
+/// organization. A directory decides how many it takes.
+const LONGEST: Duration = Duration::from_secs(900);
 
 /// The contents of a credentials Secret.
 pub type Credentials = BTreeMap<String, SecretString>;
@@ -190,13 +198,16 @@ impl Provider {
     /// # Errors
     /// Why the directory cannot be used.
     pub async fn check(&self, modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
-        match self {
-            Self::Zoho(zoho) => zoho.check(modes).await,
-            // Both modes need the same.
-            Self::Keycloak(keycloak) => keycloak.check().await,
-            Self::OpenLdap(openldap) => Box::pin(openldap.check(modes)).await,
-            Self::ActiveDirectory(domain) => Box::pin(domain.check(modes)).await,
-        }
+        let task = async {
+            match self {
+                Self::Zoho(zoho) => zoho.check(modes).await,
+                // Both modes need the same.
+                Self::Keycloak(keycloak) => keycloak.check().await,
+                Self::OpenLdap(openldap) => Box::pin(openldap.check(modes)).await,
+                Self::ActiveDirectory(domain) => Box::pin(domain.check(modes)).await,
+            }
+        };
+        timeout(LONGEST, task).await.unwrap_or_else(|_| Err(NotReady::Unreachable(late().message)))
     }
 
     /// Finds a user, with groups if the Directory's rules or protections name some. `None`: the directory knows no such user.
@@ -204,22 +215,28 @@ impl Provider {
     /// # Errors
     /// Why it could not be told.
     pub async fn look_up(&self, user: &UserRef, mode: Mode) -> Result<Option<Found>, Why> {
-        match self {
-            Self::Zoho(zoho) => zoho.look_up(user, mode).await,
-            Self::Keycloak(keycloak) => keycloak.look_up(user, mode).await,
-            Self::OpenLdap(openldap) => Box::pin(openldap.look_up(user)).await,
-            Self::ActiveDirectory(domain) => Box::pin(domain.look_up(user)).await,
-        }
+        let task = async {
+            match self {
+                Self::Zoho(zoho) => zoho.look_up(user, mode).await,
+                Self::Keycloak(keycloak) => keycloak.look_up(user, mode).await,
+                Self::OpenLdap(openldap) => Box::pin(openldap.look_up(user)).await,
+                Self::ActiveDirectory(domain) => Box::pin(domain.look_up(user)).await,
+            }
+        };
+        timeout(LONGEST, task).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Sends the one call that is not repeated: one request, no retries, no redirects.
     pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
-        match self {
-            Self::Zoho(zoho) => zoho.perform(fenced, once, user, password).await,
-            Self::Keycloak(keycloak) => keycloak.perform(fenced, once, user, password).await,
-            Self::OpenLdap(openldap) => Box::pin(openldap.perform(fenced, once, user, password)).await,
-            Self::ActiveDirectory(domain) => Box::pin(domain.perform(fenced, once, user, password)).await,
-        }
+        let task = async {
+            match self {
+                Self::Zoho(zoho) => zoho.perform(fenced, once, user, password).await,
+                Self::Keycloak(keycloak) => keycloak.perform(fenced, once, user, password).await,
+                Self::OpenLdap(openldap) => Box::pin(openldap.perform(fenced, once, user, password)).await,
+                Self::ActiveDirectory(domain) => Box::pin(domain.perform(fenced, once, user, password)).await,
+            }
+        };
+        timeout(LONGEST, task).await.unwrap_or(Reply::Unsure)
     }
 
     /// Sends the conditional call of `record`'s attempt again, with the same password and on the same condition: it takes effect
@@ -227,16 +244,19 @@ impl Provider {
     pub async fn repeat(&self, record: &Record, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
         let Some(condition) = condition(record) else { return Reply::NotSent };
         let in_time = || jiff::Timestamp::now() < record.expires_at;
-        match self {
-            Self::Zoho(zoho) => zoho.repeat(condition, once, user, password, in_time).await,
-            Self::Keycloak(keycloak) => keycloak.repeat(once, user, in_time).await,
-            Self::OpenLdap(openldap) => {
-                Box::pin(openldap.repeat(record, condition, once, user, password, in_time)).await
+        let task = async {
+            match self {
+                Self::Zoho(zoho) => zoho.repeat(condition, once, user, password, in_time).await,
+                Self::Keycloak(keycloak) => keycloak.repeat(once, user, in_time).await,
+                Self::OpenLdap(openldap) => {
+                    Box::pin(openldap.repeat(record, condition, once, user, password, in_time)).await
+                }
+                Self::ActiveDirectory(domain) => {
+                    Box::pin(domain.repeat(record, condition, once, user, password, in_time)).await
+                }
             }
-            Self::ActiveDirectory(domain) => {
-                Box::pin(domain.repeat(record, condition, once, user, password, in_time)).await
-            }
-        }
+        };
+        timeout(LONGEST, task).await.unwrap_or(Reply::Unsure)
     }
 
     /// Ends what the call of `record` itself does not end. May be called again.
@@ -244,11 +264,14 @@ impl Provider {
     /// # Errors
     /// What is not ended, and why.
     pub async fn clean_up(&self, record: &Record, what: CleanUp) -> Result<(), Why> {
-        match self {
-            Self::Zoho(_) | Self::OpenLdap(_) => Ok(()),
-            Self::Keycloak(keycloak) => keycloak.clean_up(record, what).await,
-            Self::ActiveDirectory(domain) => Box::pin(domain.clean_up(record, what)).await,
-        }
+        let task = async {
+            match self {
+                Self::Zoho(_) | Self::OpenLdap(_) => Ok(()),
+                Self::Keycloak(keycloak) => keycloak.clean_up(record, what).await,
+                Self::ActiveDirectory(domain) => Box::pin(domain.clean_up(record, what)).await,
+            }
+        };
+        timeout(LONGEST, task).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Whether `password` opens the account of `record`'s user. A wrong one counts towards a lock-out: to be asked once for each
@@ -257,12 +280,15 @@ impl Provider {
     /// # Errors
     /// Why it was not sent. It may be asked again.
     pub async fn sign_in(&self, record: &Record, password: &SecretString) -> Result<bool, Why> {
-        match self {
-            Self::Zoho(_) => Err(Why::new("there is no way to sign in.")),
-            Self::Keycloak(keycloak) => keycloak.sign_in(record, password).await,
-            Self::OpenLdap(openldap) => Box::pin(openldap.sign_in(record, password)).await,
-            Self::ActiveDirectory(domain) => Box::pin(domain.sign_in(record, password)).await,
-        }
+        let task = async {
+            match self {
+                Self::Zoho(_) => Err(Why::new("there is no way to sign in.")),
+                Self::Keycloak(keycloak) => keycloak.sign_in(record, password).await,
+                Self::OpenLdap(openldap) => Box::pin(openldap.sign_in(record, password)).await,
+                Self::ActiveDirectory(domain) => Box::pin(domain.sign_in(record, password)).await,
+            }
+        };
+        timeout(LONGEST, task).await.unwrap_or(Ok(false))
     }
 
     /// Looks for evidence that the attempt of `record` took effect. Reads only.
@@ -270,11 +296,18 @@ impl Provider {
     /// # Errors
     /// Why the directory could not be asked.
     pub async fn verify(&self, record: &Record) -> Result<Proof, Why> {
-        match self {
-            Self::Zoho(zoho) => zoho.verify(record).await,
-            Self::Keycloak(keycloak) => keycloak.verify(record).await,
-            Self::OpenLdap(openldap) => Box::pin(openldap.verify(record)).await,
-            Self::ActiveDirectory(domain) => Box::pin(domain.verify(record)).await,
-        }
+        let task = async {
+            match self {
+                Self::Zoho(zoho) => zoho.verify(record).await,
+                Self::Keycloak(keycloak) => keycloak.verify(record).await,
+                Self::OpenLdap(openldap) => Box::pin(openldap.verify(record)).await,
+                Self::ActiveDirectory(domain) => Box::pin(domain.verify(record)).await,
+            }
+        };
+        timeout(LONGEST, task).await.unwrap_or_else(|_| Err(late()))
     }
+}
+
+fn late() -> Why {
+    Why::new("the directory's answers were still not at their end after 15 minutes.")
 }

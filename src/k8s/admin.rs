@@ -13,7 +13,7 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::Metrics;
+use super::{life::Life, metrics::Metrics};
 
 /// What the server shows.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// The API server was reached and knows our kinds.
     pub ready: Arc<AtomicBool>,
+    /// For `/livez`.
+    pub life: Life,
 }
 
 /// Serves until `stop`.
@@ -30,11 +32,21 @@ pub struct Admin {
 /// If the listener breaks.
 pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
     let router = Router::new()
-        .route("/livez", get(|| async { "ok" }))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(admin);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+async fn livez(extract::State(admin): extract::State<Admin>) -> (StatusCode, String) {
+    match admin.life.stands_still() {
+        None => (StatusCode::OK, "ok".to_owned()),
+        Some(what) => {
+            tracing::error!(what, "not alive: a defect of this program");
+            (StatusCode::SERVICE_UNAVAILABLE, what)
+        }
+    }
 }
 
 async fn readyz(extract::State(admin): extract::State<Admin>) -> (StatusCode, &'static str) {
@@ -64,7 +76,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (metrics, ready, stop) = (Metrics::default(), Arc::new(AtomicBool::new(false)), CancellationToken::new());
-        let admin = Admin { metrics: metrics.clone(), ready: Arc::clone(&ready) };
+        let life = Life::default();
+        let admin = Admin { metrics: metrics.clone(), ready: Arc::clone(&ready), life: life.clone() };
         let server = tokio::spawn(serve(listener, admin, stop.clone()));
         let http = crate::directory::http::client(None, Duration::from_secs(10), true).unwrap();
         let get = async |path: &str| {
@@ -78,6 +91,15 @@ mod tests {
         metrics.leading(true);
         let (status, text) = get("/metrics").await;
         assert!(status == 200 && text.contains("credreset_leader 1\n") && text.ends_with("# EOF\n"), "{text}");
+
+        let work = life.work();
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        tokio::time::resume();
+        let said = "the work on a request, a record or a Directory has stood still for 60 minutes".to_owned();
+        assert_eq!(get("/livez").await, (503, said));
+        drop(work);
+        assert_eq!(get("/livez").await.0, 200);
 
         stop.cancel();
         server.await.unwrap().unwrap();

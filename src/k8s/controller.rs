@@ -70,16 +70,21 @@ pub async fn run(
     tasks: TaskTracker,
     stop: &CancellationToken,
 ) -> kube::Result<()> {
-    operator.ledger.load(Timestamp::now()).await?;
+    let lost = leadership.lost.clone();
+    tokio::select! {
+        loaded = operator.ledger.load(Timestamp::now()) => loaded?,
+        () = lost.cancelled() => return Ok(()),
+        () = stop.cancelled() => return Ok(()),
+    }
     let (changed, directories_changed) = mpsc::unbounded_channel();
     let directories = Directories::new(
         operator.client.clone(),
         operator.secrets.clone(),
         operator.events.clone(),
         operator.metrics.clone(),
+        operator.life.clone(),
         changed,
     );
-    let lost = leadership.lost.clone();
     let term = Arc::new(Term { operator, leadership, directories: Arc::clone(&directories) });
     let shared = Arc::new(Shared { term: Arc::clone(&term), tasks, failures: Mutex::default() });
     let work = async {

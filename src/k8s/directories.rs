@@ -26,6 +26,7 @@ use tokio::{
 use super::{
     events::Events,
     lean::{Lean, PAGE},
+    life::Life,
     lock,
     metrics::{Metrics, ok},
     secrets::{PASSWORD_LABEL, Secrets},
@@ -82,6 +83,7 @@ pub struct Directories {
     secrets: Secrets,
     events: Events,
     metrics: Metrics,
+    life: Life,
     entries: Mutex<Option<HashMap<String, Entry>>>,
     /// Told the name of each Directory that is another than before.
     changed: mpsc::UnboundedSender<String>,
@@ -95,9 +97,10 @@ impl Directories {
         secrets: Secrets,
         events: Events,
         metrics: Metrics,
+        life: Life,
         changed: mpsc::UnboundedSender<String>,
     ) -> Arc<Self> {
-        Arc::new(Self { client, secrets, events, metrics, entries: Mutex::default(), changed })
+        Arc::new(Self { client, secrets, events, metrics, life, entries: Mutex::default(), changed })
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Option<HashMap<String, Entry>>) -> T) -> T {
@@ -297,11 +300,13 @@ impl Directories {
         let mut shown = object.status.clone();
         let mut retry = FIRST_RETRY;
         loop {
+            let work = self.life.work();
             let result = self.check(&object, &mut current).await;
             self.metrics.directory_ready(&name, result.is_ok());
             self.publish(&object, current.as_ref(), &result);
             let trouble = current.as_ref().and_then(|c| c.mail_trouble.clone());
             self.show(&object, &mut shown, &result, trouble.as_deref()).await;
+            drop(work);
             let fine = result.is_ok() && trouble.is_none();
             let pause = if fine { EVERY } else { retry };
             let most = if result.is_ok() || matches!(result, Err(NotReady::Unreachable(_))) { DOWN } else { EVERY };

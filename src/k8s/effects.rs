@@ -86,7 +86,7 @@ impl Run {
         let operator = Arc::clone(&self.term.operator);
         // A look-up may have taken minutes.
         self.world.directory = self.newest_directory().await;
-        let admission = operator.ledger.admission.lock().await;
+        let admission = self.life.waits(operator.ledger.admission.lock()).await;
         self.look_around();
         let (record, new) = match decide(&self.world) {
             // Nor is an attempt begun by a clock that was set meanwhile.
@@ -184,6 +184,7 @@ impl Run {
             self.world.proof = Seen::Unknown(Why::new("there is no Directory with its identity."));
             return Ok(());
         };
+        self.life.goes_on();
         let call = provider.repeat(&record, once, &user, password.as_ref());
         let reply = self.term.operator.metrics.timed(&facts.name, "repeat", call, result_of).await;
         tracing::info!(record = record.name, result = result_of(&reply), "repeated the conditional call");
@@ -267,6 +268,7 @@ impl Run {
                 Err(error) => {
                     tracing::warn!(record = record.name, error = %error, "the record could not be written; trying again");
                     tokio::time::sleep(pause).await;
+                    self.life.goes_on();
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
             }

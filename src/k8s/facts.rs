@@ -59,7 +59,8 @@ impl Run {
             return false;
         }
         self.record_lock = None;
-        self.record_lock = Some((name.to_owned(), self.term.operator.locks.lock(name).await));
+        let lock = self.life.waits(self.term.operator.locks.lock(name)).await;
+        self.record_lock = Some((name.to_owned(), lock));
         true
     }
 
@@ -165,6 +166,7 @@ impl Run {
         let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
             return Seen::Unknown(Why::new("the Directory has no connection yet."));
         };
+        self.life.goes_on();
         let metrics = &self.term.operator.metrics;
         let found = metrics.timed(&facts.name, "look-up", provider.look_up(user, mode), ok).await;
         match found {
@@ -193,6 +195,7 @@ impl Run {
         let replied_at =
             self.world.holding.as_ref().filter(|h| h.attempt == record.attempt.id).and_then(|h| h.replied_at);
         let record = record.given_up(replied_at);
+        self.life.goes_on();
         let proof = self.term.operator.metrics.timed(&facts.name, "verify", provider.verify(&record), ok).await;
         match proof {
             Ok(proof) => Seen::Known(proof),

@@ -1,6 +1,7 @@
 //! At the API server: what is watched, read and written. Decisions are the core's.
 pub mod admin;
 pub(crate) mod approvals;
+pub mod client;
 pub mod clock;
 pub mod controller;
 pub mod directories;
@@ -10,6 +11,7 @@ mod facts;
 mod lean;
 pub mod lease;
 pub mod ledger;
+pub mod life;
 pub mod metrics;
 pub mod reconcile;
 pub mod secrets;

@@ -13,6 +13,7 @@ use super::{
     lean::Lean,
     lease::Leadership,
     ledger::{Ledger, Locks},
+    life::{Life, Work},
     metrics::Metrics,
     secrets::Secrets,
     status,
@@ -44,6 +45,8 @@ pub struct Operator {
     pub events: Events,
     /// Counters.
     pub metrics: Metrics,
+    /// Signs of life.
+    pub life: Life,
     /// This machine's clock, as it compares.
     pub clock: Clock,
     /// One task at a time for each request and each record.
@@ -104,6 +107,7 @@ impl Error {
 pub async fn reconcile(term: &Arc<Term>, item: &Item) -> Result<Next, Error> {
     let Some((mut run, _guard)) = Run::load(Arc::clone(term), item).await? else { return Ok(Next::Never) };
     for _ in 0..MOST {
+        run.life.goes_on();
         if !run.right_time().await {
             return Ok(Next::Never);
         }
@@ -135,6 +139,7 @@ pub async fn reconcile(term: &Arc<Term>, item: &Item) -> Result<Next, Error> {
 /// One item's work, with what was read for it.
 pub(super) struct Run {
     pub(super) term: Arc<Term>,
+    pub(super) life: Work,
     pub(super) world: World,
     pub(super) object: Option<CredentialReset>,
     pub(super) record: Option<CredentialResetRecord>,
@@ -148,6 +153,7 @@ pub(super) struct Run {
 impl Run {
     async fn load(term: Arc<Term>, item: &Item) -> Result<Option<(Self, OwnedMutexGuard<()>)>, Error> {
         let operator = &term.operator;
+        let life = operator.life.work();
         let (namespace, name, record) = match item {
             Item::Request(namespace, name) => (namespace.clone(), name.clone(), None),
             Item::Record(name) => {
@@ -156,7 +162,7 @@ impl Run {
                 (origin.namespace.clone(), origin.name.clone(), Some(object))
             }
         };
-        let guard = operator.locks.lock(&format!("{namespace}/{name}")).await;
+        let guard = life.waits(operator.locks.lock(&format!("{namespace}/{name}"))).await;
         let api: Api<Lean<CredentialReset>> = Api::namespaced(operator.client.clone(), &namespace);
         // One that is being deleted asks for nothing any more, however long somebody's finalizer keeps it.
         let object = api.get_opt(&name).await?.map(|Lean(object)| object);
@@ -202,7 +208,8 @@ impl Run {
         };
         let me = Me { holder: operator.holder.clone(), attempt: fresh_attempt() };
         let world = World::new(Timestamp::now(), me, subject);
-        let mut run = Self { term, world, object, record: None, record_lock: None, entered: None, password: None };
+        let mut run =
+            Self { term, life, world, object, record: None, record_lock: None, entered: None, password: None };
         if let Some(object) = record {
             run.found(Some(object)).await?;
         }
@@ -218,6 +225,7 @@ impl Run {
                 return false;
             }
             tokio::time::sleep(CLOCK).await;
+            self.life.goes_on();
         }
         true
     }

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    path::Path,
 };
 
 use http::Method;
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::{
     env::{
-        RECORDS, RESETS, SYSTEM, Sandbox, Setup, Site, TEAM, condition, message, mfa_reset, password_reset, wait_for,
+        RECORDS, RESETS, SYSTEM, Sandbox, Setup, Site, TEAM, condition, http_get, message, mfa_reset, password_reset,
+        wait_for,
     },
     proxy::{Action, Proxy, Rule},
 };
@@ -140,8 +142,47 @@ fn api_server_is_away_longer_than_the_lease() {
     }
 }
 
+/// The API server sends the head of an answer and half of the body, and then nothing, on a connection that stays: to a list that
+/// the leader begins with, to that of a watch, and in two reconciles, once with a record that is stored. Each is given up, and what it
+/// was for goes on.
+#[test]
+fn api_server_falls_silent_within_an_answer() {
+    let site = provable("20s");
+    let proxy = Proxy::before_api_server(&site.service_account(None));
+    let records = format!("/apis/credreset.dev/v1alpha1/namespaces/{SYSTEM}/credentialresetrecords");
+    let resets = "/apis/credreset.dev/v1alpha1/credentialresets".to_owned();
+    let stall = |method, path, about: &str, nth| {
+        let action = Action::StallReply(40);
+        proxy.arm(Rule { method, path, about: about.to_owned(), says: "", nth, action })
+    };
+    // The first of each is the look whether the kinds are there.
+    let [ledger, watch] = [records.clone(), resets].map(|path| stall(Method::GET, path, "", 2));
+    let reconcile =
+        stall(Method::GET, format!("/apis/credreset.dev/v1alpha1/namespaces/{TEAM}/credentialresets/r1"), "", 1);
+    let create = stall(Method::POST, records, r#""name":"r2""#, 1);
+    let operator = site.run(&mut site.operator_command(
+        Path::new(env!("CARGO_BIN_EXE_credreset")),
+        "op",
+        "trace",
+        Some(&proxy.url),
+    ));
+    for (what, stalled) in [("the ledger's list", &ledger), ("the list of requests", &watch)] {
+        wait_for(what, || stalled.is_hit().then_some(()));
+    }
+    site.apply(&[1, 2].map(|n| reset_of(n, json!({}))).join("\n---\n"));
+    for (what, stalled) in [("a request's answer", &reconcile), ("a record's answer", &create)] {
+        wait_for(what, || stalled.is_hit().then_some(()));
+    }
+    for n in [1, 2] {
+        site.until(&format!("r{n}"), "Applied");
+        assert!(opens(&site, n), "r{n}");
+        assert_eq!((changes(&site, n), calls(&site, n).as_array().unwrap().len()), (1, 1), "r{n}");
+    }
+    assert_eq!(http_get(&operator.url, "/livez"), (200, "ok".to_owned()));
+}
+
 /// A server that treats every connection as `serve` says; ends with the test's process.
-fn server(serve: impl Fn(TcpStream) + Send + 'static) -> String {
+pub fn server(serve: impl Fn(TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || listener.incoming().flatten().for_each(serve));

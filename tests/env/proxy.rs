@@ -13,7 +13,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use http::{HeaderMap, Method, Response, StatusCode, Uri, header, request::Parts};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
@@ -49,6 +49,9 @@ pub enum Action {
     DropReply,
     /// It is forwarded, and the connection ends after so many bytes of the reply's body.
     CutReply(usize),
+    /// It is forwarded, and after so many bytes of the reply's body nothing comes.
+    #[allow(dead_code, reason = "for tests with outages")]
+    StallReply(usize),
     /// It is forwarded, and the connection ends after so many bytes of the reply, its head included.
     #[allow(dead_code, reason = "for tests whose replies have no body")]
     CutAt(usize),
@@ -325,7 +328,11 @@ impl Shared {
             match armed.rule.action {
                 Action::HoldRequest => armed.held().await?,
                 Action::DropRequest | Action::Answer(_) => armed.hit.store(true, Ordering::SeqCst),
-                Action::HoldReply | Action::DropReply | Action::CutReply(_) | Action::CutAt(_) => {}
+                Action::HoldReply
+                | Action::DropReply
+                | Action::CutReply(_)
+                | Action::StallReply(_)
+                | Action::CutAt(_) => {}
             }
         }
         match action {
@@ -338,12 +345,22 @@ impl Shared {
         armed.arrived.store(true, Ordering::SeqCst);
         match armed.rule.action {
             Action::HoldReply => armed.held().await?,
-            Action::DropReply | Action::CutReply(_) | Action::CutAt(_) => armed.hit.store(true, Ordering::SeqCst),
+            Action::DropReply | Action::CutReply(_) | Action::StallReply(_) | Action::CutAt(_) => {
+                armed.hit.store(true, Ordering::SeqCst);
+            }
             Action::HoldRequest | Action::DropRequest | Action::Answer(_) => {}
         }
         match armed.rule.action {
             Action::DropReply => Err(lost()),
-            Action::CutReply(bytes) => cut_after(response, bytes).await,
+            Action::CutReply(bytes) => {
+                let rest = stream::once(async {
+                    // What came before is written first.
+                    tokio::task::yield_now().await;
+                    Err(lost())
+                });
+                part(response, bytes, rest).await
+            }
+            Action::StallReply(bytes) => part(response, bytes, stream::pending()).await,
             Action::CutAt(bytes) => {
                 left.store(bytes, Ordering::SeqCst);
                 Ok(response)
@@ -435,15 +452,14 @@ fn never(never: Infallible) -> Failure {
     match never {}
 }
 
-/// The whole was carried out; the client gets the head and some of the body.
-async fn cut_after(response: Response<Body>, bytes: usize) -> Result<Response<Body>, Failure> {
+/// The whole was carried out; the client gets the head and some of the body, and then the rest.
+async fn part(
+    response: Response<Body>,
+    bytes: usize,
+    rest: impl Stream<Item = Result<Frame<Bytes>, Failure>> + Send + 'static,
+) -> Result<Response<Body>, Failure> {
     let (head, body) = response.into_parts();
     let whole = body.collect().await?.to_bytes();
     let part = Frame::data(whole.slice(..bytes.min(whole.len())));
-    let rest = stream::once(async {
-        // What came before is written first.
-        tokio::task::yield_now().await;
-        Err(lost())
-    });
     Ok(Response::from_parts(head, StreamBody::new(stream::iter([Ok(part)]).chain(rest)).boxed_unsync()))
 }
