@@ -1,7 +1,12 @@
 //! What people write into objects, and what stands in them when they are read back: any of it is refused in one sentence or
 //! taken for what it is. No address at the API server leads elsewhere, nothing panics.
 #![cfg(test)]
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    net::{TcpListener, TcpStream},
+    thread,
+};
 
 use credreset::{
     api::{self, CredentialReset, CredentialResetRecord, Directory},
@@ -9,8 +14,9 @@ use credreset::{
         Reason, View,
         ledger::{State, UserId},
         report,
-        request::{Action, Source, UserRef},
+        request::{Action, Mode, Source, UserRef},
         text::{MESSAGE, NAME, NOTE, OBJECT_NAME, is_object_name, is_word, shown},
+        world::{Found, Seen},
     },
     directory::{Credentials, Provider, http},
 };
@@ -18,10 +24,13 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+#[path = "env/ber.rs"]
+mod ber;
 #[path = "env/merge.rs"]
 mod merge;
 #[path = "env/texts.rs"]
 mod texts;
+use ber::{BOUND, FOUND, done, element, entry, id, message, nested, read};
 use merge::merge;
 use texts::{hostile, unseen};
 
@@ -335,4 +344,87 @@ fn what_is_too_long_is_cut() {
     }
     assert_eq!(shown("Zoë\r\n\u{1b}[31m\u{202e}", NAME), r"Zoë\u{d}\u{a}\u{1b}[31m\u{202e}");
     assert_eq!(shown(&"x".repeat(NAME), NAME), "x".repeat(NAME));
+}
+
+/// A Directory at an LDAP server of this test's own, which lets everybody in, shows a root DSE without attributes, and answers each
+/// search as `answer` says of its number and its id.
+fn ldap(answer: impl Fn(usize, u8) -> Vec<u8> + Send + 'static) -> Provider {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ldap://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let serve = |mut stream: TcpStream| -> Option<()> {
+            let bind = id(&read(&mut stream)?);
+            stream.write_all(&message(bind, &done(BOUND))).ok()?;
+            let root = id(&read(&mut stream)?);
+            stream.write_all(&[message(root, &entry("", &[])), message(root, &done(FOUND))].concat()).ok()?;
+            for number in 0.. {
+                let search = id(&read(&mut stream)?);
+                stream.write_all(&answer(number, search)).ok()?;
+            }
+            None
+        };
+        for stream in listener.incoming().flatten() {
+            let _ = serve(stream);
+        }
+    });
+    let mut object = directory();
+    object["spec"]["provider"] = json!({"openLDAP": {
+        "urls": [url], "baseDN": "dc=acme", "hash": "SSHA", "credentials": {"secret": "acme-ldap"},
+    }});
+    let groups = json!({"administrators": false, "users": [], "groups": ["cn=board,dc=acme"]});
+    merge(&mut object, json!({"spec": {"protect": groups, "limits": {"requestTimeout": "30s"}}}));
+    let credentials = ["bind-dn", "bind-password"].map(|key| (key.to_owned(), SecretString::from("x")));
+    Provider::connect(&serde_json::from_value::<Directory>(object).unwrap().spec, &credentials.into()).unwrap()
+}
+
+async fn look_up(provider: &Provider) -> Result<Option<Found>, String> {
+    provider.look_up(&UserRef::Username("ann".to_owned()), Mode::Password).await.map_err(|why| why.message)
+}
+
+fn ann(id: u8) -> Vec<u8> {
+    let attributes = [
+        ("entryUUID", vec!["00000000-0000-0000-0000-000000000007"]),
+        ("uid", vec!["ann"]),
+        ("entryCSN", vec!["20261124090000.000000Z#000000#000#000000"]),
+    ];
+    [message(id, &entry("uid=ann,dc=acme", &attributes)), message(id, &done(FOUND))].concat()
+}
+
+/// Each search shows groups that are members of the last ones'.
+fn groups(id: u8, names: impl Iterator<Item = usize>) -> Vec<u8> {
+    let groups = names.flat_map(|name| message(id, &entry(&format!("cn=g{name},dc=acme"), &[])));
+    groups.chain(message(id, &done(FOUND))).collect()
+}
+
+#[tokio::test]
+async fn groups_that_end_and_groups_without_end() {
+    let ending = ldap(|number, id| match number {
+        0 => ann(id),
+        // The last of them is the first again.
+        1..20 => groups(id, (number * 100..).take(100)),
+        _ => groups(id, 100..101),
+    });
+    let Ok(Some(Found::One(user))) = look_up(&ending).await else { panic!("ann") };
+    assert!(matches!(user.groups, Seen::Known(groups) if groups.len() == 1900));
+
+    let endless = ldap(|number, id| if number == 0 { ann(id) } else { groups(id, (number * 1000..).take(1000)) });
+    let said = look_up(&endless).await.unwrap_err();
+    assert_eq!(said, "the directory shows the user in more than 10000 groups.");
+}
+
+/// Answers that end a connection, and no more than that: the next search goes on a new one.
+#[tokio::test]
+async fn ldap_answers_that_are_too_much() {
+    for (answer, says) in [
+        (nested(100_000), "nested deeper than 32 levels"),
+        (vec![0x30, 0x84, 0x7f, 0xff, 0xff, 0xff], "larger than 2 MiB"),
+        (message(3, &element(0x64, &[0x04, 0].repeat(200_000))), "of more than 100000 elements"),
+        (b"HTTP/1.1 200 OK".to_vec(), "no LDAP message"),
+    ] {
+        let provider = ldap(move |_, _| answer.clone());
+        for _ in 0..2 {
+            let said = look_up(&provider).await.unwrap_err();
+            assert!(said.contains(says), "{said}");
+        }
+    }
 }

@@ -71,14 +71,17 @@ pub fn folded(text: &str) -> String {
 /// separators do not matter.
 #[must_use]
 pub fn same_dn(one: &str, other: &str) -> bool {
-    let plain = |dn: &str| {
-        let parts = dn.split(',').map(|part| {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            format!("{}={}", name.trim(), value.trim()).to_lowercase()
-        });
-        parts.collect::<Vec<_>>()
-    };
-    plain(one) == plain(other)
+    plain_dn(one) == plain_dn(other)
+}
+
+/// A distinguished name without what does not matter in that comparison.
+#[must_use]
+pub fn plain_dn(dn: &str) -> String {
+    let parts = dn.split(',').map(|part| {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        format!("{}={}", name.trim(), value.trim()).to_lowercase()
+    });
+    parts.collect::<Vec<_>>().join(",")
 }
 
 /// Whether `text` is a name that a Kubernetes object can have: [`OBJECT_NAME`], and not too long.

@@ -1,7 +1,6 @@
 //! Whether a directory's addresses lead anywhere: the name, the connection, the certificate.
 use std::{collections::BTreeSet, io::Error, sync::Arc, time::Duration};
 
-use ldap3::{LdapConnAsync, LdapConnSettings, LdapError};
 use rustls::{CertificateError, pki_types::ServerName};
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -66,27 +65,19 @@ async fn reach(url: &Url, bundle: Option<&str>, start_tls: bool) -> Result<Strin
             "nothing answers at {address}: look whether the server runs, at the port, at firewalls and NetworkPolicies."
         ));
     }
-    let (stream, address) = stream?;
+    let (mut stream, address) = stream?;
     if !start_tls && !matches!(url.scheme(), "https" | "ldaps") {
         return Ok(format!("{address} answers."));
     }
     let tls = Arc::new(ldap::tls(bundle).map_err(|wrong| format!("{wrong}."))?);
-    let done = if start_tls {
-        let settings = LdapConnSettings::new().set_starttls(true).set_config(tls);
-        let url = url.clone();
-        // In a task of its own, since the library gives up with a panic on answers that are none.
-        let asked = tokio::spawn(async move { LdapConnAsync::from_url_with_settings(settings, &url).await });
-        timeout(LIMIT, asked).await.map(|asked| match asked {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(LdapError::Io { source })) => Err(source),
-            Ok(Err(_)) | Err(_) => Err(Error::other("StartTLS is refused")),
-        })
-    } else {
-        let name =
-            ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is no name for a certificate."))?;
-        timeout(LIMIT, TlsConnector::from(tls).connect(name, stream)).await.map(|connected| connected.map(drop))
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is no name for a certificate."))?;
+    let secured = async {
+        if start_tls {
+            ldap::stream::start_tls(&mut stream).await?;
+        }
+        TlsConnector::from(tls).connect(name, stream).await.map(drop)
     };
-    match done {
+    match timeout(LIMIT, secured).await {
         Ok(Ok(())) => Ok(format!("{address} answers, and its certificate is trusted.")),
         Ok(Err(error)) => Err(format!("{address} answers, but {}", untrusted(&error))),
         Err(_) => Err(format!("{address} answers, but does not go on with TLS: look at the port.")),

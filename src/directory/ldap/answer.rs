@@ -3,6 +3,7 @@ use std::fmt;
 
 use ldap3::{LdapResult, controls::RawControl};
 
+use super::stream::Excess;
 use crate::{
     core::{ledger::Reply, text, world::Why},
     directory::NotReady,
@@ -29,6 +30,9 @@ pub enum Failed {
     /// It was sent, at least in part, and no answer came that could be read.
     #[error("the connection broke or no answer came in time")]
     Broken,
+    /// It was sent, at least in part, and what came was not taken for an answer.
+    #[error("{0}")]
+    Excess(Excess),
     /// It was answered with an error.
     #[error("the server answered with {0}")]
     Answered(Code),
@@ -46,7 +50,7 @@ impl Failed {
     pub fn in_the_call(&self) -> Reply {
         match self {
             Self::NoConnection => Reply::NotSent,
-            Self::Refused(_) | Self::Broken | Self::Answered(_) => Reply::Unsure,
+            Self::Refused(_) | Self::Broken | Self::Excess(_) | Self::Answered(_) => Reply::Unsure,
         }
     }
 
@@ -55,7 +59,7 @@ impl Failed {
     pub fn before_the_call(&self) -> Reply {
         match self {
             Self::Refused(_) => Reply::Denied,
-            Self::NoConnection | Self::Broken | Self::Answered(_) => Reply::NotSent,
+            Self::NoConnection | Self::Broken | Self::Excess(_) | Self::Answered(_) => Reply::NotSent,
         }
     }
 }

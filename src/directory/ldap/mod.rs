@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod entry;
 pub mod fence;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -12,14 +13,14 @@ use std::{
     future::Future,
     ops::Deref,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use ldap3::{
-    Ldap, LdapConnAsync, LdapConnSettings, LdapError, Mod, Scope, SearchEntry, SearchOptions, SearchResult,
+    Ldap, LdapConnAsync, LdapConnSettings, LdapError, Mod, Scope, SearchEntry, SearchOptions, SearchResult, StdStream,
     controls::RawControl,
 };
 use rustls::{
@@ -38,6 +39,7 @@ use crate::{
 
 use answer::{Answer, Code, Failed, ask_for_policy};
 use entry::value;
+use stream::Excess;
 
 /// More entries than any look-up of one user, or of the groups of one, should find.
 const MOST: i32 = 10_000;
@@ -49,7 +51,8 @@ const OLDEST: Duration = Duration::from_secs(300);
 /// How to reach the servers of one directory.
 pub struct Client {
     servers: Vec<Url>,
-    settings: LdapConnSettings,
+    start_tls: bool,
+    tls: Arc<ClientConfig>,
     bind_dn: String,
     password: SecretString,
     timeout: Duration,
@@ -67,10 +70,34 @@ impl std::fmt::Debug for Client {
     }
 }
 
+/// What the library makes of a connection.
+#[derive(Clone)]
+struct Handle {
+    ldap: Ldap,
+    /// Why the connection was given up, if an answer was.
+    excess: Arc<OnceLock<Excess>>,
+}
+
+impl Handle {
+    /// In a task of its own: the library gives up with a panic on answers that are none, and that must end nothing but the
+    /// operation.
+    async fn guarded<T: Send + 'static, F>(&self, operation: impl FnOnce(Ldap) -> F) -> Result<T, Failed>
+    where
+        F: Future<Output = Result<T, LdapError>> + Send + 'static,
+    {
+        match tokio::spawn(operation(self.ldap.clone())).await {
+            Ok(Ok(done)) => Ok(done),
+            // The connection was over before the operation was handed to it.
+            Ok(Err(LdapError::OpSend { .. })) => Err(Failed::NoConnection),
+            Ok(Err(_)) | Err(_) => Err(self.excess.get().map_or(Failed::Broken, |excess| Failed::Excess(*excess))),
+        }
+    }
+}
+
 /// A connection on which the operator's account is bound.
 #[derive(Clone)]
 pub struct Connection {
-    ldap: Ldap,
+    handle: Handle,
     /// The server's address.
     pub url: Url,
     /// Which server it leads to: the name that the server gives itself (Active Directory's `dnsHostName`), else its address.
@@ -110,7 +137,7 @@ impl Drop for Lease {
 
 impl Connection {
     fn is_usable(&self) -> bool {
-        !self.broken.load(Ordering::Relaxed) && !self.ldap.clone().is_closed() && self.since.elapsed() < OLDEST
+        !self.broken.load(Ordering::Relaxed) && !self.handle.ldap.clone().is_closed() && self.since.elapsed() < OLDEST
     }
 }
 
@@ -133,10 +160,8 @@ impl Client {
         };
         Ok(Self {
             servers,
-            settings: LdapConnSettings::new()
-                .set_starttls(ldap.start_tls)
-                .set_conn_timeout(patience)
-                .set_config(Arc::new(tls(ldap.ca_bundle.as_deref()).map_err(|e| format!("{field}: {e}"))?)),
+            start_tls: ldap.start_tls,
+            tls: Arc::new(tls(ldap.ca_bundle.as_deref()).map_err(|e| format!("{field}: {e}"))?),
             bind_dn: key("bind-dn")?.expose_secret().trim().to_owned(),
             // A line break at its end comes from the editor or shell that made the Secret.
             password: SecretString::from(key("bind-password")?.expose_secret().trim_end_matches(['\r', '\n'])),
@@ -178,7 +203,7 @@ impl Client {
         for url in &self.servers {
             match tokio::time::timeout(self.patience, self.bound(url)).await {
                 Ok(Ok(connection)) if wanted(&connection.server) => return Ok(lease(connection)),
-                Ok(Err(error @ Failed::Refused(_))) => failed = error,
+                Ok(Err(error @ (Failed::Refused(_) | Failed::Excess(_)))) => failed = error,
                 _ => {}
             }
         }
@@ -195,15 +220,15 @@ impl Client {
 
     /// A new connection, bound as the operator's account.
     async fn bound(&self, url: &Url) -> Result<Connection, Failed> {
-        let ldap = self.open(url).await?;
-        let answer = self.bind(&ldap, &self.bind_dn, &self.password).await?;
+        let handle = self.open(url).await?;
+        let answer = self.bind(&handle, &self.bind_dn, &self.password).await?;
         if answer.number() != 0 {
             return Err(Failed::Refused(answer.code));
         }
         let asked = ["dnsHostName", "defaultNamingContext", "namingContexts", "vendorName"];
-        let (mut handle, timeout) = (ldap.clone(), self.timeout);
-        let found = guarded(async move {
-            let found = handle.with_timeout(timeout).search("", Scope::Base, "(objectClass=*)", asked).await?;
+        let timeout = self.timeout;
+        let found = handle.guarded(async move |mut ldap| {
+            let found = ldap.with_timeout(timeout).search("", Scope::Base, "(objectClass=*)", asked).await?;
             Ok(found.0.into_iter().next().map(SearchEntry::construct))
         });
         let root = found.await?.unwrap_or_else(|| SearchEntry {
@@ -218,27 +243,31 @@ impl Client {
             timeout: self.timeout,
             broken: Arc::default(),
             url: url.clone(),
-            ldap,
+            handle,
             root,
         })
     }
 
     /// A connection on which nobody is bound.
-    async fn open(&self, url: &Url) -> Result<Ldap, Failed> {
-        let (settings, url) = (self.settings.clone(), url.clone());
-        let opened = guarded(async move {
-            let (connection, ldap) = LdapConnAsync::from_url_with_settings(settings, &url).await?;
-            // Ends with the last handle.
-            tokio::spawn(async move { drop(connection.drive().await) });
-            Ok(ldap)
-        });
-        opened.await.map_err(|_| Failed::NoConnection)
+    async fn open(&self, url: &Url) -> Result<Handle, Failed> {
+        let excess = Arc::default();
+        let opening = stream::open(url, self.start_tls, Arc::clone(&self.tls), self.timeout, Arc::clone(&excess));
+        let stream = match tokio::time::timeout(self.patience, opening).await {
+            Ok(Ok(stream)) => StdStream::Unix(stream),
+            Ok(Err(_)) | Err(_) => return Err(Failed::NoConnection),
+        };
+        let settings = LdapConnSettings::new().set_std_stream(stream);
+        let opened = LdapConnAsync::with_settings(settings, "ldapi:///").await;
+        let (connection, ldap) = opened.map_err(|_| Failed::NoConnection)?;
+        // Ends with the last handle.
+        tokio::spawn(async move { drop(connection.drive().await) });
+        Ok(Handle { ldap, excess })
     }
 
     /// What `dn` is answered when it signs in on this connection.
-    async fn bind(&self, ldap: &Ldap, dn: &str, password: &SecretString) -> Result<Answer, Failed> {
-        let (mut ldap, timeout, dn, password) = (ldap.clone(), self.timeout, dn.to_owned(), password.clone());
-        let bound = guarded(async move {
+    async fn bind(&self, handle: &Handle, dn: &str, password: &SecretString) -> Result<Answer, Failed> {
+        let (timeout, dn, password) = (self.timeout, dn.to_owned(), password.clone());
+        let bound = handle.guarded(async move |mut ldap| {
             ldap.with_timeout(timeout).with_controls(ask_for_policy()).simple_bind(&dn, password.expose_secret()).await
         });
         Ok(bound.await?.into())
@@ -254,8 +283,8 @@ impl Client {
         if dn.is_empty() || password.expose_secret().is_empty() {
             return Ok(None);
         }
-        let ldap = self.open(url).await.map_err(|e| e.why())?;
-        match self.bind(&ldap, dn, password).await {
+        let handle = self.open(url).await.map_err(|e| e.why())?;
+        match self.bind(&handle, dn, password).await {
             // The server is in trouble and has not looked at it.
             Ok(answer) if matches!(answer.number(), 51 | 52) => Err(Failed::Answered(answer.code).why()),
             answer => Ok(answer.ok()),
@@ -297,10 +326,10 @@ impl Client {
         filter: &str,
         attributes: &[&'static str],
     ) -> Result<Vec<SearchEntry>, Failed> {
-        let (mut ldap, timeout) = (connection.ldap.clone(), connection.timeout);
         let (base, filter, attributes) = (base.to_owned(), filter.to_owned(), attributes.to_vec());
+        let timeout = connection.timeout;
         let seconds = i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX);
-        let found = guarded(async move {
+        let found = connection.handle.guarded(async move |mut ldap| {
             // Aliases and referrals are not followed.
             ldap.with_search_options(SearchOptions::new().sizelimit(MOST).timelimit(seconds));
             let all = ldap.with_timeout(timeout).search(&base, scope, &filter, attributes);
@@ -334,9 +363,10 @@ impl Client {
         changes: Vec<Mod<Vec<u8>>>,
         controls: Vec<RawControl>,
     ) -> Result<Answer, Failed> {
-        let (mut ldap, timeout, dn) = (connection.ldap.clone(), connection.timeout, dn.to_owned());
-        let done =
-            guarded(async move { ldap.with_timeout(timeout).with_controls(controls).modify(&dn, changes).await });
+        let (timeout, dn) = (connection.timeout, dn.to_owned());
+        let done = connection.handle.guarded(async move |mut ldap| {
+            ldap.with_timeout(timeout).with_controls(controls).modify(&dn, changes).await
+        });
         match done.await {
             Ok(result) => Ok(result.into()),
             Err(error) => {
@@ -359,18 +389,6 @@ pub fn timeout(spec: &DirectorySpec) -> Result<Duration, String> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// In a task of its own: the library gives up with a panic on answers that are none, and that must end nothing but the operation.
-async fn guarded<T: Send + 'static>(
-    operation: impl Future<Output = Result<T, LdapError>> + Send + 'static,
-) -> Result<T, Failed> {
-    match tokio::spawn(operation).await {
-        Ok(Ok(done)) => Ok(done),
-        // The connection was over before the operation was handed to it.
-        Ok(Err(LdapError::OpSend { .. })) => Err(Failed::NoConnection),
-        Ok(Err(_)) | Err(_) => Err(Failed::Broken),
-    }
 }
 
 /// An address of a server.

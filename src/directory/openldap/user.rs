@@ -1,5 +1,8 @@
 //! Who is meant, and what the guards ask about.
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    fmt::Write as _,
+};
 
 use jiff::Timestamp;
 use ldap3::{Scope, SearchEntry};
@@ -12,7 +15,7 @@ use crate::{
     core::{
         ledger::UserId,
         request::UserRef,
-        text::same_dn,
+        text::{plain_dn, same_dn},
         world::{CONDITION, Found, Seen, User, Why},
     },
     directory::ldap::{
@@ -33,6 +36,8 @@ const ATTRIBUTES: [&str; 9] = [
     "memberOf",
     "gidNumber",
 ];
+/// More groups than anybody has.
+const GROUPS: usize = 10_000;
 /// What has members, as far as they are looked for.
 pub(super) const GROUP: &str = "(|(member=*)(uniqueMember=*)(memberUid=*)(gidNumber=*))";
 
@@ -99,7 +104,7 @@ impl OpenLdap {
             groups: if self.groups.is_empty() {
                 Seen::Unread
             } else {
-                Seen::Known(self.groups_of(connection, entry).await.map_err(|e| e.why())?)
+                Seen::Known(self.groups_of(connection, entry).await?)
             },
             changed_at,
             lacks: BTreeSet::new(),
@@ -109,17 +114,28 @@ impl OpenLdap {
     }
 
     /// By `memberOf` and by search, with those above; as rules and protections spell them where they do.
-    async fn groups_of(&self, connection: &Connection, entry: &SearchEntry) -> Result<Vec<String>, Failed> {
+    async fn groups_of(&self, connection: &Connection, entry: &SearchEntry) -> Result<Vec<String>, Why> {
         let base = self.groups_base(connection);
-        let mut all: Vec<String> = values(entry, "memberOf").map(str::to_owned).collect();
-        let mut below = vec![entry.dn.clone()];
-        below.extend(all.iter().cloned());
-        // Ends: there are only so many groups, and each is looked at once.
-        while !below.is_empty() {
+        let (mut all, mut below) = (BTreeMap::new(), vec![entry.dn.clone()]);
+        let mut found: Vec<String> = values(entry, "memberOf").map(str::to_owned).collect();
+        loop {
+            // Each is looked at once.
+            for dn in found {
+                if let Entry::Vacant(new) = all.entry(plain_dn(&dn)) {
+                    new.insert(dn.clone());
+                    below.push(dn);
+                }
+            }
+            if all.len() > GROUPS {
+                return Err(Why::new(format!("the directory shows the user in more than {GROUPS} groups.")));
+            }
+            if below.is_empty() {
+                break;
+            }
             let mut filter = "(|".to_owned();
-            for dn in &below {
-                filter += &equals("member", dn);
-                filter += &equals("uniqueMember", dn);
+            for dn in below.drain(..) {
+                filter += &equals("member", &dn);
+                filter += &equals("uniqueMember", &dn);
             }
             for uid in values(entry, "uid") {
                 filter += &equals("memberUid", uid);
@@ -128,12 +144,11 @@ impl OpenLdap {
             for number in values(entry, "gidNumber") {
                 let _ = write!(filter, "(&(objectClass=posixGroup){})", equals("gidNumber", number));
             }
-            let found = self.client.search(connection, base, Scope::Subtree, &(filter + ")"), &["1.1"]).await?;
-            below = found.into_iter().map(|group| group.dn).filter(|dn| !all.iter().any(|g| same_dn(g, dn))).collect();
-            all.extend(below.iter().cloned());
+            let groups = self.client.search(connection, base, Scope::Subtree, &(filter + ")"), &["1.1"]).await;
+            found = groups.map_err(|e| e.why())?.into_iter().map(|group| group.dn).collect();
         }
-        let spelt = |dn: String| self.groups.iter().find(|named| same_dn(named, &dn)).cloned().unwrap_or(dn);
-        Ok(all.into_iter().map(spelt).collect())
+        let named: BTreeMap<String, &String> = self.groups.iter().map(|named| (plain_dn(named), named)).collect();
+        Ok(all.into_iter().map(|(plain, dn)| named.get(&plain).map_or(dn, |named| (*named).clone())).collect())
     }
 
     pub(super) fn groups_base<'a>(&'a self, connection: &'a Connection) -> &'a str {
