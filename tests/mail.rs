@@ -142,6 +142,31 @@ async fn a_server_that_offers_no_sign_in_is_named() {
     assert!(server.mails().is_empty());
 }
 
+/// A greeting, and an answer, that never ends its line.
+#[tokio::test]
+async fn what_has_no_end_is_given_up() {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let wrote = std::thread::spawn(move || {
+        let endless =
+            |stream: &mut dyn Write| (0..100_000).take_while(|_| stream.write_all(&[b' '; 4096]).is_ok()).count();
+        let (mut stream, _) = listener.accept().unwrap();
+        let greeting = endless(&mut stream);
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"220 here\r\n").unwrap();
+        let _ = BufReader::new(stream.try_clone().unwrap()).read_line(&mut String::new());
+        [greeting, endless(&mut stream)]
+    });
+    let mailer = mailer(&format!("smtp://127.0.0.1:{port}"), None, None).unwrap();
+    for _ in 0..2 {
+        let why = mailer.check().await.unwrap_err();
+        assert_eq!(why, Failure::Temporary("the mail server said more than 256 KiB.".to_owned()));
+    }
+    // What the sockets on its way hold is not read.
+    assert!(wrote.join().unwrap().iter().all(|pieces| *pieces < 10_000));
+}
+
 #[test]
 fn what_is_wrong_is_named() {
     for (url, says) in [

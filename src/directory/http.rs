@@ -7,6 +7,8 @@ use url::{Host, Url};
 
 /// Larger answers are refused without being held in memory.
 pub const MOST: usize = 8 * 1024 * 1024;
+/// More values than any answer has. One takes up to a hundred times its size once it is decoded.
+pub const VALUES: usize = 40_000;
 
 /// A client that follows no redirect and trusts `ca_bundle` (PEM) besides the system's authorities. `timeout` bounds a whole
 /// exchange. `local`: it is for addresses on this very machine, which no proxy can reach and plain http may go to.
@@ -108,6 +110,9 @@ pub enum Failed {
     /// The answer is larger than [`MOST`].
     #[error("the answer is larger than {} MiB", MOST / 1024 / 1024)]
     TooLarge,
+    /// The answer has more than [`VALUES`].
+    #[error("the answer has more than {VALUES} values")]
+    TooMany,
 }
 
 impl From<reqwest::Error> for Failed {
@@ -117,7 +122,7 @@ impl From<reqwest::Error> for Failed {
     }
 }
 
-/// The body, if it is not too large.
+/// The body, if it is not too large, as it is or decoded.
 ///
 /// # Errors
 /// Why it could not be read.
@@ -133,7 +138,23 @@ pub async fn body(mut response: Response) -> Result<Vec<u8>, Failed> {
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes)
+    if has_more_values(&bytes, VALUES) { Err(Failed::TooMany) } else { Ok(bytes) }
+}
+
+/// Whether a JSON text has more values than `most`. Each comes after one of three characters, which may be in texts as often as
+/// somebody likes.
+fn has_more_values(json: &[u8], most: usize) -> bool {
+    let (mut values, mut in_text, mut escaped) = (0, false, false);
+    json.iter().any(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => values += 1,
+            _ => {}
+        }
+        values > most
+    })
 }
 
 /// A longer pause is a mistake of the server's, and would close the directory until the operator is started anew.
@@ -157,4 +178,21 @@ fn pause(value: &str, now: jiff::Timestamp) -> Option<u32> {
         u32::try_from(seconds).unwrap_or(LONGEST_PAUSE)
     };
     Some(seconds.min(LONGEST_PAUSE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_and_texts_are_not() {
+        for (text, count) in [
+            ("[", 1),
+            (r#"{"a": [1, {"b": 2}], "c": []}"#, 6),
+            (r#"{"[,{\"[,{": "\\", "[": "\\\",,,"}"#, 2),
+            ("<html>, [", 2),
+        ] {
+            assert!(has_more_values(text.as_bytes(), count - 1) && !has_more_values(text.as_bytes(), count), "{text}");
+        }
+    }
 }

@@ -1,19 +1,37 @@
 //! The operator's own mail, where the directory cannot send the new password.
-use std::{error::Error, io, time::Duration};
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use lettre::{
-    Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    Address, Message,
     message::{Mailbox, header::ContentType},
     transport::smtp::{
         self,
-        authentication::Credentials as Login,
-        client::{Certificate, Tls, TlsParameters},
+        authentication::{Credentials as Login, DEFAULT_MECHANISMS},
+        client::{AsyncSmtpConnection, AsyncTokioStream, Certificate, TlsParameters},
+        extension::ClientId,
     },
 };
+use rustls::{ClientConfig, pki_types::ServerName};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
 use url::Url;
 
-use super::{Credentials, http};
+use super::{Credentials, http, ldap};
 use crate::{api::directory::Mail, core::text};
 
 /// Where mail servers are, if the address says nothing else.
@@ -21,16 +39,32 @@ pub const PORTS: [(&str, u16); 2] = [("smtps", 465), ("smtp", 587)];
 
 /// For a whole exchange with the mail server.
 const LIMIT: Duration = Duration::from_secs(15);
+/// Of all that the server says meanwhile. lettre looks at the length of a line once that has ended.
+const LONGEST: usize = 256 << 10;
 
 /// A mail server to hand mails to.
 #[derive(Clone)]
 pub struct Mailer {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    host: String,
+    port: u16,
+    security: Security,
+    login: Option<Login>,
     from: Mailbox,
 }
 
-impl std::fmt::Debug for Mailer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// How mails are kept from others on their way.
+#[derive(Clone)]
+enum Security {
+    /// TLS from the start.
+    Tls(Arc<ClientConfig>, ServerName<'static>),
+    /// From STARTTLS on, which the server must offer.
+    StartTls(TlsParameters),
+    /// The same, if the server offers it.
+    IfOffered(TlsParameters),
+}
+
+impl fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Mailer")
     }
 }
@@ -64,30 +98,34 @@ impl Mailer {
         if !bare {
             return Err("spec.mail.smtp.url must be smtps://host:port or smtp://host:port and nothing more".to_owned());
         }
+        let host = host.trim_matches(['[', ']']).to_owned();
+        if let Some(pem) = &smtp.ca_bundle {
+            // lettre takes any text for a list of certificates, if need be an empty one.
+            http::certificates(pem).map_err(|e| format!("spec.mail.smtp.{e}"))?;
+        }
         let parameters = || {
-            let mut builder = TlsParameters::builder(host.trim_matches(['[', ']']).to_owned());
+            let mut builder = TlsParameters::builder(host.clone());
             if let Some(pem) = &smtp.ca_bundle {
-                // lettre takes any text for a list of certificates, if need be an empty one.
-                http::certificates(pem).map_err(|e| format!("spec.mail.smtp.{e}"))?;
                 let wrong = |_| "spec.mail.smtp.caBundle cannot be used".to_owned();
-                let certificate = Certificate::from_pem(pem.as_bytes()).map_err(wrong)?;
-                builder = builder.add_root_certificate(certificate);
+                builder = builder.add_root_certificate(Certificate::from_pem(pem.as_bytes()).map_err(wrong)?);
             }
             builder.build().map_err(|_| "spec.mail.smtp: the TLS set-up is not usable".to_owned())
         };
         let [(_, smtps), (_, smtp_port)] = PORTS;
-        let (port, tls) = match url.scheme() {
-            "smtps" => (smtps, Tls::Wrapper(parameters()?)),
+        let (port, security) = match url.scheme() {
+            "smtps" => {
+                let config = ldap::tls(smtp.ca_bundle.as_deref()).map_err(|e| format!("spec.mail.smtp: {e}"))?;
+                let name = ServerName::try_from(host.clone());
+                let name = name.map_err(|_| "spec.mail.smtp.url: its host is no name for a certificate".to_owned())?;
+                (smtps, Security::Tls(Arc::new(config), name))
+            }
             // To this very machine a mail may go in clear.
-            "smtp" if http::is_loopback(&url) => (smtp_port, Tls::Opportunistic(parameters()?)),
-            "smtp" => (smtp_port, Tls::Required(parameters()?)),
+            "smtp" if http::is_loopback(&url) => (smtp_port, Security::IfOffered(parameters()?)),
+            "smtp" => (smtp_port, Security::StartTls(parameters()?)),
             _ => return Err("spec.mail.smtp.url must begin with smtps:// or smtp://".to_owned()),
         };
         let from: Mailbox = smtp.from.parse().map_err(|_| "spec.mail.smtp.from is no mail address".to_owned())?;
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.trim_matches(['[', ']']))
-            .port(url.port().unwrap_or(port))
-            .tls(tls)
-            .timeout(Some(LIMIT));
+        let mut login = None;
         if let Some(secret) = &smtp.credentials {
             let key = |name: &str| {
                 let value = credentials
@@ -98,9 +136,9 @@ impl Mailer {
                     .map(str::to_owned)
                     .ok_or_else(|| format!("Secret {} has no key {name}, or it is empty", secret.secret))
             };
-            builder = builder.credentials(Login::new(key("username")?, key("password")?));
+            login = Some(Login::new(key("username")?, key("password")?));
         }
-        Ok(Self { transport: builder.build(), from })
+        Ok(Self { port: url.port().unwrap_or(port), host, security, login, from })
     }
 
     /// Sends `password` to `to`, telling that it is the one of `user`.
@@ -109,11 +147,13 @@ impl Mailer {
     /// Why the mail was not taken.
     pub async fn send(&self, to: &str, user: &str, password: &SecretString) -> Result<(), Failure> {
         let message = self.message(to, user, password)?;
-        match tokio::time::timeout(LIMIT, self.transport.send(message)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(meaning(&error)),
-            Err(_) => Err(Failure::Temporary("the mail server did not answer in time.".to_owned())),
-        }
+        in_time(async {
+            let mut connection = self.connection().await?;
+            connection.send(message.envelope(), &message.formatted()).await.map_err(|e| meaning(&e))?;
+            connection.abort().await;
+            Ok(())
+        })
+        .await
     }
 
     /// Connects and signs in as for a mail, and sends none: a reset whose mail cannot go out would lock the user out.
@@ -121,11 +161,43 @@ impl Mailer {
     /// # Errors
     /// Why no mail could be sent now.
     pub async fn check(&self) -> Result<(), Failure> {
-        match tokio::time::timeout(LIMIT, self.transport.test_connection()).await {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Err(error)) => Err(meaning(&error)),
-            Ok(Ok(false)) | Err(_) => Err(Failure::Temporary("the mail server did not answer in time.".to_owned())),
+        in_time(async {
+            let mut connection = self.connection().await?;
+            let answers = connection.test_connected().await;
+            connection.quit().await.map_err(|e| meaning(&e))?;
+            if answers { Ok(()) } else { Err(late()) }
+        })
+        .await
+    }
+
+    /// Connected, and signed in.
+    async fn connection(&self) -> Result<AsyncSmtpConnection, Failure> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| lost(&e))?;
+        let peer = stream.peer_addr().map_err(|e| lost(&e))?;
+        let hello = ClientId::default();
+        let connected = match &self.security {
+            Security::Tls(config, name) => {
+                let stream = TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await;
+                let stream = Bounded { stream: stream.map_err(|e| lost(&e))?, peer, left: LONGEST };
+                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await
+            }
+            Security::StartTls(_) | Security::IfOffered(_) => {
+                let stream = Bounded { stream, peer, left: LONGEST };
+                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await
+            }
+        };
+        let mut connection = connected.map_err(|e| meaning(&e))?;
+        match &self.security {
+            Security::Tls(..) => {}
+            Security::IfOffered(_) if !connection.can_starttls() => {}
+            Security::StartTls(parameters) | Security::IfOffered(parameters) => {
+                connection.starttls(parameters.clone(), &hello).await.map_err(|e| meaning(&e))?;
+            }
         }
+        if let Some(login) = &self.login {
+            connection.auth(DEFAULT_MECHANISMS, login).await.map_err(|e| meaning(&e))?;
+        }
+        Ok(connection)
     }
 
     fn message(&self, to: &str, user: &str, password: &SecretString) -> Result<Message, Failure> {
@@ -152,6 +224,14 @@ impl Mailer {
     }
 }
 
+async fn in_time(exchange: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    timeout(LIMIT, exchange).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn late() -> Failure {
+    Failure::Temporary("the mail server did not answer in time.".to_owned())
+}
+
 fn meaning(error: &smtp::Error) -> Failure {
     let code = error.status().map(|code| format!(" with {code}")).unwrap_or_default();
     if error.is_permanent() {
@@ -160,26 +240,75 @@ fn meaning(error: &smtp::Error) -> Failure {
         Failure::Temporary(format!("the mail server put it off{code}."))
     } else if error.is_client() {
         Failure::Temporary("the mail server does not offer what is needed: STARTTLS, or a way to sign in.".to_owned())
-    } else if error.is_tls() || is_handshake(error) {
-        Failure::Temporary(
-            "no trusted connection to the mail server could be made: see its certificate and spec.mail.smtp.caBundle."
-                .to_owned(),
-        )
+    } else if error.is_tls() {
+        untrusted()
     } else {
-        Failure::Temporary("the mail server was not reached, or broke off.".to_owned())
+        lost(error)
     }
 }
 
-/// lettre reports a handshake that failed as a failed connection; below it is what rustls makes of it.
-fn is_handshake(error: &smtp::Error) -> bool {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::InvalidData) {
-            return true;
+fn untrusted() -> Failure {
+    Failure::Temporary(
+        "no trusted connection to the mail server could be made: see its certificate and spec.mail.smtp.caBundle."
+            .to_owned(),
+    )
+}
+
+/// What a connection that failed says. lettre reports a handshake that failed so, too; below it is what rustls makes of it.
+fn lost(error: &(dyn Error + 'static)) -> Failure {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(ErrorKind::InvalidData) => return untrusted(),
+            Some(ErrorKind::FileTooLarge) => {
+                return Failure::Temporary(format!("the mail server said more than {} KiB.", LONGEST >> 10));
+            }
+            _ => next = error.source(),
         }
-        source = error.source();
     }
-    false
+    Failure::Temporary("the mail server was not reached, or broke off.".to_owned())
+}
+
+/// A stream of which so many bytes are read.
+#[derive(Debug)]
+struct Bounded<S> {
+    stream: S,
+    peer: SocketAddr,
+    left: usize,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug> AsyncTokioStream for Bounded<S> {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.peer)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let left = self.left.checked_sub(buffer.filled().len() - before);
+        self.left = left.ok_or(ErrorKind::FileTooLarge)?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 #[cfg(test)]

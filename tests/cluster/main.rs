@@ -7,6 +7,8 @@
     clippy::format_push_string,
     reason = "json!(..) arguments and short helpers read better so"
 )]
+#[path = "../env/ber.rs"]
+mod ber;
 #[path = "../env/mod.rs"]
 mod env;
 #[path = "../env/etcd.rs"]
@@ -33,6 +35,7 @@ mod clocks;
 mod commands;
 mod console_form;
 mod crashes;
+mod endless;
 mod gitops;
 mod hostile;
 mod image;

@@ -75,7 +75,7 @@ impl Keycloak {
             Err(error @ http::Failed::NotSent) => {
                 return Err(Why::new(format!("the directory gave no answer: {error}.")));
             }
-            Err(http::Failed::Broken | http::Failed::TooLarge) => return Ok(false),
+            Err(http::Failed::Broken | http::Failed::TooLarge | http::Failed::TooMany) => return Ok(false),
         };
         if status.is_success() {
             // It was opened to see whether that is possible.

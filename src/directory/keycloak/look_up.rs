@@ -1,4 +1,6 @@
 //! Who is meant, and what the guards ask about.
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -12,6 +14,10 @@ use crate::core::{
 
 /// In [`User::handle`]: whether the operator's account may change this user.
 pub(super) const MANAGED: &str = "managed";
+
+/// More groups, those above included, and longer paths than anybody has.
+const GROUPS: usize = 10_000;
+const GROUP_PATH: usize = 2048;
 
 /// One of a user's credentials (`CredentialRepresentation`).
 pub(super) struct Credential {
@@ -108,7 +114,7 @@ impl Keycloak {
             operator: Seen::Known(id == found.own),
             groups: groups.map_or(Seen::Unread, Seen::Known),
             changed_at,
-            lacks: std::collections::BTreeSet::new(),
+            lacks: BTreeSet::new(),
             must_change: Seen::Unread,
             handle: [(MANAGED.to_owned(), managed(user).to_string())].into(),
         })
@@ -134,7 +140,17 @@ impl Keycloak {
         }
         let answer = self.get(&["users", id, "groups"], &[("briefRepresentation", "true")]).await?;
         let paths = names(answer, "the look-up of the user's groups", "path")?;
-        Ok(Some(paths.iter().flat_map(|path| with_those_above(path)).collect()))
+        if paths.iter().any(|path| path.len() > GROUP_PATH) {
+            return Err(Why::new("the directory shows a group of the user with a path without end."));
+        }
+        let mut all = BTreeSet::new();
+        for path in &paths {
+            all.extend(with_those_above(path));
+            if all.len() > GROUPS {
+                return Err(Why::new(format!("the directory shows the user in more than {GROUPS} groups.")));
+            }
+        }
+        Ok(Some(all.into_iter().collect()))
     }
 
     async fn has_identity_provider(&self, id: &str) -> Result<bool, Why> {

@@ -75,7 +75,7 @@ impl Unread {
             Self::Token(NoToken::Refused(_)) => Reply::Denied,
             Self::Token(NoToken::Unreachable(_) | NoToken::NoRealm | NoToken::NoServer)
             | Self::Failed(http::Failed::NotSent) => Reply::NotSent,
-            Self::Failed(http::Failed::Broken | http::Failed::TooLarge) => Reply::Unsure,
+            Self::Failed(http::Failed::Broken | http::Failed::TooLarge | http::Failed::TooMany) => Reply::Unsure,
         }
     }
 }

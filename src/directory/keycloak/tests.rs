@@ -266,6 +266,25 @@ async fn a_user_as_the_guards_see_him() {
     }
 }
 
+/// Whoever is in a group is in those above: a path of two megabytes is a terabyte of them.
+#[tokio::test]
+async fn groups_without_end() {
+    let deep = |name: usize, levels| json!({"path": format!("/{name}{}", "/a".repeat(levels))});
+    for (groups, says) in [
+        (vec![deep(0, 1_000_000)], "a path without end"),
+        ((0..11).map(|name| deep(name, 1000)).collect(), "more than 10000 groups"),
+    ] {
+        let groups = ok(&Value::Array(groups));
+        let server =
+            Server::start(realm(move |_, path| path.starts_with("/users/7/groups").then(|| groups.clone()))).await;
+        let mut spec = spec(&server.url, &json!({}));
+        spec.protect.groups = vec!["/Board".to_owned()];
+        let found = checked(&spec).await.look_up(&UserRef::Username("ann".to_owned()), Mode::Password).await;
+        let said = found.unwrap_err().message;
+        assert!(said.contains(says), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn what_an_answer_to_the_call_amounts_to() {
     let policy =

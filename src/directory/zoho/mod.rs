@@ -351,7 +351,7 @@ impl Zoho {
         let answer = match sent.map_err(http::Failed::from) {
             Ok(response) => Answer::read(response).await,
             Err(http::Failed::NotSent) => return Reply::NotSent,
-            Err(http::Failed::Broken | http::Failed::TooLarge) => return Reply::Unsure,
+            Err(http::Failed::Broken | http::Failed::TooLarge | http::Failed::TooMany) => return Reply::Unsure,
         };
         if answer.status() == 401 {
             self.tokens.forget(&token).await;

@@ -151,7 +151,9 @@ impl Tokens {
             http.post(self.url.clone()).form(&form).send().await.map_err(http::Failed::from).map_err(|error| {
                 match error {
                     http::Failed::NotSent => Failure::NotSent(NoToken::Unreachable(error.to_string())),
-                    http::Failed::Broken | http::Failed::TooLarge => unreachable(error.to_string()),
+                    http::Failed::Broken | http::Failed::TooLarge | http::Failed::TooMany => {
+                        unreachable(error.to_string())
+                    }
                 }
             })?;
         let status = response.status();

@@ -66,6 +66,12 @@ async fn what_cannot_be_read_is_no_absence() {
     without_zuid["zuid"] = json!(null);
     for (answer, says) in [
         ((200, Vec::new(), " ".repeat(50 * 1024 * 1024)), "larger than 8 MiB"),
+        // Within that, and hundreds of megabytes once it is decoded.
+        (
+            (200, Vec::new(), format!("{{\"users\":[{}{{}}]}}", r#"{"":0},"#.repeat(1_000_000))),
+            "more than 40000 values",
+        ),
+        ((200, Vec::new(), "[".repeat(30_000)), "no JSON"),
         ((200, Vec::new(), "<html>".to_owned()), "no JSON"),
         ((302, vec![("location", "http://127.0.0.1:1/".to_owned())], String::new()), "HTTP_302"),
         ((500, Vec::new(), String::new()), "HTTP_500"),
