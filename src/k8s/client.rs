@@ -14,7 +14,7 @@ use axum::{
 use futures::{Stream, StreamExt};
 use kube::{
     Client, Config,
-    client::{Body as Asked, ClientBuilder, DynBody, GenericService},
+    client::{Body as Asked, ClientBuilder, DynBody},
 };
 use tokio::time::timeout;
 use tower::{Layer, Service};
@@ -40,7 +40,14 @@ pub fn client(config: Config, life: &Life) -> kube::Result<Client> {
 ///
 /// # Errors
 /// As above.
-pub fn builder(config: Config, life: &Life) -> kube::Result<ClientBuilder<Bounded<GenericService>>> {
+pub fn builder(
+    config: Config,
+    life: &Life,
+) -> kube::Result<
+    ClientBuilder<
+        impl Service<Request<Asked>, Response = Response<Body>, Error = BoxError, Future: Send> + Send + use<>,
+    >,
+> {
     Ok(ClientBuilder::try_from(config)?.with_layer(&Bounds(life.clone())))
 }
 
@@ -55,8 +62,7 @@ impl<S> Layer<S> for Bounds {
     }
 }
 
-/// A service within bounds.
-pub struct Bounded<S> {
+struct Bounded<S> {
     service: S,
     life: Life,
 }
