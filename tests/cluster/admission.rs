@@ -6,6 +6,9 @@ use crate::env::{SYSTEM, Setup, Site, TEAM, chart, mfa_reset, password_reset, ti
 const EMAIL: &str = "annette.c@zylker.biz";
 /// A pipeline that may do everything.
 const ROBOT: &str = "system:serviceaccount:helpdesk:robot";
+/// One that may only ask.
+const ASKS: &str = "system:serviceaccount:helpdesk:asks";
+const NOBODY: &str = "system:anonymous";
 
 fn may(name: &str, verbs: &[&str], who: &str) -> [Value; 2] {
     let role = json!({
@@ -22,7 +25,7 @@ fn may(name: &str, verbs: &[&str], who: &str) -> [Value; 2] {
 
 /// Everybody here has RBAC for the objects themselves; what differs are the verbs on the Directory.
 fn people(site: &Site) {
-    let subjects: Vec<Value> = ["hana", "vic", "olga", "otto", "pipeline", "restorer", ROBOT]
+    let subjects: Vec<Value> = ["hana", "vic", "olga", "otto", "pipeline", "restorer", ROBOT, ASKS, NOBODY]
         .map(|name| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}))
         .into();
     let mut all: Vec<Value> = ["credreset-request", "credreset-approve"]
@@ -49,6 +52,8 @@ fn people(site: &Site) {
     all.extend(may("test-olga", &["approve"], "olga"));
     all.extend(may("test-otto", &["approve"], "otto"));
     all.extend(may("test-robot", &["*"], ROBOT));
+    all.extend(may("test-asks", &["use"], ASKS));
+    all.extend(may("test-nobody", &["use", "approve"], NOBODY));
     // kubectl reads what it patches.
     let operator = json!({"kind": "ServiceAccount", "name": "credreset", "namespace": SYSTEM});
     all.push(json!({
@@ -96,6 +101,8 @@ fn expect(site: &Site, who: &str, arguments: &[&str], input: &str, says: &str) {
 }
 
 const CREATE: &[&str] = &["create", "-f", "-"];
+/// For whoever may not read the schema.
+const UNCHECKED: &[&str] = &["create", "--validate=false", "-f", "-"];
 const DRY_RUN: &[&str] = &["create", "--dry-run=server", "-f", "-"];
 
 #[test]
@@ -150,6 +157,14 @@ fn new_requests(site: &Site) {
             "spec.requestedBy names somebody else than hana, who needs the verb vouch on directories/zylker",
         ),
         ("pipeline", by("hana"), ""),
+        (ASKS, json!({}), ""),
+        (ASKS, by("hana"), "spec.requestedBy names somebody else than system:serviceaccount:helpdesk:asks, who needs"),
+        (
+            ASKS,
+            by(ASKS),
+            "is a person's, and no program's such as system:serviceaccount:helpdesk:asks, who needs the verb vouch",
+        ),
+        (ROBOT, by(ROBOT), ""), // it vouches for what it says
         ("hana", with("argocd.argoproj.io/hook", "Sync"), "a reset must not be a hook"),
         ("hana", with("helm.sh/hook", "post-install"), "a reset must not be a hook"),
         ("hana", with("argocd.argoproj.io/sync-options", "Prune=false, Replace=true"), "Force=true or Replace=true"),
@@ -168,6 +183,8 @@ fn new_requests(site: &Site) {
     ] {
         expect(site, who, CREATE, &mfa_reset(&name(), EMAIL, patch), says);
     }
+    let nobody = mfa_reset(&name(), EMAIL, by(NOBODY));
+    expect(site, NOBODY, UNCHECKED, &nobody, "is a person's, and no program's such as system:anonymous");
     // A password that somebody entered is for those who may read it.
     let needs_get = "has the operator read Secret other, which hana needs the verb get for";
     for (secret, says) in [("other", needs_get), ("chosen", "")] {
@@ -245,6 +262,9 @@ fn approvals(site: &Site) {
         "olga needs the verb approve on directories/elsewhere",
     );
     expect(site, ROBOT, CREATE, &approval(ROBOT, "zylker"), "an approval is a person's, and system:serviceaccount:");
+    expect(site, NOBODY, UNCHECKED, &approval(NOBODY, "zylker"), "an approval is a person's, and system:anonymous is");
+    let operator = format!("system:serviceaccount:{SYSTEM}:credreset");
+    expect(site, &operator, CREATE, &approval(&operator, "zylker"), "cannot create resource");
     let mut given = || {
         let given = approval("olga", "zylker");
         expect(site, "olga", CREATE, &given, "");

@@ -179,9 +179,16 @@ fn of_another_creator(site: &Site, seeing: &Path) {
     let hiro = password_reset("hiro", "hiro.t@zylker.biz", json!({}));
     let vouched = password_reset("hiro-2", "hiro.t@zylker.biz", json!({"spec": {"requestedBy": "hana"}}));
     let pipeline = format!("system:serviceaccount:{TEAM}:pipeline");
+    let own = password_reset("hiro-3", "hiro.t@zylker.biz", json!({"spec": {"requestedBy": pipeline}}));
     for (who, manifest, expected, says) in [
         (pipeline.as_str(), &hiro, "allowed", ""),
         (pipeline.as_str(), &vouched, "refused Forbidden", "who needs the verb vouch on directories/zylker"),
+        (
+            pipeline.as_str(),
+            &own,
+            "refused Forbidden",
+            "is a person's, and no program's such as system:serviceaccount:",
+        ),
         ("vic", &hiro, "refused Forbidden", "vic needs the verb use on directories/zylker"),
         ("otto", &hiro, "refused Forbidden", "otto may not create credentialresets in namespace helpdesk"),
     ] {

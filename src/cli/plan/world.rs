@@ -87,9 +87,14 @@ impl Cluster {
             return Ok(Some(format!("{who} needs the verb use on directories/{directory} to ask for a reset in it.")));
         }
         match &request.requested_by {
-            Some(by) if by != who && !self.may(who, None, "vouch", "directories", Some(directory)).await? => {
+            Some(by)
+                if (by != who || who.starts_with("system:"))
+                    && !self.may(who, None, "vouch", "directories", Some(directory)).await? =>
+            {
+                let what =
+                    if by == who { "is a person's, and no program's such as" } else { "names somebody else than" };
                 Ok(Some(format!(
-                    "spec.requestedBy names somebody else than {who}, who needs the verb vouch on directories/{directory} for that."
+                    "spec.requestedBy {what} {who}, who needs the verb vouch on directories/{directory} for that."
                 )))
             }
             _ => Ok(None),
