@@ -223,7 +223,8 @@ fn the_first_closed_gate_answers() {
     }
 }
 
-/// Data, time as an argument, hashes and schemas: the core knows nothing else, so that a decision can be told again anywhere.
+/// Data, time as an argument, hashes, forms of letters and schemas: the core knows nothing else, so that a decision can be told again
+/// anywhere.
 #[test]
 fn the_core_imports_only_data() {
     let known =

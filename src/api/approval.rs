@@ -26,7 +26,7 @@ use crate::core::{approvals::Approval, text::OBJECT_NAME};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new(
-        "self.request == oldSelf.request && self.directory == oldSelf.directory && self.digest == oldSelf.digest && self.approver == oldSelf.approver"
+        "self.request == oldSelf.request && self.directory == oldSelf.directory && self.digest == oldSelf.digest && self.approver == oldSelf.approver && has(self.user) == has(oldSelf.user) && (!has(self.user) || self.user == oldSelf.user)"
     ).message("an approval never changes, it can only be withdrawn: create another one"),
     validation = Rule::new("!oldSelf.withdrawn || self.withdrawn").message("what was withdrawn stays so: create another approval"),
 )]
@@ -40,6 +40,11 @@ pub struct CredentialResetApprovalSpec {
     /// The request's status.digest: what is approved is this spec and no other.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub digest: String,
+    /// The request's status.user.id, of whom the approver has seen: the approval counts for this user alone. Left out, it counts
+    /// for whomever the directory shows for what was typed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub user: Option<String>,
     /// User name of who approves: that of the creator of this object.
     #[schemars(length(min = 1, max = 256))]
     pub approver: String,
@@ -52,8 +57,9 @@ impl CredentialResetApproval {
     /// The approval in the core's terms. `guarded_since`: from then on admission has compared approvers with callers.
     #[must_use]
     pub fn approval(&self, guarded_since: Timestamp) -> Approval {
-        let CredentialResetApprovalSpec { request: _, directory, digest, approver, withdrawn } = self.spec.clone();
+        let CredentialResetApprovalSpec { request: _, directory, digest, user, approver, withdrawn } =
+            self.spec.clone();
         let unguarded = self.creation_timestamp().is_none_or(|created| created.0 < guarded_since);
-        Approval { name: self.name_any(), approver, directory, digest, withdrawn, unguarded }
+        Approval { name: self.name_any(), approver, directory, digest, user, withdrawn, unguarded }
     }
 }

@@ -15,7 +15,9 @@ use super::said;
 use crate::{
     api::{CredentialReset, CredentialResetApproval, approval::CredentialResetApprovalSpec},
     core::{
-        Request, plan,
+        Request,
+        approvals::may_be_one,
+        plan,
         text::{self, shown},
     },
 };
@@ -90,7 +92,7 @@ async fn approve(args: Args) -> anyhow::Result<()> {
     }
     let mut out = std::io::stdout().lock();
     out.write_all(review(&object, &request).as_bytes()).context("standard output")?;
-    if request.requested_by.as_ref() == Some(&me) {
+    if request.requested_by.as_ref().is_some_and(|requester| may_be_one(requester, &me)) {
         writeln!(
             out,
             "\nYou have asked for this yourself. Where a rule wants somebody else, your approval does not count."
@@ -108,6 +110,7 @@ async fn approve(args: Args) -> anyhow::Result<()> {
             request: name.clone(),
             directory: request.directory.clone(),
             digest,
+            user: object.status.as_ref().and_then(|status| status.user.as_ref()).map(|user| user.id.clone()),
             approver: me,
             withdrawn: false,
         },

@@ -32,6 +32,9 @@ pub struct Approval {
     pub directory: String,
     /// Of the request's spec, as the approver saw it.
     pub digest: String,
+    /// Id of the user whom the directory showed to the approver. The digest is about what was typed, which may be somebody else's by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Taken back.
     #[serde(default)]
     pub withdrawn: bool,
@@ -45,7 +48,7 @@ const MOST: usize = 64;
 
 impl Approval {
     /// Why it does not count for `request` under a rule that asks for `wanted`; words that complete "NAME is".
-    fn fault(&self, request: &Request, wanted: &Approvals) -> Option<&'static str> {
+    fn fault(&self, request: &Request, wanted: &Approvals, user: &User) -> Option<&'static str> {
         if self.withdrawn {
             Some("withdrawn")
         } else if self.unguarded {
@@ -54,8 +57,10 @@ impl Approval {
             Some("for another digest")
         } else if self.directory != request.directory {
             Some("for another Directory")
+        } else if self.user.as_ref().is_some_and(|seen| *seen != user.id.id) {
+            Some("for another user than the directory shows now (to be given again)")
         } else if wanted.distinct_from_requester
-            && request.requested_by.as_ref().is_some_and(|requester| person(requester) == person(&self.approver))
+            && request.requested_by.as_ref().is_some_and(|requester| may_be_one(requester, &self.approver))
         {
             Some("by the requester")
         } else {
@@ -64,9 +69,53 @@ impl Approval {
     }
 }
 
-/// What one person is, however spelt: the requester may have been typed, and an authenticator may take a name in two spellings.
-fn person(name: &str) -> String {
-    name.trim().to_lowercase()
+/// What tells people apart in a user name, however it is spelt: `oidc:Hana@Zylker.biz`, `https://sso.zylker.biz#hana` and ` hana` are
+/// one. What an authenticator puts in front of its names tells nothing, since somebody may sign in through two of them.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Person {
+    /// Without the domain.
+    name: String,
+    /// None: not said, and then it may be any. People with one come first.
+    domain: std::cmp::Reverse<Option<String>>,
+}
+
+impl Person {
+    fn of(name: &str) -> Self {
+        let plain = text::folded(name);
+        let (local, domain) = match plain.rsplit_once('@') {
+            Some((local, domain)) if !local.is_empty() && !domain.is_empty() => (local, Some(domain.to_owned())),
+            _ => (plain.as_str(), None),
+        };
+        let name = local.rsplit([':', '#', '/', '|', '\\']).next().filter(|name| !name.is_empty()).unwrap_or(local);
+        Self { name: name.to_owned(), domain: std::cmp::Reverse(domain) }
+    }
+
+    fn may_be(&self, other: &Self) -> bool {
+        let (mine, theirs) = (&self.domain.0, &other.domain.0);
+        self.name == other.name && (mine.is_none() || theirs.is_none() || mine == theirs)
+    }
+}
+
+/// Whether two user names may be one person's. Where that is not clear they are: then somebody else has to approve.
+#[must_use]
+pub fn may_be_one(one: &str, other: &str) -> bool {
+    Person::of(one).may_be(&Person::of(other))
+}
+
+/// As many of these user names as are certainly different people, in the order of their names.
+fn different(mut names: Vec<String>) -> Vec<String> {
+    names.sort_by_cached_key(|name| Person::of(name));
+    let mut people: Vec<Person> = Vec::new();
+    names.retain(|name| {
+        let person = Person::of(name);
+        // Those who may be several come after these.
+        let new = !people.iter().any(|known| known.may_be(&person));
+        if new {
+            people.push(person);
+        }
+        new
+    });
+    names
 }
 
 /// Why a rule that wants others than the requester has nobody to compare approvers with. A program is nobody: whoever may act as a
@@ -75,10 +124,10 @@ pub(super) fn nobody_to_differ_from(request: &Request, rule: &Rule) -> Option<St
     if !rule.approvals.as_ref().is_some_and(|wanted| wanted.distinct_from_requester) {
         return None;
     }
-    match &request.requested_by {
+    match request.requested_by.as_ref().filter(|name| !text::folded(name).is_empty()) {
         None => Some("spec.requestedBy does not say who that is".to_owned()),
         // So the API server calls ServiceAccounts, nodes, and its own.
-        Some(name) if person(name).starts_with("system:") => {
+        Some(name) if text::folded(name).starts_with("system:") => {
             Some(format!("{}, whom spec.requestedBy names, is no person", text::shown(name, text::NAME)))
         }
         Some(_) => None,
@@ -105,14 +154,13 @@ pub(super) fn check(
     let mut approvers = Vec::new();
     let mut faults = Vec::new();
     for approval in all {
-        match approval.fault(request, wanted) {
+        match approval.fault(request, wanted, user) {
             Some(fault) => faults.push(format!("{} is {fault}", text::shown(&approval.name, text::NAME))),
             None => approvers.push(approval.approver.clone()),
         }
     }
     // Two by one person are one.
-    approvers.sort_unstable_by_key(|name| person(name));
-    approvers.dedup_by_key(|name| person(name));
+    let mut approvers = different(approvers);
     let count = usize::try_from(wanted.count).unwrap_or(usize::MAX);
     if approvers.len() >= count {
         approvers.truncate(MOST);

@@ -333,6 +333,7 @@ fn which_approvals_count() {
         (json!({"approver": "otto"}), "an approval never changes"),
         (json!({"digest": "0".repeat(64)}), "an approval never changes"),
         (json!({"request": "other"}), "an approval never changes"),
+        (json!({"user": "8"}), "an approval never changes"),
         (json!({"withdrawn": true}), ""),
         (json!({"withdrawn": false}), "what was withdrawn stays so"),
     ] {
@@ -344,6 +345,104 @@ fn which_approvals_count() {
     }
     let bad = site.refused(&approval("bad", "one", "abc", "olga"));
     assert!(bad.contains("spec.digest"), "{bad}");
+}
+
+/// Each way in which one person could be both the requester and the approver, or two approvers.
+#[test]
+fn one_person_is_not_two() {
+    // Kubernetes' controllers give `edit` its rules.
+    let sandbox = ["--users", "12"].map(str::to_owned).to_vec();
+    let site = Site::with(&Setup { sandbox, controllers: true, ..Setup::default() });
+    site.guarded();
+    let _operator = site.operator();
+    asks_for(&site, json!({"count": 1}));
+    approvers(&site, &["hana", "oidc:hana@zylker.biz", "olga", "oidc:olga@zylker.biz", "otto"]);
+    let rbac = "rbac.authorization.k8s.io";
+    let bind = |kind: &str, name: &str, role: &str, subject: Value| {
+        json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": kind, "metadata": {"name": name, "namespace": TEAM},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role}, "subjects": [subject],
+        })
+    };
+    let robot = json!({"kind": "ServiceAccount", "name": "robot", "namespace": TEAM});
+    let mut uses = bind("ClusterRoleBinding", "use-zylker", "use-zylker", robot.clone());
+    uses["metadata"]["namespace"] = Value::Null;
+    site.apply_own(vec![
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot", "namespace": TEAM}}),
+        json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRole", "metadata": {"name": "use-zylker"},
+            "rules": [{"apiGroups": ["credreset.dev"], "resources": ["directories"], "resourceNames": ["zylker"], "verbs": ["use"]}],
+        }),
+        uses,
+        bind("RoleBinding", "robot", "credreset-request", robot),
+        bind("RoleBinding", "hana", "edit", json!({"apiGroup": rbac, "kind": "User", "name": "hana"})),
+    ]);
+
+    // She may act as a program of her namespace: with a token of its, and by impersonation (RBAC calls both her right).
+    let token = wait_for("the right to make tokens", || {
+        let output = site.try_kubectl(&["--as=hana", "create", "token", "robot", "-n", TEAM], "");
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    });
+    let view = site.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
+    let mut config: Value = serde_json::from_str(&view).unwrap();
+    config["users"][0]["user"] = json!({"token": token});
+    let as_robot = site.dir.join("robot.kubeconfig");
+    fs::write(&as_robot, config.to_string()).unwrap();
+    let kubeconfig = format!("--kubeconfig={}", as_robot.display());
+    let robot = format!("system:serviceaccount:{TEAM}:robot");
+    let by_robot = |name: &str, spec: Value| {
+        let manifest = password_reset(name, &email(1), json!({ "spec": spec }));
+        let output = site.try_kubectl(&[&kubeconfig, "create", "-f", "-"], &manifest);
+        (!output.status.success()).then(|| String::from_utf8(output.stderr).unwrap())
+    };
+    wait_for("the program to be let in", || by_robot("unsaid", json!({})).is_none().then_some(()));
+    let refused = by_robot("robot", json!({"requestedBy": robot})).expect("it was let through");
+    assert!(refused.contains("is a person's, and no program's such as") && refused.contains("orbidden"), "{refused}");
+    let refused = by_robot("another", json!({"requestedBy": "olga"})).expect("it was let through");
+    assert!(refused.contains("names somebody else than"), "{refused}");
+    // What does not say who asked has nobody to differ from, and what it says cannot be changed afterwards.
+    site.until("unsaid", "NotAllowed");
+    for who in ["--as=hana", &format!("--as={robot}")] {
+        let patch =
+            ["patch", "creset", "-n", TEAM, "unsaid", "--type=merge", "-p", r#"{"spec":{"requestedBy":"olga"}}"#];
+        let output = site.try_kubectl(&[&patch[..], &[who]].concat(), "");
+        let refused = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && refused.contains("a request never changes"), "{who}: {refused}");
+    }
+
+    // Vouched for under another form of her name than the one she signs in with.
+    request(&site, "prefix", 2, json!({"requestedBy": "Hana@zylker.biz"}));
+    let digest = waits(&site, "prefix", "none is given");
+    give(&site, &approval("login", "prefix", &digest, "hana"));
+    give(&site, &approval("prefixed", "prefix", &digest, "oidc:hana@zylker.biz"));
+    waits(&site, "prefix", "Not counted: login is by the requester, prefixed is by the requester.");
+
+    // Two approvers, and the user that they were shown.
+    asks_for(&site, json!({"count": 2}));
+    request(&site, "moved", 3, json!({}));
+    let digest = waits(&site, "moved", "none is given");
+    give(&site, &approval("login-2", "moved", &digest, "oidc:olga@zylker.biz"));
+    let output = approve(&site, "olga", &["moved", "--yes"]);
+    assert!(output.status.success(), "{}", said(&output));
+    waits(&site, "moved", "and 1 is given");
+    site.kubectl(&["delete", "capproval", "-n", TEAM, "login-2"]);
+    // The address becomes another's.
+    let id = |name: &str| site.reset(name)["status"]["user"]["id"].as_str().unwrap().to_owned();
+    let (shown, other) = (id("moved"), id("prefix"));
+    let call = |id: &str, address: &str| {
+        site.sandbox.send("PATCH", &format!("/sandbox/users/{id}"), &json!({"emails": [address]}));
+    };
+    call(&shown, "gone@zylker.biz");
+    call(&other, &email(3));
+    give(&site, &approval("by-otto", "moved", &digest, "otto"));
+    waits(&site, "moved", "is for another user than the directory shows now (to be given again)");
+    assert_eq!(site.sandbox.count("reset-password"), 0);
+    assert_eq!(id("moved"), other);
+    // Who sees that and approves again means this user.
+    let output = approve(&site, "olga", &["moved", "--yes"]);
+    assert!(output.status.success(), "{}", said(&output));
+    site.until("moved", "Applied");
+    assert_eq!(site.sandbox.count("reset-password"), 1);
 }
 
 /// An object that is being deleted, and kept by somebody's finalizer, starts nothing any more.

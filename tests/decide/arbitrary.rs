@@ -356,12 +356,14 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
     ];
     let digest = request.spec_digest();
     let rarely = || proptest::bool::weighted(0.1);
-    let approval = (text(&["hana", "olga", "otto"]), rarely(), rarely(), mostly(), mostly()).prop_map(
-        move |(approver, withdrawn, unguarded, this, here)| Approval {
+    let seen = option::of(text(&["7", "7", "7", "8"]));
+    let approval = (text(&["hana", "olga", "otto"]), rarely(), rarely(), mostly(), mostly(), seen).prop_map(
+        move |(approver, withdrawn, unguarded, this, here, user)| Approval {
             name: "yes".to_owned(),
             approver,
             directory: if here { "zylker" } else { "elsewhere" }.to_owned(),
             digest: if this { digest.clone() } else { "another".to_owned() },
+            user,
             withdrawn,
             unguarded,
         },
