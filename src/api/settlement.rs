@@ -1,13 +1,14 @@
 //! `CredentialResetSettlement`: somebody's word on a reset whose outcome nobody could find out.
-use kube::{CustomResource, KubeSchema};
+use jiff::Timestamp;
+use kube::{CustomResource, KubeSchema, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use crate::core::{text::OBJECT_NAME, world::Settlement};
 
 /// What somebody says of a reset whose outcome is Unknown, having asked the user or looked at the directory. In the operator's
-/// namespace, under the name of the record. The reset's own call is never sent
-/// again because of it; said to be Applied, what remains is done, such as the delivery. The admission policies see to it that spec.settledBy is
-/// who creates it, and has the verb settle on the Directory.
+/// namespace, made after the outcome was given up. The first that counts is taken. The reset's own call is never sent again because of
+/// it; said to be Applied, what remains is done, such as the delivery. The admission policies see to it that spec.settledBy is who
+/// creates it, and has the verb settle on the Directory.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug)]
 #[kube(
     group = "credreset.dev",
@@ -16,6 +17,8 @@ use crate::core::{text::OBJECT_NAME, world::Settlement};
     namespaced,
     shortname = "csettlement",
     category = "credreset",
+    selectable = ".spec.record",
+    printcolumn(name = "Record", type_ = "string", json_path = ".spec.record"),
     printcolumn(name = "Directory", type_ = "string", json_path = ".spec.directory"),
     printcolumn(name = "Outcome", type_ = "string", json_path = ".spec.outcome"),
     printcolumn(name = "By", type_ = "string", json_path = ".spec.settledBy"),
@@ -25,6 +28,9 @@ use crate::core::{text::OBJECT_NAME, world::Settlement};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self == oldSelf").message("what was said of a reset never changes"))]
 pub struct CredentialResetSettlementSpec {
+    /// Name of the record.
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
+    pub record: String,
     /// The Directory that the record names.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub directory: String,
@@ -47,10 +53,19 @@ pub enum Said {
 }
 
 impl CredentialResetSettlement {
-    /// What is said, in the core's terms.
+    /// What is said, in the core's terms. `guarded_since`: from then on admission has compared settlers with callers.
     #[must_use]
-    pub fn settlement(&self) -> Settlement {
-        let CredentialResetSettlementSpec { directory: _, outcome, reason, settled_by } = self.spec.clone();
-        Settlement { applied: outcome == Said::Applied, by: settled_by, reason }
+    pub fn settlement(&self, guarded_since: Timestamp) -> Settlement {
+        let CredentialResetSettlementSpec { record: _, directory, outcome, reason, settled_by } = self.spec.clone();
+        let created = self.creation_timestamp().map_or(Timestamp::MIN, |created| created.0);
+        Settlement {
+            name: self.name_any(),
+            directory,
+            applied: outcome == Said::Applied,
+            by: settled_by,
+            reason,
+            created,
+            unguarded: created < guarded_since,
+        }
     }
 }

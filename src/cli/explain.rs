@@ -337,6 +337,12 @@ fn names(world: &World) -> BTreeSet<String> {
         all.extend([request.directory.clone(), request.uid.clone()]);
         all.extend(request.requested_by.clone());
     }
+    if let Seen::Known(approvals) = &world.approvals {
+        all.extend(approvals.iter().map(|approval| approval.approver.clone()));
+    }
+    if let Seen::Known(settlements) = &world.settlements {
+        all.extend(settlements.iter().flat_map(|said| [said.by.clone(), said.reason.clone()]));
+    }
     if let Seen::Known(Found::One(user)) = &world.user {
         all.extend([user.id.id.clone(), user.id.name.clone()]);
         all.extend(user.email.iter().chain(&user.aliases).cloned());

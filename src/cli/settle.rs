@@ -2,7 +2,7 @@
 use std::io::Write;
 
 use anyhow::{Context, bail};
-use kube::{Api, Client, api::PostParams, core::Resource};
+use kube::{Api, Client, ResourceExt, api::PostParams, core::Resource};
 
 use super::{approve::whoami, said};
 use crate::{
@@ -95,12 +95,14 @@ async fn settle(args: Args) -> anyhow::Result<()> {
     super::confirm(&mut out, yes, &question, "not settled")?;
     let settlement = CredentialResetSettlement {
         metadata: kube::core::ObjectMeta {
-            name: Some(id.clone()),
+            // Nobody can take the name of another's word.
+            generate_name: Some(format!("{id}-")),
             // It goes with the record.
             owner_references: record.owner_ref(&()).map(|owner| vec![owner]),
             ..kube::core::ObjectMeta::default()
         },
         spec: CredentialResetSettlementSpec {
+            record: id,
             directory: spec.directory.clone(),
             outcome: if applied { Said::Applied } else { Said::NotApplied },
             reason,
@@ -108,12 +110,13 @@ async fn settle(args: Args) -> anyhow::Result<()> {
         },
     };
     let api: Api<CredentialResetSettlement> = Api::namespaced(client, &operator_namespace);
-    match api.create(&PostParams::default(), &settlement).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_already_exists() => bail!("somebody has settled {id} already"),
-        Err(error) => return Err(said(error).context("the settlement was not accepted")),
-    }
-    writeln!(out, "settled: csettlement/{id}; the operator takes it from here").context("standard output")
+    let made = api
+        .create(&PostParams::default(), &settlement)
+        .await
+        .map_err(said)
+        .context("the settlement was not accepted")?;
+    writeln!(out, "settled: csettlement/{}; the operator takes it from here", made.name_any())
+        .context("standard output")
 }
 
 /// The record of a request, or of that name.

@@ -6,8 +6,8 @@ use super::{
     ledger::{Evidence, Record, Reply, State},
     report,
     request::{Action, Source, later},
-    start,
-    world::{Holding, Past, Progress, Proof, Seen, StepState, World},
+    start, text,
+    world::{Holding, Past, Progress, Proof, Seen, Settlement, StepState, World},
 };
 
 /// For so long at least a directory is left alone that asks for that.
@@ -416,11 +416,22 @@ fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
     if now >= record.keep_until {
         return Decision::rest(report::settled(record, true), Next::Never);
     }
-    match &world.settlement {
-        Seen::Unread => return Decision::Read(Fact::Settlement),
-        Seen::Known(settlement) => return Decision::Do(Effect::Write(Box::new(record.said(settlement, now)))),
-        Seen::Absent | Seen::Unknown(_) => {}
-    }
+    let not_taken = match &world.settlements {
+        Seen::Unread => return Decision::Read(Fact::Settlements),
+        Seen::Known(all) => {
+            let count = all.iter().filter(|said| said.fault(record).is_none());
+            if let Some(first) = count.min_by_key(|said| (said.created, &said.name)) {
+                return Decision::Do(Effect::Write(Box::new(record.said(first, now))));
+            }
+            let named = |said: &Settlement| {
+                said.fault(record).map(|fault| format!("{} is {fault}", text::shown(&said.name, text::NAME)))
+            };
+            let faults: Vec<String> = all.iter().filter_map(named).take(8).collect();
+            if faults.is_empty() { String::new() } else { format!(" Settlements not taken: {}.", faults.join(", ")) }
+        }
+        Seen::Absent => String::new(),
+        Seen::Unknown(why) => format!(" Whether somebody has settled it is not known: {}", why.message),
+    };
     match &world.superseded {
         Seen::Unread => return Decision::Read(Fact::Superseded),
         Seen::Known(true) => return Decision::Do(Effect::Write(Box::new(record.superseded(now)))),
@@ -447,10 +458,8 @@ fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
         Seen::Known(Proof::Nothing(shown) | Proof::Changed(shown)) => Some(shown.clone()),
         Seen::Known(_) | Seen::Absent | Seen::Unknown(_) => None,
     };
-    let view = match shown {
-        Some(note) => report::settled(&Record { note: Some(note), ..record.clone() }, true),
-        None => report::settled(record, true),
-    };
+    let note = shown.or_else(|| record.note.clone()).unwrap_or_default() + &not_taken;
+    let view = report::settled(&Record { note: Some(note).filter(|note| !note.is_empty()), ..record.clone() }, true);
     let age = record.settled_at.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
     let pause = (age / 2).clamp(SignedDuration::from_mins(1), SignedDuration::from_hours(1));
     Decision::rest(view, Next::At(later(now, pause).min(record.keep_until)))

@@ -447,7 +447,7 @@ impl Record {
     /// Somebody who has looked says how it went: it is in force and to be finished, or nothing was changed.
     #[must_use]
     pub fn said(&self, settlement: &Settlement, now: Timestamp) -> Self {
-        let Settlement { applied, by, reason } = settlement;
+        let Settlement { applied, by, reason, .. } = settlement;
         let by = Some(by.clone());
         if *applied {
             return Self { settled_by: by, ..self.changed(Evidence::Person) };

@@ -59,8 +59,8 @@ pub enum Fact {
     Proof,
     /// Whether a later request of the same user and mode has been applied.
     Superseded,
-    /// Whether somebody has said how it went.
-    Settlement,
+    /// What people have said of how it went.
+    Settlements,
 }
 
 /// One durable effect.

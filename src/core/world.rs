@@ -83,9 +83,9 @@ pub struct World {
     /// When the Secret was made that is there already, by the API server's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_at: Option<Timestamp>,
-    /// What somebody who has looked says of an attempt whose outcome is unknown.
+    /// What people who have looked say of an attempt whose outcome is unknown.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub settlement: Seen<Settlement>,
+    pub settlements: Seen<Vec<Settlement>>,
     /// Approvals that name this request.
     #[serde(default)]
     pub approvals: Seen<Vec<Approval>>,
@@ -132,7 +132,7 @@ impl World {
             entered: Seen::Unread,
             delivery: Seen::Unread,
             taken_at: None,
-            settlement: Seen::Unread,
+            settlements: Seen::Unread,
             approvals: Seen::Unread,
             past: Vec::new(),
             full_since: None,
@@ -580,12 +580,37 @@ pub struct Holding {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settlement {
+    /// Name of the object.
+    pub name: String,
+    /// The Directory for which admission has asked whether they may say so.
+    pub directory: String,
     /// It is in force.
     pub applied: bool,
     /// Who says so: admission has compared it with the caller.
     pub by: String,
     /// How they know.
     pub reason: String,
+    /// When, by the API server's clock, which shows no fractions of a second.
+    pub created: Timestamp,
+    /// Said when no admission policy may have compared who says so with the caller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unguarded: bool,
+}
+
+impl Settlement {
+    /// Why it does not count for `record`; words that complete "NAME is".
+    pub(super) fn fault(&self, record: &Record) -> Option<&'static str> {
+        let before = |at: Timestamp| self.created.as_second() < at.as_second();
+        if self.unguarded {
+            Some("older than the admission policy (to be said again)")
+        } else if self.directory != record.directory {
+            Some("for another Directory")
+        } else if record.settled_at.is_some_and(before) {
+            Some("older than the outcome (to be said again)")
+        } else {
+            None
+        }
+    }
 }
 
 /// How far one repeatable step has come in this process.

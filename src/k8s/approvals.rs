@@ -7,7 +7,7 @@ use k8s_openapi::{
         MatchResources, NamedRuleWithOperations, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
         ValidatingAdmissionPolicySpec,
     },
-    apimachinery::pkg::apis::meta::v1::LabelSelector,
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 use kube::{Api, Client, api::ListParams};
 
@@ -40,24 +40,10 @@ const TAKEN_UP: SignedDuration = SignedDuration::from_secs(5);
 
 /// The approvals that name `request`.
 pub(crate) async fn read(client: &Client, request: &Request) -> Seen<Vec<Approval>> {
-    let mut since = Timestamp::MIN;
-    for policy @ (name, _) in KNOWS_THE_CALLER {
-        match guarded_since(client, policy).await {
-            Ok(Some(stored)) => since = since.max(stored.saturating_add(TAKEN_UP).unwrap_or(Timestamp::MAX)),
-            Ok(None) => {
-                return Seen::Unknown(Why::new(format!(
-                    "admission policy {name} is missing, does not deny, or is not the one of this version's chart, so nobody can tell \
-                     who has asked and who has approved. Install the chart's policies."
-                )));
-            }
-            Err(kube::Error::Api(status)) if status.is_forbidden() => {
-                return Seen::Unknown(Why::new(format!(
-                    "the operator may not look whether admission policy {name} is there. Give its ServiceAccount that right."
-                )));
-            }
-            Err(_) => return Seen::Unknown(silent()),
-        }
-    }
+    let since = match guarded(client, &KNOWS_THE_CALLER, "who has asked and who has approved").await {
+        Ok(since) => since,
+        Err(why) => return Seen::Unknown(why),
+    };
     let api: Api<Lean<CredentialResetApproval>> = Api::namespaced(client.clone(), &request.namespace);
     let params = ListParams::default().fields(&format!("spec.request={}", request.name)).limit(AT_ONCE);
     let mut found = Vec::new();
@@ -70,14 +56,39 @@ pub(crate) async fn read(client: &Client, request: &Request) -> Seen<Vec<Approva
     }
 }
 
-/// Since when the policy and its binding have been there; nothing, if they do not deny everywhere what the chart's policy does not
+/// Since when these policies have seen to it that an object tells what is asked.
+///
+/// # Errors
+/// Why nobody can tell that; it completes the sentence.
+pub(super) async fn guarded(client: &Client, policies: &[(&str, &str)], what: &str) -> Result<Timestamp, Why> {
+    let mut since = Timestamp::MIN;
+    for policy @ (name, _) in policies {
+        match guarded_since(client, *policy).await {
+            Ok(Some(stored)) => since = since.max(stored.saturating_add(TAKEN_UP).unwrap_or(Timestamp::MAX)),
+            Ok(None) => {
+                return Err(Why::new(format!(
+                    "admission policy {name} is missing, does not deny, or is not the one of this version's chart, so nobody can tell \
+                     {what}. Install the chart's policies."
+                )));
+            }
+            Err(kube::Error::Api(status)) if status.is_forbidden() => {
+                return Err(Why::new(format!(
+                    "the operator may not look whether admission policy {name} is there. Give its ServiceAccount that right."
+                )));
+            }
+            Err(_) => return Err(silent()),
+        }
+    }
+    Ok(since)
+}
+
+/// Since when the policy and its binding have been as they are; nothing, if they do not deny everywhere what the chart's policy does not
 /// allow.
-pub(super) async fn guarded_since(client: &Client, (name, spec): (&str, &str)) -> kube::Result<Option<Timestamp>> {
+async fn guarded_since(client: &Client, (name, spec): (&str, &str)) -> kube::Result<Option<Timestamp>> {
     let policy = Api::<ValidatingAdmissionPolicy>::all(client.clone()).get_opt(name).await?;
     let binding = Api::<ValidatingAdmissionPolicyBinding>::all(client.clone()).get_opt(name).await?;
     let (Some(policy), Some(binding)) = (policy, binding) else { return Ok(None) };
-    let created = [&policy.metadata, &binding.metadata].map(|m| m.creation_timestamp.as_ref().map(|t| t.0));
-    let [Some(first), Some(second)] = created else { return Ok(None) };
+    let (Some(first), Some(second)) = (written(&policy.metadata), written(&binding.metadata)) else { return Ok(None) };
     let Ok(ours) = serde_saphyr::from_str::<ValidatingAdmissionPolicySpec>(spec) else { return Ok(None) };
     let same = policy.spec.is_some_and(|theirs| is_the_same(&theirs, &ours));
     let denies = binding.spec.is_some_and(|b| {
@@ -87,6 +98,18 @@ pub(super) async fn guarded_since(client: &Client, (name, spec): (&str, &str)) -
             && b.validation_actions.is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
     });
     Ok((same && denies).then_some(first.max(second)))
+}
+
+/// When what it asks was last written: one that was weakened and mended in place may have let anything pass before. The API server notes
+/// that for whoever writes.
+fn written(object: &ObjectMeta) -> Option<Timestamp> {
+    let wrote = object.managed_fields.iter().flatten().filter(|wrote| {
+        let fields = wrote.fields_v1.as_ref().map(|fields| &fields.0);
+        wrote.subresource.as_deref().unwrap_or_default().is_empty()
+            && fields.is_none_or(|all| all.get("f:spec").is_some())
+    });
+    let created = object.creation_timestamp.as_ref()?;
+    wrote.filter_map(|wrote| wrote.time.as_ref()).chain([created]).map(|time| time.0).max()
 }
 
 /// Whether the policy refuses what ours refuses: the same questions, and no condition under which they are not asked.

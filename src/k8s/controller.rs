@@ -185,7 +185,7 @@ async fn records(shared: Arc<Shared>, concurrency: u16) {
     Controller::for_stream(moved, reader)
         .reconcile_on(received(turn_comes))
         .watches(shared.term.operator.ledger.settlements(), watcher::Config::default().page_size(PAGE), |said| {
-            Some(ObjectRef::new(&said.name_any()).within(&said.namespace().unwrap_or_default()))
+            Some(ObjectRef::new(&said.spec.record).within(&said.namespace().unwrap_or_default()))
         })
         .run(
             move |object: Arc<CredentialResetRecord>, shared: Arc<Shared>| {

@@ -94,8 +94,8 @@ impl Run {
                 self.world.superseded = self.superseded().await;
                 return Ok(());
             }
-            Fact::Settlement => {
-                self.world.settlement = self.settlement().await;
+            Fact::Settlements => {
+                self.world.settlements = self.settlements().await;
                 return Ok(());
             }
             _ => self.request().cloned().ok_or(Error::Restless)?,
@@ -142,7 +142,7 @@ impl Run {
                 (self.world.delivery, self.world.taken_at) = operator.secrets.delivery(&request.namespace, name).await;
             }
             Fact::Approvals => self.world.approvals = approvals::read(&operator.client, &request).await,
-            Fact::Proof | Fact::Superseded | Fact::Settlement => {}
+            Fact::Proof | Fact::Superseded | Fact::Settlements => {}
         }
         Ok(())
     }
@@ -203,19 +203,18 @@ impl Run {
         }
     }
 
-    /// What somebody says of the record, for its own Directory.
-    async fn settlement(&self) -> Seen<Settlement> {
+    /// What people say of the record.
+    async fn settlements(&self) -> Seen<Vec<Settlement>> {
         let Seen::Known(record) = &self.world.record else { return Seen::Absent };
         let operator = &self.term.operator;
-        match approvals::guarded_since(&operator.client, approvals::SETTLEMENTS).await {
-            Ok(Some(_)) => {}
-            Ok(None) => return Seen::Absent, // anybody could have written it
+        let all = match operator.ledger.settlements_of(&record.name).await {
+            Ok(all) if all.is_empty() => return Seen::Absent,
+            Ok(all) => all,
             Err(_) => return Seen::Unknown(silent()),
-        }
-        match operator.ledger.settlement(&record.name).await {
-            Ok(Some(object)) if object.spec.directory == record.directory => Seen::Known(object.settlement()),
-            Ok(_) => Seen::Absent,
-            Err(_) => Seen::Unknown(silent()),
+        };
+        match approvals::guarded(&operator.client, &[approvals::SETTLEMENTS], "who has settled it").await {
+            Ok(since) => Seen::Known(all.iter().map(|said| said.settlement(since)).collect()),
+            Err(why) => Seen::Unknown(why),
         }
     }
 

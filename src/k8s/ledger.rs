@@ -199,13 +199,15 @@ impl Ledger {
         self.api.get_opt(name).await
     }
 
-    /// What somebody says of the record of this name.
+    /// What people say of the record of this name.
     ///
     /// # Errors
     /// If the API server does not answer.
-    pub async fn settlement(&self, name: &str) -> kube::Result<Option<Lean<CredentialResetSettlement>>> {
-        let one = ListParams::default().fields(&format!("metadata.name={name}"));
-        Ok(self.settlements.list(&one).await?.items.into_iter().next())
+    pub async fn settlements_of(&self, name: &str) -> kube::Result<Vec<Lean<CredentialResetSettlement>>> {
+        let mut all = Vec::new();
+        each(&self.settlements, ListParams::default().fields(&format!("spec.record={name}")), |said| all.push(said))
+            .await?;
+        Ok(all)
     }
 
     /// What people say of records, to be watched.

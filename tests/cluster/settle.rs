@@ -119,8 +119,8 @@ fn what_nobody_knows_is_settled_by_a_person() {
     assert!(code == Some(1) && text.contains("you say    in force") && text.contains("add --yes"), "{text}");
     let id = site.reset("annette")["status"]["record"].as_str().unwrap().to_owned();
     let forged = json!({
-        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetSettlement", "metadata": {"name": id, "namespace": SYSTEM},
-        "spec": {"directory": "zylker", "outcome": "Applied", "reason": "In another's name", "settledBy": "olga"},
+        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetSettlement", "metadata": {"name": "forged", "namespace": SYSTEM},
+        "spec": {"record": id, "directory": "zylker", "outcome": "Applied", "reason": "In another's name", "settledBy": "olga"},
     });
     let pipeline = format!("system:serviceaccount:{SYSTEM}:default");
     for who in ["otto", pipeline.as_str()] {
@@ -186,4 +186,103 @@ fn is_not_in_force(site: &Site, olga: &Path, command: &str) {
         site.kubectl(&["get", "secret", "-n", SYSTEM, "--ignore-not-found", &secret]).is_empty().then_some(())
     });
     assert_eq!(site.sandbox.sign_in(HIRO.1, "Hiro-old-1"), "ok");
+}
+
+/// What was said by anybody while nothing compared who says so with the caller, before there was anything to look at, or for another
+/// Directory is not taken, whatever comes later; and it is in nobody's way.
+#[test]
+fn what_anybody_could_have_said_is_not_taken() {
+    let site = Site::with(&Setup::default());
+    if !site.is_own() {
+        return; // the policies of somebody else's cluster are not taken away
+    }
+    site.directory("zylker", json!({"limits": {"requestTimeout": "1s"}}));
+    people(&site);
+    let olga = kubeconfig_of(&site, "olga");
+    let _operator = site.operator();
+    site.until_directory("zylker", "Connected");
+    site.sandbox
+        .fault(json!({"call": "reset-password", "user": crate::env::ANNETTE, "times": 1, "fault": "apply-then-drop"}));
+    site.apply(&password_reset("annette", ANNETTE, json!({})));
+    let id = site.until("annette", "Verifying")["status"]["record"].as_str().unwrap().to_owned();
+    let settlement = |name: &str, directory: &str, by: &str| {
+        json!({
+            "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetSettlement", "metadata": {"name": name, "namespace": SYSTEM},
+            "spec": {"record": id, "directory": directory, "outcome": "NotApplied", "reason": "never looked", "settledBy": by},
+        })
+        .to_string()
+    };
+    let create = |who: &str, settlement: &str| {
+        let output = site.try_kubectl(&["create", "-f", "-", &format!("--as={who}")], settlement);
+        output.status.success().then_some(())
+    };
+    // By somebody who may, and cannot know; and for a Directory that has nothing to do with it, under the name of the record.
+    wait_for("olga's rights", || create("olga", &settlement("early", "zylker", "olga")));
+    site.kubectl(&[
+        "create",
+        "clusterrole",
+        "test-settle-elsewhere",
+        "--verb=settle",
+        "--resource=directories.credreset.dev",
+        "--resource-name=elsewhere",
+    ]);
+    site.kubectl(&[
+        "create",
+        "clusterrolebinding",
+        "test-settle-elsewhere",
+        "--clusterrole=test-settle-elsewhere",
+        "--user=otto",
+    ]);
+    wait_for("otto's rights", || create("otto", &settlement(&id, "elsewhere", "otto")));
+    let reset = site.until("annette", "OutcomeUnknown");
+    let not_taken = |reset: &Value, words: &[&str]| {
+        let said = message(reset);
+        said.contains("Settlements not taken: ") && words.iter().all(|words| said.contains(words))
+    };
+    let before = ["early is older than the outcome (to be said again)", "is for another Directory"];
+    assert!(not_taken(&reset, &before), "{}", message(&reset));
+
+    // While the policy is away, and while it asks for less.
+    let (kind, name) = ("validatingadmissionpolicybinding", "credreset-settlements");
+    let binding = site.get(&[kind, name]);
+    site.kubectl(&["delete", kind, name]);
+    wait_for("the policy to be away", || create("otto", &settlement("forged", "zylker", "ceo")));
+    let mut again = binding.clone();
+    for field in ["uid", "resourceVersion", "creationTimestamp"] {
+        again["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    site.apply(&again.to_string());
+    let probe = settlement("probe", "zylker", "ceo");
+    wait_for("the policy to be back", || {
+        let output = site.try_kubectl(&["create", "--dry-run=server", "-f", "-", "--as=otto"], &probe);
+        (!output.status.success()).then_some(())
+    });
+    let policy = site.get(&["validatingadmissionpolicy", name]);
+    let weak: Vec<Value> = (0..policy["spec"]["validations"].as_array().unwrap().len())
+        .map(|number| json!({"op": "replace", "path": format!("/spec/validations/{number}/expression"), "value": "true"}))
+        .collect();
+    let weak = Value::from(weak).to_string();
+    site.kubectl(&["patch", "validatingadmissionpolicy", name, "--type=json", "-p", &weak]);
+    wait_for("the policy to ask for nothing", || create("otto", &settlement("weak", "zylker", "ceo")));
+    let spec = json!({"spec": policy["spec"]}).to_string();
+    site.kubectl(&["patch", "validatingadmissionpolicy", name, "--type=merge", "-p", &spec]);
+    site.guarded();
+    site.kubectl(&["annotate", "csettlement", "-n", SYSTEM, "--all", "look=again"]);
+    let forged = ["forged", "weak"].map(|name| format!("{name} is older than the admission policy (to be said again)"));
+    site.when("what was forged to be told", &RESETS, |all| {
+        all.get("annette").filter(|reset| not_taken(reset, &forged.each_ref().map(String::as_str))).map(drop)
+    });
+    let state = || site.get(&["crecord", "-n", SYSTEM, &id])["spec"]["state"].clone();
+    assert_eq!(state(), "Unknown");
+
+    // None of it is in the way of somebody who has looked.
+    let (code, text) =
+        run(&olga, &["settle", "annette", "--applied", "--yes", "--reason", "She signed in with the new password"]);
+    assert_eq!(code, Some(0), "{text}");
+    site.when("the settlement", &RESETS, |all| {
+        all.get("annette").filter(|reset| reset["status"]["evidence"] == "Person").map(drop)
+    });
+    let record = site.get(&["crecord", "-n", SYSTEM, &id]);
+    assert_eq!((&record["spec"]["settledBy"], state()), (&json!("olga"), json!("Applied")));
+    assert_eq!(site.sandbox.count("reset-password"), 1);
 }

@@ -331,14 +331,19 @@ pub struct Facts {
     pub approvals: Seen<Vec<Approval>>,
     pub proof: Seen<Proof>,
     pub superseded: Seen<bool>,
-    pub settlement: Seen<Settlement>,
+    pub settlements: Seen<Vec<Settlement>>,
 }
 
 fn settlement() -> impl Strategy<Value = Settlement> {
-    any::<bool>().prop_map(|applied| Settlement {
+    let rarely = || proptest::bool::weighted(0.1);
+    (any::<bool>(), rarely(), mostly(), moment()).prop_map(|(applied, unguarded, here, created)| Settlement {
+        name: "said".to_owned(),
+        directory: if here { "zylker" } else { "elsewhere" }.to_owned(),
         applied,
         by: "olga".to_owned(),
         reason: "She can sign in.".to_owned(),
+        created,
+        unguarded,
     })
 }
 
@@ -378,10 +383,21 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
         read(vec(approval, 0..4)),
         read(proof),
         read(any::<bool>()),
-        prop_oneof![9 => Just(Seen::Absent), 1 => read(settlement())],
+        prop_oneof![9 => Just(Seen::Absent), 1 => read(vec(settlement(), 0..3))],
     )
         .prop_map(
-            |(record, record_by_name, directory, user, entered, delivery, approvals, proof, superseded, settlement)| {
+            |(
+                record,
+                record_by_name,
+                directory,
+                user,
+                entered,
+                delivery,
+                approvals,
+                proof,
+                superseded,
+                settlements,
+            )| {
                 Facts {
                     record,
                     record_by_name,
@@ -392,7 +408,7 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
                     approvals,
                     proof,
                     superseded,
-                    settlement,
+                    settlements,
                 }
             },
         )
@@ -447,7 +463,7 @@ pub fn walk(mut world: World, facts: &Facts) -> Result<(World, Decision), TestCa
             Decision::Read(Fact::Approvals) => world.approvals = facts.approvals.clone(),
             Decision::Read(Fact::Proof) => world.proof = facts.proof.clone(),
             Decision::Read(Fact::Superseded) => world.superseded = facts.superseded.clone(),
-            Decision::Read(Fact::Settlement) => world.settlement = facts.settlement.clone(),
+            Decision::Read(Fact::Settlements) => world.settlements = facts.settlements.clone(),
             decision => return Ok((world, decision)),
         }
     }
@@ -580,7 +596,11 @@ proptest! {
                 });
                 let unmoved = matches!(world.proof, Seen::Known(Proof::Nothing(_)) | Seen::Absent);
                 let said = |applied: bool| {
-                    record.state == State::Unknown && matches!(&world.settlement, Seen::Known(s) if s.applied == applied && next.settled_by.as_ref() == Some(&s.by))
+                    let counts = |s: &Settlement| {
+                        let in_time = record.settled_at.is_none_or(|at| s.created.as_second() >= at.as_second());
+                        s.applied == applied && !s.unguarded && s.directory == record.directory && in_time
+                    };
+                    record.state == State::Unknown && matches!(&world.settlements, Seen::Known(all) if all.iter().any(counts))
                 };
                 match (record.state, next.state) {
                     (State::Sent | State::Unknown, State::Changed | State::Applied) => {

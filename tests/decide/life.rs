@@ -141,7 +141,7 @@ impl Life {
             Fact::Delivery => world.delivery = Seen::Absent,
             Fact::Approvals => world.approvals = Seen::Absent,
             Fact::Superseded => world.superseded = Seen::Known(false),
-            Fact::Settlement => world.settlement = Seen::Absent,
+            Fact::Settlements => world.settlements = Seen::Absent,
             Fact::Proof if fails => world.proof = Seen::Unknown(no_answer()),
             Fact::Proof if self.lied => world.proof = Seen::Known(Proof::Changed("It has changed.".to_owned())),
             Fact::Proof => {

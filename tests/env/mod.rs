@@ -360,10 +360,12 @@ impl Site {
     /// Returns when approvals that are given from now on count: admission has known the caller long enough.
     #[allow(dead_code, reason = "for tests of approvals")]
     pub fn guarded(&self) {
-        let all = self.get(&["validatingadmissionpolicy,validatingadmissionpolicybinding"]);
-        let created = |o: &Value| o["metadata"]["creationTimestamp"].as_str()?.parse::<jiff::Timestamp>().ok();
-        let last = all["items"].as_array().unwrap().iter().filter_map(created).max().expect("policies");
-        // Creation times have no fractions.
+        let all = self.get(&["validatingadmissionpolicy,validatingadmissionpolicybinding", "--show-managed-fields"]);
+        let all = all["items"].as_array().unwrap();
+        let writes = all.iter().flat_map(|o| o["metadata"]["managedFields"].as_array().into_iter().flatten());
+        let times = all.iter().map(|o| &o["metadata"]["creationTimestamp"]).chain(writes.map(|write| &write["time"]));
+        let last = times.filter_map(|time| time.as_str()?.parse::<jiff::Timestamp>().ok()).max().expect("policies");
+        // These times have no fractions.
         let from = last + jiff::SignedDuration::from_secs(5);
         wait_for("the policies to have been there for a while", || (jiff::Timestamp::now() >= from).then_some(()));
     }

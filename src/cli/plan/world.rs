@@ -245,7 +245,7 @@ impl Sources {
                 cluster.ledger.look_back(&mut world);
             }
             match decide(&world) {
-                Decision::Read(fact) if !matches!(fact, Fact::Proof | Fact::Superseded | Fact::Settlement) => {
+                Decision::Read(fact) if !matches!(fact, Fact::Proof | Fact::Superseded | Fact::Settlements) => {
                     self.read(&mut world, fact, &mut assumed).await;
                 }
                 decision => return Told { world, decision, assumed },
@@ -331,7 +331,7 @@ impl Sources {
                 };
                 world.approvals = if matches!(read, Seen::Known(_)) { read } else { Seen::Absent };
             }
-            Fact::Proof | Fact::Superseded | Fact::Settlement => {}
+            Fact::Proof | Fact::Superseded | Fact::Settlements => {}
         }
     }
 

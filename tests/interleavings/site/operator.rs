@@ -214,7 +214,7 @@ impl Site {
                 run.world.delivery = if taken { Seen::Known(Delivery::Taken) } else { Seen::Absent };
             }
             // Nobody says anything: the search is about what is found out.
-            Fact::Settlement => run.world.settlement = Seen::Absent,
+            Fact::Settlements => run.world.settlements = Seen::Absent,
             // No rule asks for them.
             Fact::Approvals => run.world.approvals = Seen::Absent,
             Fact::Proof => {
@@ -611,6 +611,6 @@ fn dark(world: &mut World, fact: Fact) {
         Fact::Approvals => world.approvals = Seen::Unknown(why()),
         Fact::Proof => world.proof = Seen::Unknown(why()),
         Fact::Superseded => world.superseded = Seen::Unknown(why()),
-        Fact::Settlement => world.settlement = Seen::Unknown(why()),
+        Fact::Settlements => world.settlements = Seen::Unknown(why()),
     }
 }
