@@ -116,8 +116,9 @@ pub fn random(scenario: &Arc<Scenario>, seed: u64, runs: usize, length: usize) -
             let all = site.events();
             let (mut mishaps, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, mishap)| *mishap);
             mishaps.retain(|(event, _)| kinds >> kind(event) & 1 == 1);
-            // Work goes on more often than time goes by.
-            let (waits, work): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(e, _)| matches!(e, Event::Wait(_)));
+            // Work goes on more often than time goes by, or somebody wakes up.
+            let passes = |event: &Event| matches!(event, Event::Wait(_) | Event::Wake(_) | Event::Set(_));
+            let (waits, work): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(event, _)| passes(event));
             let pools = [(mishaps, 1, calm), (waits, 1, 8), (work, 1, 1)];
             let pool = pools.iter().filter(|(pool, ..)| !pool.is_empty());
             let Some((pool, ..)) =
