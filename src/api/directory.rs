@@ -54,7 +54,7 @@ pub struct DirectorySpec {
     /// A reset ends a lock-out by failed sign-ins, too, where the directory keeps one and does not end it by itself.
     #[serde(default = "yes")]
     pub unlock: bool,
-    /// Nothing is started while this is true; what was started is finished.
+    /// Nothing is started while this is true, and no call whose answer was lost is sent again; calls under way end.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -531,7 +531,8 @@ pub struct DirectoryStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub supports: Vec<Feature>,
-    /// Ready, with reason Connected, Unreachable, CredentialsRefused, PermissionMissing or InvalidConfiguration.
+    /// Ready, with reason Connected, Unreachable, CredentialsRefused, PermissionMissing or InvalidConfiguration. IdentityShared, with
+    /// reason SameIdentity, while another Directory leads to the same directory.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

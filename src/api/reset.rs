@@ -64,7 +64,7 @@ pub struct CredentialResetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mfa: Option<Mfa>,
     /// When the human asked. Part of the request's identity: the same user, mode and time are carried out once, whatever the
-    /// object is called and however often it is created. RFC 3339, of this century, with at most nine digits after the second.
+    /// object is called and however often it is created. At most an hour after the object is created. RFC 3339, of this century, with at most nine digits after the second.
     #[schemars(
         with = "String",
         extend("format" = "date-time"),
@@ -79,7 +79,8 @@ pub struct CredentialResetSpec {
     #[schemars(length(min = 8, max = 1024))]
     pub reason: String,
     /// User name of who asks, as the API server knows people: needed where a rule asks for approval by somebody else. Admission
-    /// compares it with who creates the object, unless that is a pipeline that may vouch for what was reviewed.
+    /// compares it with who creates the object, unless that is a pipeline that may vouch for what was reviewed. A `system:` user is nobody
+    /// whom an approver can differ from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub requested_by: Option<String>,

@@ -120,6 +120,8 @@ impl Run {
                     None => self.world.record_by_name = Seen::Absent,
                 }
             }
+            // Of what has begun the brake counts at once.
+            Fact::Directory if self.record.is_some() => self.world.directory = self.newest_directory().await,
             Fact::Directory => self.world.directory = self.term.directories.facts(&request.directory),
             Fact::NamespaceLabels => self.world.namespace_labels = self.namespace_labels(&request.namespace).await,
             Fact::User => self.world.user = self.find(&request.user, request.mode()).await,

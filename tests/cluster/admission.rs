@@ -393,7 +393,9 @@ fn no_object_is_large() {
             "csettlement",
             of(
                 "CredentialResetSettlement",
-                json!({"directory": "zylker", "outcome": "Applied", "reason": "the user signs in", "settledBy": "admin"}),
+                json!({
+                    "record": "one", "directory": "zylker", "outcome": "Applied", "reason": "the user signs in", "settledBy": "admin",
+                }),
                 SYSTEM,
             ),
         ),
