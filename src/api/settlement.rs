@@ -27,9 +27,11 @@ use crate::core::{text::OBJECT_NAME, world::Settlement};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self == oldSelf").message("what was said of a reset never changes"))]
+#[schemars(extend("required" = ["directory", "outcome", "reason", "record", "settledBy"]))]
 pub struct CredentialResetSettlementSpec {
     /// Name of the record.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
+    #[serde(default, skip_serializing_if = "String::is_empty")] // older ones have none, and are for nobody
     pub record: String,
     /// The Directory that the record names.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]

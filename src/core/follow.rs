@@ -111,9 +111,13 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
             None => write(record.released(Reason::DirectoryNotReady, None, now)),
         },
         // Too late, or no longer leading: never sent.
-        None | Some(Reply::NotSent | Reply::Denied) => {
-            write(record.released(Reason::DirectoryNotReady, None, later(now, back_off)))
-        }
+        None | Some(Reply::NotSent) => write(record.released(Reason::DirectoryNotReady, None, later(now, back_off))),
+        // Its account may be what keeps it from being looked at.
+        Some(Reply::Denied) => match contradicted(world, record) {
+            Err(decision) => decision,
+            Ok(Some(shown)) => write(record.doubted("a refusal of the operator's account".to_owned(), shown, now)),
+            Ok(None) => write(record.released(Reason::DirectoryNotReady, None, later(now, back_off))),
+        },
         Some(Reply::Throttled { after }) => {
             // Each try costs a Secret and two writes: a directory that always asks for a moment is asked ever more rarely.
             let wait = after
@@ -122,7 +126,11 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
             write(record.released(Reason::Throttled, None, later(now, wait)))
         }
         Some(Reply::Outdated) => write(record.not_applied(Reason::ChangedSinceRequest, None, now)),
-        Some(Reply::NoSuchUser) => write(record.not_applied(Reason::UserNotFound, None, now)),
+        Some(Reply::NoSuchUser) => match contradicted(world, record) {
+            Err(decision) => decision,
+            Ok(Some(shown)) => write(record.doubted("no such user".to_owned(), shown, now)),
+            Ok(None) => write(record.not_applied(Reason::UserNotFound, None, now)),
+        },
         Some(Reply::Rejected { code }) => refused(world, record, code, false),
         Some(Reply::PasswordRefused { code }) => {
             let drawn = world
@@ -137,34 +145,18 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
     }
 }
 
-/// The directory says that it has done nothing. It is believed unless it shows a change all the same: then the password may be in
-/// force, and neither is another set nor this one thrown away. `again`: another password may do.
+/// The directory refuses the change. `again`: another password may do.
 fn refused(world: &World, record: &Record, code: &str, again: bool) -> Decision {
     let now = world.now;
     let write = |record: Record| Decision::Do(Effect::Write(Box::new(record)));
-    let shown = match &world.proof {
-        Seen::Unread => return Decision::Read(Fact::Proof),
-        Seen::Known(Proof::Nothing(_)) | Seen::Absent if again => {
-            return write(record.released(Reason::Rejected, Some(code.to_owned()), now));
+    match (contradicted(world, record), &world.proof) {
+        (Err(decision), _) => decision,
+        (Ok(Some(shown)), _) => write(record.doubted(code.to_owned(), shown, now)),
+        (Ok(None), Seen::Unknown(why)) if now >= record.over() => {
+            let shown = format!("The directory could not be asked since: {}", why.message);
+            write(record.doubted(code.to_owned(), shown, now))
         }
-        Seen::Known(Proof::Nothing(_)) | Seen::Absent => {
-            return write(record.not_applied(Reason::Rejected, Some(code.to_owned()), now));
-        }
-        Seen::Known(Proof::Proven(evidence)) if counts(world, record, *evidence) => {
-            return finish(world, record, *evidence);
-        }
-        Seen::Known(Proof::Proven(_) | Proof::Moved) => {
-            format!("The directory shows a change of the {} from the time of the call.", record.mode)
-        }
-        Seen::Known(Proof::Changed(shown)) => shown.clone(),
-        Seen::Known(Proof::Open(shown)) => match sign_in(world, record, shown) {
-            Ok(decision) => return decision,
-            Err(told) => told,
-        },
-        Seen::Unknown(why) if now >= record.over() => {
-            format!("The directory could not be asked since: {}", why.message)
-        }
-        Seen::Unknown(why) => {
+        (Ok(None), Seen::Unknown(why)) => {
             let next = later(now, SignedDuration::from_secs(5)).min(record.over());
             let view = View::of(
                 record,
@@ -175,10 +167,34 @@ fn refused(world: &World, record: &Record, code: &str, again: bool) -> Decision 
                     why.message
                 ),
             );
-            return Decision::rest(view, Next::At(next));
+            Decision::rest(view, Next::At(next))
         }
-    };
-    write(record.doubted(code.to_owned(), shown, now))
+        (Ok(None), _) if again => write(record.released(Reason::Rejected, Some(code.to_owned()), now)),
+        (Ok(None), _) => write(record.not_applied(Reason::Rejected, Some(code.to_owned()), now)),
+    }
+}
+
+/// The directory says that it has done nothing. It is believed unless it shows a change all the same: then the password may be in
+/// force, and neither is another set nor this one thrown away. What it shows, if that is so.
+///
+/// # Errors
+/// What is to be done first, or instead.
+fn contradicted(world: &World, record: &Record) -> Result<Option<String>, Decision> {
+    Ok(match &world.proof {
+        Seen::Unread => return Err(Decision::Read(Fact::Proof)),
+        Seen::Known(Proof::Proven(evidence)) if counts(world, record, *evidence) => {
+            return Err(finish(world, record, *evidence));
+        }
+        Seen::Known(Proof::Proven(_) | Proof::Moved) => {
+            Some(format!("The directory shows a change of the {} from the time of the call.", record.mode))
+        }
+        Seen::Known(Proof::Changed(shown)) => Some(shown.clone()),
+        Seen::Known(Proof::Open(shown)) => match sign_in(world, record, shown) {
+            Ok(decision) => return Err(decision),
+            Err(told) => Some(told),
+        },
+        Seen::Known(Proof::Nothing(_)) | Seen::Absent | Seen::Unknown(_) => None,
+    })
 }
 
 /// Sent, and nobody has told us the result: look for evidence, and wait until nothing can arrive any more.
@@ -219,8 +235,8 @@ fn verify(world: &World, record: &Record) -> Decision {
         Seen::Unknown(why) => format!("The directory could not be asked: {}", why.message),
     };
     // Where the call can be sent again there is no need to give up before the request itself ends.
-    let may_go_on = possible && stopped.as_ref().is_none_or(|view| passes(view.reason));
-    let over = if may_go_on && matches!(world.proof, Seen::Unknown(_)) {
+    let waits = stopped.as_ref().is_some_and(|view| passes(view.reason));
+    let over = if waits || again && matches!(world.proof, Seen::Unknown(_)) {
         record.over().max(record.expires_at)
     } else {
         record.over()
@@ -318,8 +334,10 @@ fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
         State::Applied => other.started_at >= began,
         State::Sent | State::Changed | State::Unknown | State::Superseded => other.over >= began,
     };
-    let refused = matches!(reply(world, record), Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. }))
-        || record.doubted_refusal().is_some();
+    let refused = matches!(
+        reply(world, record),
+        Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. } | Reply::Denied | Reply::NoSuchUser)
+    ) || record.doubted_refusal().is_some();
     evidence != Evidence::Marker
         || !refused
             && !answered(world, record, &Reply::Conflict)
@@ -447,14 +465,6 @@ fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
             Ok(decision) => return decision,
             Err(told) => Some(told),
         },
-        // The directory's word, and nothing that speaks against it.
-        Seen::Known(Proof::Nothing(_)) if record.doubted_refusal().is_some() => {
-            let code = record.verdict.clone().and_then(|verdict| verdict.code);
-            return Decision::Do(Effect::Write(Box::new(Record {
-                note: None,
-                ..record.not_applied(Reason::Rejected, code, now)
-            })));
-        }
         Seen::Known(Proof::Nothing(shown) | Proof::Changed(shown)) => Some(shown.clone()),
         Seen::Known(_) | Seen::Absent | Seen::Unknown(_) => None,
     };

@@ -659,7 +659,9 @@ fn stall(request: &Request, view: View) -> Decision {
 
 /// Somebody must look; since nothing tells when that was done, it is looked at again, ever more rarely.
 fn look_again(world: &World, request: &Request, view: View) -> Decision {
-    let pause = waited(world).clamp(LOOK_AGAIN, LOOK_RARELY);
+    // Not over the end: what has come to be in the last pause would not be seen.
+    let left = request.deadline().duration_since(world.now);
+    let pause = waited(world).min(left / 2).clamp(LOOK_AGAIN, LOOK_RARELY);
     Decision::rest(view, Next::At(later(world.now, pause).min(request.deadline())))
 }
 

@@ -352,7 +352,7 @@ pub fn settled(record: &Record, own: bool) -> View {
             let (started, deadline) = (record.attempt.started_at, record.attempt.deadline);
             let sent = match record.doubted_refusal() {
                 Some(code) => format!(
-                    "The reset of the {what} of {who} was sent between {started:.0} and {deadline:.0}, and the directory refused it with {code}; \
+                    "The reset of the {what} of {who} was sent between {started:.0} and {deadline:.0}, and the directory answered it with {code}; \
                      whether it has done nothing is in doubt: it may or may not be in force."
                 ),
                 None => format!(

@@ -255,16 +255,20 @@ impl Run {
 
     /// Replaces the record. What only this process knows must not be lost, so it is tried until it is stored or somebody else
     /// has written the record. A write that the API server refuses is tried again in another turn, while this process leads: it
-    /// may be refused for long, and others wait for the turn.
+    /// may be refused for long, and others wait for the turn. But not what a repeat or a sign-in has told: neither tells it again.
     pub(super) async fn write(&mut self, record: &Record) -> Result<(), Error> {
         let operator = Arc::clone(&self.term.operator);
         let object = self.record.clone().ok_or(Error::Restless)?;
         let mut pause = Duration::from_millis(100);
+        let told_once =
+            matches!(self.world.proof, Seen::Known(Proof::Proven(Evidence::ConditionalWrite | Evidence::SignIn)));
         let written = loop {
             match operator.ledger.write(&object, record).await {
                 Ok(written) => break written,
                 Err(error) if !operator.ledger.holds(record) => return Err(error.into()),
-                Err(error) if is_refusal(&error) && self.term.leadership.held() => return Err(error.into()),
+                Err(error) if is_refusal(&error) && !told_once && self.term.leadership.held() => {
+                    return Err(error.into());
+                }
                 Err(error) => {
                     tracing::warn!(record = record.name, error = %error, "the record could not be written; trying again");
                     tokio::time::sleep(pause).await;

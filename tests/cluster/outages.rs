@@ -401,7 +401,7 @@ fn directories_that_say_they_did_nothing() {
         }
         let told = message(&reset);
         assert!(
-            told.contains("the directory refused it with") && told.contains("may or may not be in force"),
+            told.contains("the directory answered it with") && told.contains("may or may not be in force"),
             "{told}"
         );
         // Whoever settles it can still have it delivered.

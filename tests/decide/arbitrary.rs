@@ -592,9 +592,10 @@ proptest! {
                     _ => false,
                 };
                 let refused = world.holding.as_ref().is_some_and(|h| {
-                    h.attempt == record.attempt.id && matches!(h.reply, Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. }))
+                    h.attempt == record.attempt.id && matches!(h.reply, Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. } | Reply::Denied | Reply::NoSuchUser))
                 });
-                let unmoved = matches!(world.proof, Seen::Known(Proof::Nothing(_)) | Seen::Absent);
+                let in_words = world.holding.as_ref().is_some_and(|h| matches!(h.reply, Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. })));
+                let unmoved = matches!(world.proof, Seen::Known(Proof::Nothing(_)) | Seen::Absent) || !in_words && matches!(world.proof, Seen::Unknown(_));
                 let said = |applied: bool| {
                     let counts = |s: &Settlement| {
                         let in_time = record.settled_at.is_none_or(|at| s.created.as_second() >= at.as_second());
@@ -607,7 +608,7 @@ proptest! {
                         let by_person = next.evidence == Some(Evidence::Person) && said(true);
                         prop_assert!(answered || proven || by_person);
                     }
-                    (State::Unknown, State::NotApplied) => prop_assert!(said(false) || record.doubted_refusal().is_some() && unmoved),
+                    (State::Unknown, State::NotApplied) => prop_assert!(said(false)),
                     (State::Sent, State::Released | State::NotApplied) => {
                         let own = world.holding.as_ref().is_some_and(|h| h.attempt == record.attempt.id);
                         prop_assert!(own || next.state == State::NotApplied);

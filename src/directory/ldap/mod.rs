@@ -251,7 +251,7 @@ impl Client {
     /// A connection on which nobody is bound.
     async fn open(&self, url: &Url) -> Result<Handle, Failed> {
         let excess = Arc::default();
-        let opening = stream::open(url, self.start_tls, Arc::clone(&self.tls), self.timeout, Arc::clone(&excess));
+        let opening = stream::open(url, self.start_tls, Arc::clone(&self.tls), Arc::clone(&excess));
         let stream = match tokio::time::timeout(self.patience, opening).await {
             Ok(Ok(stream)) => StdStream::Unix(stream),
             Ok(Err(_)) | Err(_) => return Err(Failed::NoConnection),

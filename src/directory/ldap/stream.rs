@@ -6,7 +6,6 @@ use std::{
     io::{Error, ErrorKind, Result},
     os::unix::net,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -18,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use url::Url;
 
 use super::{OLDEST, PORTS};
+use crate::directory::LONGEST as LONGEST_TASK;
 
 /// More levels than any answer has: the values of an entry's attribute are at the sixth.
 const DEEPEST: usize = 32;
@@ -189,7 +189,7 @@ fn element(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// One end of a connection to the server for the library. An answer beyond the bounds ends it, and is told in `excess`. It lasts as
-/// long as connections are used, and `timeout` longer.
+/// long as connections are taken up, and then as long as a task at the directory may take.
 ///
 /// # Errors
 /// If there is no connection.
@@ -197,7 +197,6 @@ pub async fn open(
     url: &Url,
     start_tls: bool,
     tls: Arc<ClientConfig>,
-    timeout: Duration,
     excess: Arc<OnceLock<Excess>>,
 ) -> Result<net::UnixStream> {
     let server = dial(url, start_tls, tls).await?;
@@ -209,7 +208,7 @@ pub async fn open(
             let _ = excess.set(found);
         });
         // Also where a server takes nothing any more, and nobody waits for its answer.
-        drop(tokio::time::timeout(OLDEST + timeout, passing).await);
+        drop(tokio::time::timeout(OLDEST + LONGEST_TASK, passing).await);
     });
     Ok(theirs)
 }
