@@ -131,7 +131,8 @@ fn approvals(site: &Site) {
     site.until(NAME, "Applied");
 
     let mut approval: Value = serde_saphyr::from_str(approval).unwrap();
-    merge(&mut approval, json!({"spec": {"request": "jan-locked-out", "digest": digest}}));
+    let user = site.reset("jan-locked-out")["status"]["user"]["id"].clone();
+    merge(&mut approval, json!({"spec": {"request": "jan-locked-out", "digest": digest, "user": user}}));
     let output = site.try_kubectl(&[&["create", "-f", "-"], &olga[..]].concat(), &approval.to_string());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     site.until("jan-locked-out", "Applied");

@@ -125,8 +125,8 @@ fn nothing_is_injected() {
         ),
         ("code-0", by_id("code-0", REFUSED[0], json!({})), "Rejected"),
         ("code-1", by_id("code-1", REFUSED[1], json!({})), "Rejected"),
-        // An error without a name that could be one is no clear answer only where the status says success.
-        ("code-2", by_id("code-2", REFUSED[2], json!({})), "Rejected"),
+        // An error without a name is no clear answer.
+        ("code-2", by_id("code-2", REFUSED[2], json!({})), "OutcomeUnknown"),
         ("code-3", by_id("code-3", REFUSED[3], json!({})), "Rejected"),
         ("rule", by_id("rule", ANNETTE, odd_directory), "NotAllowed"),
         ("wordy", by_id("wordy", ANNETTE, json!({"directory": "wordy"})), "DirectoryNotReady"),
@@ -144,7 +144,7 @@ fn nothing_is_injected() {
     assert!(shown("mallory").contains(r"mallory\u{d}\u{a}X-Injected: yes\u{1b}[2J"), "{}", shown("mallory"));
     assert!(shown("endless").contains('…') && shown("endless").contains("has been reset"), "{}", shown("endless"));
     assert!(shown("typed-email").ends_with("Check the spelling."), "{}", shown("typed-email"));
-    for code in ["code-0", "code-1", "code-2", "code-3"] {
+    for code in ["code-0", "code-1", "code-3"] {
         assert!(shown(code).contains("with code HTTP_400:"), "{}", shown(code));
     }
     for directory in ["zylker", "odd", "wordy", "broken"] {

@@ -436,7 +436,8 @@ fn answer(code: u16) -> Response<Body> {
         _ => "InternalError",
     };
     let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
+        // What the API server says, and what a directory does.
+        "error": "PATTERN_NOT_MATCHED", "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
         "message": "the test answers so",
     });
     let mut response = Response::new(Full::from(status.to_string()).map_err(never).boxed_unsync());
