@@ -113,11 +113,10 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
         // Too late, or no longer leading: never sent.
         None | Some(Reply::NotSent) => write(record.released(Reason::DirectoryNotReady, None, later(now, back_off))),
         // Its account may be what keeps it from being looked at.
-        Some(Reply::Denied) => match contradicted(world, record) {
-            Err(decision) => decision,
-            Ok(Some(shown)) => write(record.doubted("a refusal of the operator's account".to_owned(), shown, now)),
-            Ok(None) => write(record.released(Reason::DirectoryNotReady, None, later(now, back_off))),
-        },
+        Some(Reply::Denied) => {
+            let released = record.released(Reason::DirectoryNotReady, None, later(now, back_off));
+            unless_contradicted(world, record, "a refusal of the operator's account", released)
+        }
         Some(Reply::Throttled { after }) => {
             // Each try costs a Secret and two writes: a directory that always asks for a moment is asked ever more rarely.
             let wait = after
@@ -126,11 +125,9 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
             write(record.released(Reason::Throttled, None, later(now, wait)))
         }
         Some(Reply::Outdated) => write(record.not_applied(Reason::ChangedSinceRequest, None, now)),
-        Some(Reply::NoSuchUser) => match contradicted(world, record) {
-            Err(decision) => decision,
-            Ok(Some(shown)) => write(record.doubted("no such user".to_owned(), shown, now)),
-            Ok(None) => write(record.not_applied(Reason::UserNotFound, None, now)),
-        },
+        Some(Reply::NoSuchUser) => {
+            unless_contradicted(world, record, "no such user", record.not_applied(Reason::UserNotFound, None, now))
+        }
         Some(Reply::Rejected { code }) => refused(world, record, code, false),
         Some(Reply::PasswordRefused { code }) => {
             let drawn = world
@@ -148,30 +145,40 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
 /// The directory refuses the change. `again`: another password may do.
 fn refused(world: &World, record: &Record, code: &str, again: bool) -> Decision {
     let now = world.now;
-    let write = |record: Record| Decision::Do(Effect::Write(Box::new(record)));
-    match (contradicted(world, record), &world.proof) {
-        (Err(decision), _) => decision,
-        (Ok(Some(shown)), _) => write(record.doubted(code.to_owned(), shown, now)),
-        (Ok(None), Seen::Unknown(why)) if now >= record.over() => {
-            let shown = format!("The directory could not be asked since: {}", why.message);
-            write(record.doubted(code.to_owned(), shown, now))
-        }
-        (Ok(None), Seen::Unknown(why)) => {
-            let next = later(now, SignedDuration::from_secs(5)).min(record.over());
-            let view = View::of(
-                record,
-                Reason::Verifying,
-                format!(
-                    "The directory refused the call with {code}. Whether it shows a change all the same could not be seen: {} Looked at \
-                     again at {next:.0}.",
-                    why.message
-                ),
-            );
-            Decision::rest(view, Next::At(next))
-        }
-        (Ok(None), _) if again => write(record.released(Reason::Rejected, Some(code.to_owned()), now)),
-        (Ok(None), _) => write(record.not_applied(Reason::Rejected, Some(code.to_owned()), now)),
+    let Seen::Unknown(why) = &world.proof else {
+        let said = Some(code.to_owned());
+        let believed = if again {
+            record.released(Reason::Rejected, said, now)
+        } else {
+            record.not_applied(Reason::Rejected, said, now)
+        };
+        return unless_contradicted(world, record, code, believed);
+    };
+    if now >= record.over() {
+        let shown = format!("The directory could not be asked since: {}", why.message);
+        return Decision::Do(Effect::Write(Box::new(record.doubted(code.to_owned(), shown, now))));
     }
+    let next = later(now, SignedDuration::from_secs(5)).min(record.over());
+    let view = View::of(
+        record,
+        Reason::Verifying,
+        format!(
+            "The directory refused the call with {code}. Whether it shows a change all the same could not be seen: {} Looked at again \
+             at {next:.0}.",
+            why.message
+        ),
+    );
+    Decision::rest(view, Next::At(next))
+}
+
+/// Writes `believed`, what the directory's word comes to, unless it shows a change all the same.
+fn unless_contradicted(world: &World, record: &Record, code: &str, believed: Record) -> Decision {
+    let next = match contradicted(world, record) {
+        Err(decision) => return decision,
+        Ok(Some(shown)) => record.doubted(code.to_owned(), shown, world.now),
+        Ok(None) => believed,
+    };
+    Decision::Do(Effect::Write(Box::new(next)))
 }
 
 /// The directory says that it has done nothing. It is believed unless it shows a change all the same: then the password may be in
