@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
+    sync::Arc,
 };
 
 use http::Method;
@@ -14,7 +15,7 @@ use crate::{
         RECORDS, RESETS, SYSTEM, Sandbox, Setup, Site, TEAM, condition, http_get, message, mfa_reset, password_reset,
         wait_for,
     },
-    proxy::{Action, Proxy, Rule},
+    proxy::{Action, Armed, Proxy, Rule},
 };
 
 /// An ordinary user of the sandbox.
@@ -514,15 +515,11 @@ fn a_change_of_the_directory_counts_until_the_call() {
     }
 }
 
-/// However many wait for a directory that does not answer, those of another one are carried out; and all of the slow one's are, in turn,
-/// once it answers.
-#[test]
-fn slow_directory_keeps_nobody_else_waiting() {
-    const SLOW: usize = 20;
-    /// The operator's `--concurrency`, if nothing is said.
-    const AT_ONCE: usize = 8;
-    let flags = ["--users".to_owned(), (SLOW + 1).to_string()].to_vec();
-    let site = Site::with(&Setup { sandbox: flags, ..Setup::default() });
+/// The operator's `--concurrency`, if nothing is said.
+const AT_ONCE: usize = 8;
+
+/// A proxy before the sandbox that holds every reset of MFA.
+fn holding_mfa_resets(site: &Site) -> (Proxy, Arc<Armed>) {
     let proxy = Proxy::start(&site.sandbox.url, &[]);
     let held = proxy.arm(Rule {
         method: Method::POST,
@@ -532,6 +529,17 @@ fn slow_directory_keeps_nobody_else_waiting() {
         nth: 0,
         action: Action::HoldRequest,
     });
+    (proxy, held)
+}
+
+/// However many wait for a directory that does not answer, those of another one are carried out; and all of the slow one's are, in turn,
+/// once it answers.
+#[test]
+fn slow_directory_keeps_nobody_else_waiting() {
+    const SLOW: usize = 20;
+    let flags = ["--users".to_owned(), (SLOW + 1).to_string()].to_vec();
+    let site = Site::with(&Setup { sandbox: flags, ..Setup::default() });
+    let (proxy, held) = holding_mfa_resets(&site);
     let urls = json!({"accounts": proxy.url, "api": proxy.url, "mail": proxy.url});
     let limits = json!({"resetsPerHour": 1000, "requestTimeout": "60s"});
     site.directory("slow", json!({"provider": {"zoho": {"urls": urls}}, "limits": limits}));
@@ -560,19 +568,9 @@ fn slow_directory_keeps_nobody_else_waiting() {
 /// The API server refuses to have the outcomes written: what came back is kept, others have their turn, and in the end it is written.
 #[test]
 fn writes_that_are_refused_keep_nobody_else_waiting() {
-    /// The operator's `--concurrency`, if nothing is said.
-    const AT_ONCE: usize = 8;
     let flags = ["--users".to_owned(), (AT_ONCE + 1).to_string()].to_vec();
     let site = Site::with(&Setup { sandbox: flags, ..Setup::default() });
-    let proxy = Proxy::start(&site.sandbox.url, &[]);
-    let held = proxy.arm(Rule {
-        method: Method::POST,
-        path: "/directory/api/v2/orgs/*/users/*/mfa/reset".to_owned(),
-        about: String::new(),
-        says: "",
-        nth: 0,
-        action: Action::HoldRequest,
-    });
+    let (proxy, held) = holding_mfa_resets(&site);
     let urls = json!({"accounts": proxy.url, "api": proxy.url, "mail": proxy.url});
     let limits = json!({"resetsPerHour": 1000, "requestTimeout": "60s"});
     site.directory("zylker", json!({"provider": {"zoho": {"urls": urls}}, "limits": limits}));
