@@ -13,6 +13,12 @@ use tower::{Service, ServiceExt};
 use super::lock;
 use crate::core::ledger::MARGIN;
 
+/// So far from the API server's a clock of the day may be: those of two processes are then at most [`MARGIN`] apart, which is what the
+/// ledger allows for.
+const APART: SignedDuration = SignedDuration::from_secs(MARGIN.as_secs() / 2);
+/// An answer that was on its way for longer tells too little.
+const PROMPT: Duration = Duration::from_secs(10);
+
 /// A moment by both clocks of this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -81,20 +87,20 @@ impl Clock {
 
     fn compare(&self, asked: Instant, headers: &HeaderMap) {
         let date = headers.get(header::DATE).and_then(|value| value.to_str().ok());
-        if let Some(date) = date.and_then(|text| jiff::fmt::rfc2822::parse(text).ok()) {
+        let date = date.and_then(|text| jiff::fmt::rfc2822::parse(text).ok());
+        if let Some(date) = date.filter(|_| asked.elapsed() < PROMPT) {
             *lock(&self.0) = Some(Compared { date: date.timestamp(), asked, answered: Instant::now() });
         }
     }
 
-    /// Whether the clock of the day may be believed: as far as can be told it is no further from the API server's than two processes'
-    /// may be from each other. One that was set, or a machine that slept, since they were compared is not believed before they are
-    /// compared again.
+    /// Whether the clock of the day may be believed: it is surely within half of [`MARGIN`] of the API server's. One that was set, or a
+    /// machine that slept, since they were compared is not believed before they are compared again.
     #[must_use]
     pub fn is_right(&self) -> bool {
         let compared = *lock(&self.0);
         let Some([earliest, latest]) = compared.map(Compared::now) else { return false };
         let now = Timestamp::now();
-        earliest.duration_since(now) <= MARGIN && now.duration_since(latest) <= MARGIN
+        latest.duration_since(now) <= APART && now.duration_since(earliest) <= APART
     }
 
     /// How far the clock of the day is ahead of the API server's, if that is known.
@@ -134,7 +140,7 @@ mod tests {
         assert!(!clock.is_right(), "never compared");
         clock.compare(Instant::now(), &HeaderMap::new());
         assert!(!clock.is_right() && clock.ahead().is_none(), "no Date");
-        for (ahead, right) in [(-65, false), (-58, true), (0, true), (58, true), (65, false), (300_000_000, false)] {
+        for (ahead, right) in [(-32, false), (-28, true), (0, true), (28, true), (32, false), (300_000_000, false)] {
             let date = Timestamp::now() - SignedDuration::from_secs(ahead);
             clock.compare(Instant::now(), &answer(date));
             assert_eq!(clock.is_right(), right, "{ahead}");
@@ -146,5 +152,9 @@ mod tests {
         assert!(!clock.is_right());
         clock.compare(Instant::now(), &answer(Timestamp::now()));
         assert!(clock.is_right());
+        let asked = Instant::now();
+        tokio::time::advance(PROMPT).await;
+        clock.compare(asked, &answer(Timestamp::UNIX_EPOCH));
+        assert!(clock.is_right(), "by an answer that was long on its way");
     }
 }

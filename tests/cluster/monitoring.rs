@@ -195,7 +195,7 @@ fn prometheus_reads_a_real_run() {
     assert_eq!(before.stop(), Some(0));
     // By whose clock the time to look for evidence is over.
     let mut command = site.operator_command(Path::new(env!("CARGO_BIN_EXE_credreset")), "after", "trace", None);
-    let operator = site.run(command.env("LD_PRELOAD", clock(&site)).env("CREDRESET_TEST_CLOCK", "60"));
+    let operator = site.run(command.env("LD_PRELOAD", clock(&site)).env("CREDRESET_TEST_CLOCK", "28"));
     let prometheus = Prometheus::start(&site, &operator.url);
     prometheus.until("credreset_leader == 1");
     prometheus.until("count(credreset_directory_ready) == 2");
