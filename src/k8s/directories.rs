@@ -38,7 +38,7 @@ use crate::{
         text,
         world::{self, Seen, Why},
     },
-    directory::{Checked, NotReady, Provider, mail::Mailer},
+    directory::{Checked, Credentials, NotReady, Provider, mail::Mailer},
 };
 
 /// Between two checks of a Directory that is Ready.
@@ -66,9 +66,17 @@ struct Entry {
     connected: Connected,
     /// Uid and generation of the object: its own status writes change neither.
     version: (Option<String>, Option<i64>),
-    kick: Arc<Notify>,
+    kick: Arc<Kick>,
     secrets: BTreeSet<String>,
     task: JoinHandle<()>,
+}
+
+/// What has a Directory checked before its time.
+#[derive(Debug, Default)]
+struct Kick {
+    now: Notify,
+    /// A Secret that it names was written.
+    secret: Notify,
 }
 
 impl Drop for Entry {
@@ -191,7 +199,7 @@ impl Directories {
 
     /// Has the Directory `name` checked now: a call was refused.
     pub fn check_now(&self, name: &str) {
-        self.entry(name, |entry| entry.kick.notify_one());
+        self.entry(name, |entry| entry.kick.now.notify_one());
     }
 
     /// Ends all checks; what was connected stays so for calls that are under way.
@@ -250,7 +258,7 @@ impl Directories {
                     let name = secret.name_any();
                     self.with(|entries| {
                         for entry in entries.iter().flat_map(HashMap::values).filter(|e| e.secrets.contains(&name)) {
-                            entry.kick.notify_one();
+                            entry.kick.secret.notify_one();
                         }
                     });
                 }
@@ -270,7 +278,7 @@ impl Directories {
     /// A Directory object is new or another.
     fn apply(self: &Arc<Self>, object: Directory) {
         let name = object.name_any();
-        let kick = Arc::new(Notify::new());
+        let kick = Arc::new(Kick::default());
         let spec = &object.spec;
         let mut secrets = BTreeSet::from([spec.provider.credentials().secret.clone()]);
         secrets.extend(spec.mail.iter().filter_map(|mail| Some(mail.smtp.credentials.as_ref()?.secret.clone())));
@@ -294,7 +302,7 @@ impl Directories {
         }
     }
 
-    async fn keep_checking(self: Arc<Self>, object: Directory, kick: Arc<Notify>) {
+    async fn keep_checking(self: Arc<Self>, object: Directory, kick: Arc<Kick>) {
         let name = object.name_any();
         let mut current: Option<Connection> = None;
         let mut shown = object.status.clone();
@@ -311,11 +319,34 @@ impl Directories {
             let pause = if fine { EVERY } else { retry };
             let most = if result.is_ok() || matches!(result, Err(NotReady::Unreachable(_))) { DOWN } else { EVERY };
             retry = if fine { FIRST_RETRY } else { (retry * 2).min(most) };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = kick.notified() => {}
+            let known = current.as_ref().filter(|_| fine).map(|c| &c.versions);
+            let mut next = std::pin::pin!(tokio::time::sleep(pause));
+            loop {
+                tokio::select! {
+                    () = &mut next => break,
+                    () = kick.now.notified() => break,
+                    // Of a new Secret the watch tells when it may have been read already.
+                    () = kick.secret.notified() => {
+                        let read = self.credentials(&object).await;
+                        if read.ok().map(|read| read.versions).as_ref() != known {
+                            break;
+                        }
+                    }
+                }
             }
         }
+    }
+
+    /// What is in the Secrets that the Directory names.
+    async fn credentials(&self, object: &Directory) -> Result<Read, NotReady> {
+        let read = async |secret| self.secrets.credentials(secret).await.map_err(NotReady::InvalidConfiguration);
+        let (directory, version) = read(&object.spec.provider.credentials().secret).await?;
+        let mut of_both = Read { directory, mail: None, versions: (version, None) };
+        if let Some(secret) = object.spec.mail.as_ref().and_then(|mail| mail.smtp.credentials.as_ref()) {
+            let (mail, version) = read(&secret.secret).await?;
+            (of_both.mail, of_both.versions.1) = (Some(mail), Some(version));
+        }
+        Ok(of_both)
     }
 
     /// Connects with the credentials as they are now, and checks.
@@ -323,31 +354,13 @@ impl Directories {
         let invalid = NotReady::InvalidConfiguration;
         let facts = object.settings().map_err(invalid)?;
         let spec = &object.spec;
-        let (credentials, version) =
-            self.secrets.credentials(&spec.provider.credentials().secret).await.map_err(invalid)?;
-        let mail = match &spec.mail {
-            None => None,
-            Some(mail) => {
-                let credentials = match &mail.smtp.credentials {
-                    None => None,
-                    Some(secret) => Some(self.secrets.credentials(&secret.secret).await.map_err(invalid)?),
-                };
-                Some((mail, credentials))
-            }
-        };
-        let versions = (version, mail.as_ref().and_then(|(_, c)| c.as_ref().map(|(_, version)| version.clone())));
+        let Read { directory, mail, versions } = self.credentials(object).await?;
         // The old connection is kept while nothing has changed: it knows a token.
         if current.as_ref().is_none_or(|c| c.versions != versions) {
             *current = None;
-            let provider = Arc::new(Provider::connect(spec, &credentials)?);
-            let mailer = match mail {
-                None => None,
-                Some((mail, credentials)) => {
-                    let mailer =
-                        Mailer::connect(mail, credentials.as_ref().map(|(values, _)| values)).map_err(invalid)?;
-                    Some(Arc::new(mailer))
-                }
-            };
+            let provider = Arc::new(Provider::connect(spec, &directory)?);
+            let mailer = spec.mail.as_ref().map(|settings| Mailer::connect(settings, mail.as_ref()));
+            let mailer = mailer.transpose().map_err(invalid)?.map(Arc::new);
             *current = Some(Connection { versions, provider, mailer, mail_trouble: None });
         }
         let Some(connection) = current else { return Err(invalid("it has no connection.".to_owned())) };
@@ -482,6 +495,13 @@ fn shared(twins: &BTreeSet<String>) -> String {
         "Directory {names} leads to the same directory as this one, or to a copy of it: records and limits are shared, and a request \
          that was carried out through one of them is over for all. Keep one, unless they are meant to be one."
     )
+}
+
+/// What the Secrets of a Directory hold, and their versions.
+struct Read {
+    directory: Credentials,
+    mail: Option<Credentials>,
+    versions: (String, Option<String>),
 }
 
 /// A connection and the versions of the Secrets that it was made with.

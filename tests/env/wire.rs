@@ -99,8 +99,8 @@ async fn carry(client: TcpStream, server: &str, shared: &Shared) -> io::Result<(
     }
     let (from_client, mut to_client) = client.into_split();
     let (from_server, mut to_server) = server.into_split();
-    let mut readers = JoinSet::new();
-    let (mut from_client, mut from_server) = (messages(from_client, &mut readers), messages(from_server, &mut readers));
+    let (mut client, mut server) = (JoinSet::new(), JoinSet::new());
+    let (mut from_client, mut from_server) = (messages(from_client, &mut client), messages(from_server, &mut server));
     *shared.carried.lock().unwrap() = [0; 2];
     let mut carried = [0; 2];
     loop {
@@ -120,6 +120,9 @@ async fn carry(client: TcpStream, server: &str, shared: &Shared) -> io::Result<(
             }
         }
         if here.is_some() {
+            // The server is not told: it gives up what it has been asked by a client that has gone, if it has not begun with it.
+            drop((to_client, client));
+            while from_server.recv().await.is_some() {}
             return Ok(());
         }
         carried[way as usize] += 1;
