@@ -46,13 +46,18 @@ image:
 
 # What needs no server runs while the image is built.
 test:
-	@rm -f $(call report,alone servers)
-	@$(MAKE) --no-print-directory -j2 test-alone tested-image || { tests/env/times.py $(call report,alone); exit 1; }
-	@$(call run,servers,--test cluster --test directories); code=$$?; tests/env/times.py $(call report,alone servers); exit $$code
+	@rm -f $(call report,alone search servers)
+	@$(MAKE) --no-print-directory -j2 test-alone search || { tests/env/times.py $(call report,alone search); exit 1; }
+	@$(call run,servers,--test cluster --test directories); code=$$?; tests/env/times.py $(call report,alone search servers); exit $$code
 
-.PHONY: test-alone tested-image servers
+.PHONY: test-alone search tested-image servers
 test-alone: lint $(NEXTEST)
-	@$(call run,alone,--lib --bins $(addprefix --test ,$(FAST) interleavings))
+	@$(call run,alone,--lib --bins $(addprefix --test ,$(FAST)))
+
+# It computes for minutes: compiled well, with what is compiled for the image.
+search = rm -f $(call report,search); tests/env/static.sh $(NEXTEST) nextest run --cargo-profile tested --profile search --test interleavings
+search: tested-image
+	@$(search)
 
 # But for the comparison with kubectl and kustomize, which are built for it.
 test-fast: $(NEXTEST)
@@ -60,7 +65,7 @@ test-fast: $(NEXTEST)
 
 # CREDRESET_SEARCH=long goes further, for an hour or so.
 test-search: $(NEXTEST)
-	@$(call tests,alone,--test interleavings --no-capture)
+	@$(search) --no-capture; code=$$?; tests/env/times.py $(call report,search); exit $$code
 
 # ONLY=chaos,crash_matrix: what has this in its name, one test after another, with all that they print.
 test-cluster: tested-image

@@ -3,7 +3,12 @@
 //! A case names a base (tests/cases/base), says what is different in its world (a merge patch, RFC 7386), and what of the
 //! decision must be so. `conditions` is checked with what people would see.
 #![cfg(test)]
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Mutex,
+};
 
 use credreset::core::{
     Decision, World, decide,
@@ -75,7 +80,9 @@ fn yaml(path: &Path) -> Value {
 
 /// An enum's variant is replaced whole: a patch that names another one must not leave both.
 fn base(name: &str, patch: Value) -> World {
-    let mut world = yaml(&folder().join(format!("base/{name}.yaml")));
+    static READ: Mutex<BTreeMap<String, Value>> = Mutex::new(BTreeMap::new());
+    let read = |name: &String| yaml(&folder().join(format!("base/{name}.yaml")));
+    let mut world = READ.lock().unwrap().entry(name.to_owned()).or_insert_with_key(read).clone();
     if let Value::Object(fields) = &patch {
         for (field, value) in fields {
             let variant = |v: &Value| {

@@ -2,19 +2,19 @@
 # image.sh [root]: makes the image without a container engine, as an OCI archive: target/image/credreset.tar, from what lies in
 # target/image/root. With `root` only that is laid out; the Dockerfile says so. The same program makes the same archive.
 # IMAGE_PROFILE: that of cargo, default release; with another it all goes to target/image-PROFILE.
-# Needs: cargo, a C compiler with the static glibc 2.34 or later (older ones look names up by shared libraries), go.
+# Needs: what static.sh does, and go.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 profile=${IMAGE_PROFILE:-release} image=target/image
 [ "$profile" = release ] || image+=-$profile
 root=$image/root
 
-host=$(rustc -vV | sed -n 's/^host: //p')
-# With --target the flags are for the program alone: macros are libraries that the compiler loads. Paths of this machine stay out.
-RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$PWD= --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo" \
-  cargo build --profile "$profile" --locked --target "$host"
+# Tests share what is built with another profile, which has their features, too.
+tests=(--test interleavings)
+[ "$profile" != release ] || tests=()
+tests/env/static.sh cargo build --profile "$profile" --bins "${tests[@]}"
 rm -rf $image
-install -D -t $root "${CARGO_TARGET_DIR:-target}/$host/$profile/credreset"
+install -D -t $root "${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/$profile/credreset"
 install -D -m 644 -t $root/etc/ssl/certs /etc/ssl/certs/ca-certificates.crt
 echo 'hosts: files dns' >$root/etc/nsswitch.conf # hostAliases come before DNS
 [ "${1:-}" != root ] || exit 0
