@@ -484,13 +484,102 @@ fn no_object_is_large() {
     site.delete("one");
 }
 
-/// Kubernetes' garbage collector writes approvals, too: their finalizers.
+/// Kubernetes itself writes objects without changing anything in them: to delete them in the foreground, to store them in another
+/// version, and whoever encrypts etcd anew has it do so.
 #[test]
-fn approvals_are_deleted_as_anything_else() {
+fn what_changes_nothing_goes_through() {
     let site = Site::with(&Setup { controllers: true, ..Setup::default() });
     if !site.is_own() {
         return; // somebody else's cluster may have no controllers
     }
+    approvals_are_deleted_as_anything_else(&site);
+    people(&site);
+    let probe = |annotation: &str| {
+        mfa_reset(
+            "probe",
+            EMAIL,
+            json!({"metadata": {"annotations": {annotation: "x"}}, "spec": {"reason": "A probe of admission"}}),
+        )
+    };
+    wait_for("the policies", || tries(&site, "vic", DRY_RUN, &probe("note")));
+
+    // Requests from before the policy, such as it would refuse now.
+    let binding = ["validatingadmissionpolicybinding", "credreset-requests"];
+    let mut kept = site.get(&binding);
+    kept["metadata"] = json!({"name": kept["metadata"]["name"], "labels": kept["metadata"]["labels"]});
+    site.kubectl(&[&["delete"], &binding[..]].concat());
+    let refused = [
+        ("hook", json!({"annotations": {"argocd.argoproj.io/hook": "Sync"}})),
+        ("replace", json!({"annotations": {"argocd.argoproj.io/sync-options": "Replace=true"}})),
+        ("force", json!({"annotations": {"kustomize.toolkit.fluxcd.io/force": "enabled"}})),
+        ("label", json!({"labels": {"kustomize.toolkit.fluxcd.io/force": "enabled"}})),
+    ];
+    wait_for("the policy to be away", || tries(&site, "hana", DRY_RUN, &probe("helm.sh/hook")).is_none().then_some(()));
+    for (name, metadata) in &refused {
+        site.apply(&mfa_reset(name, EMAIL, json!({ "metadata": metadata })));
+    }
+    site.apply(&kept.to_string());
+    wait_for("the policy to be back", || tries(&site, "hana", DRY_RUN, &probe("helm.sh/hook")));
+
+    // Records, too, are moved to another stored version by Kubernetes' own controller.
+    let records: Vec<String> = (0..4).map(|number| record(&format!("r-{number}"))).collect();
+    let made = site.try_kubectl(CREATE, &records.join("\n---\n"));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let kinds = ["credentialresets", "credentialresetrecords"];
+    for resource in kinds {
+        let migration = json!({
+            "apiVersion": "storagemigration.k8s.io/v1", "kind": "StorageVersionMigration", "metadata": {"name": resource},
+            "spec": {"resource": {"group": "credreset.dev", "resource": resource}},
+        });
+        site.apply(&migration.to_string());
+    }
+    for resource in kinds {
+        let all = wait_for("the migration", || {
+            let object = site.get(&["storageversionmigration", resource]);
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let over = |c: &Value| c["type"] != "Running" && c["status"] == "True";
+            conditions.iter().any(over).then_some(conditions)
+        });
+        assert!(all.iter().any(|c| c["type"] == "Succeeded" && c["status"] == "True"), "{resource}: {all:?}");
+    }
+
+    // What an administrator does after etcd has another key; and what is let through is no way to change anything.
+    let carl = ["--as=carl", "--as-group=system:masters"];
+    for (kind, namespace) in [("crecord", SYSTEM), ("creset", TEAM), ("capproval", TEAM)] {
+        let all = site.get(&[kind, "-n", namespace]).to_string();
+        let output = site.try_kubectl(&[&["replace", "-f", "-"], &carl[..]].concat(), &all);
+        assert!(output.status.success(), "{kind}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}]);
+    let until = site.get(&["crecord", "-n", SYSTEM, "r-0"])["spec"]["keepUntil"].clone();
+    let respelt = until.as_str().unwrap().replace('Z', "+00:00");
+    for change in [
+        json!({"spec": {"note": "x"}}),
+        json!({"spec": {"keepUntil": respelt}}),
+        json!({"metadata": {"labels": {"x": "y"}}}),
+        json!({"metadata": {"annotations": {"x": "y"}}}),
+        json!({"metadata": {"finalizers": ["example.com/x"]}}),
+        json!({"metadata": {"ownerReferences": owner}}),
+    ] {
+        let change = change.to_string();
+        let patch = ["patch", "crecord", "-n", SYSTEM, "r-0", "--type=merge", "-p", &change];
+        expect(&site, "restorer", &patch, "", "written by the operator alone");
+    }
+
+    for (name, metadata) in &refused {
+        site.kubectl(&["label", "creset", "-n", TEAM, name, "team=x"]);
+        let (field, values) = metadata.as_object().unwrap().iter().next().unwrap();
+        let key = values.as_object().unwrap().keys().next().unwrap();
+        let other = json!({"metadata": {field: {key: "ENABLED"}}}).to_string();
+        let says = if *name == "replace" { "" } else { "a reset must not be" };
+        expect(&site, "vic", &["patch", "creset", "-n", TEAM, name, "--type=merge", "-p", &other], "", says);
+        site.kubectl(&["delete", "creset", "-n", TEAM, name, "--cascade=foreground", "--timeout=60s"]);
+    }
+    site.kubectl(&["delete", "crecord", "-n", SYSTEM, "r-1", "--cascade=foreground", "--timeout=60s"]);
+}
+
+/// Kubernetes' garbage collector writes approvals, too: their finalizers.
+fn approvals_are_deleted_as_anything_else(site: &Site) {
     // As `credreset approve` makes them.
     let approve = |name: &str, uid: &Value| {
         let owner =
