@@ -1,4 +1,4 @@
-//! The client of the API server, with limits that kube does not set: for the whole of an answer, not its head alone.
+//! The client of the API server, with what kube does not set: a name, and limits for the whole of an answer, not its head alone.
 use std::{
     future::Future,
     pin::Pin,
@@ -9,7 +9,7 @@ use std::{
 use axum::{
     BoxError,
     body::{Body, Bytes, to_bytes},
-    http::{Request, Response},
+    http::{HeaderValue, Request, Response, header},
 };
 use futures::{Stream, StreamExt};
 use kube::{
@@ -21,6 +21,8 @@ use tower::{Layer, Service};
 
 use super::life::Life;
 
+/// Who asks: in the audit log, and up to the slash as manager of the fields that are written.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("credreset/", env!("CARGO_PKG_VERSION")));
 /// For a call and its answer, and for the head of a watch's; kube ends a watch without events after five minutes.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Larger than any page of a list.
@@ -41,13 +43,14 @@ pub fn client(config: Config, life: &Life) -> kube::Result<Client> {
 /// # Errors
 /// As above.
 pub fn builder(
-    config: Config,
+    mut config: Config,
     life: &Life,
 ) -> kube::Result<
     ClientBuilder<
         impl Service<Request<Asked>, Response = Response<Body>, Error = BoxError, Future: Send> + Send + use<>,
     >,
 > {
+    config.headers.push((header::USER_AGENT, AGENT));
     Ok(ClientBuilder::try_from(config)?.with_layer(&Bounds(life.clone())))
 }
 
