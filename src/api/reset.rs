@@ -65,11 +65,18 @@ pub struct CredentialResetSpec {
     pub mfa: Option<Mfa>,
     /// When the human asked. Part of the request's identity: the same user, mode and time are carried out once, whatever the
     /// object is called and however often it is created. At most an hour after the object is created. RFC 3339, of this century, with at most nine digits after the second.
+    // No date-time: the API server would compare instants, and take the same one in other letters for no change.
     #[schemars(
         with = "String",
-        extend("format" = "date-time"),
-        regex(pattern = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$")
+        length(max = 35),
+        regex(
+            pattern = r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+        )
     )]
+    #[x_kube(validation = Rule::new(
+        "int(self.substring(8, 10)) <= (self.substring(5, 7) == '02' ? (int(self.substring(2, 4)) % 4 == 0 ? 29 : 28) : \
+         (self.substring(5, 7) in ['04', '06', '09', '11'] ? 30 : 31))"
+    ).message("requestedAt must be a day that its month has"))]
     pub requested_at: jiff::Timestamp,
     /// How long after requestedAt the reset may still be started, at most 168h. After that nothing is ever sent.
     #[serde(default = "a_day")]
@@ -305,10 +312,10 @@ impl CredentialReset {
         })
     }
 
-    /// Whether an operator has written a status that is still there.
+    /// Whether an operator has written a status that is still there, about the object as it is.
     #[must_use]
     pub fn is_seen(&self) -> bool {
-        self.status.as_ref().is_some_and(|status| status.observed_generation >= 0)
+        self.status.as_ref().is_some_and(|status| Some(status.observed_generation) == self.metadata.generation)
     }
 
     /// What the status shows now.

@@ -2,6 +2,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
+    pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,6 +11,7 @@ use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
+    core::PartialObjectMeta,
     runtime::{
         Controller, PredicateConfig, WatchStreamExt,
         controller::{self, Action},
@@ -29,6 +31,7 @@ use super::{
     lock,
     metrics::Metrics,
     reconcile::{self, Item, Operator, Term},
+    status,
     turns::Turns,
 };
 use crate::{
@@ -91,6 +94,7 @@ pub async fn run(
         tokio::join!(
             directories.run(),
             requests(Arc::clone(&shared), directories_changed, concurrency),
+            settled(&term.operator),
             records(Arc::clone(&shared), concurrency),
             term.operator.ledger.keep_keys(),
             housekeeping(&term),
@@ -117,7 +121,7 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
     let new = watcher(api, open)
         .default_backoff()
         .reflect(writer)
-        // A spec never changes, and the status is our own: what matters is an object that is new, or whose status was lost.
+        // The status is our own: what matters is an object that is new, or whose status was lost or is about another generation.
         .filter_map(|event| async {
             match event {
                 Ok(watcher::Event::InitApply(object)) => Some(Ok(object)),
@@ -156,6 +160,29 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
         )
         .for_each(|result| async { told(&metrics, result) })
         .await;
+}
+
+/// Requests with an outcome: nothing more is done about them. Should the generation of one rise all the same, tools wait until its status
+/// is about that.
+async fn settled(operator: &Operator) {
+    let api: Api<PartialObjectMeta<CredentialReset>> = Api::all(operator.client.clone());
+    let done = watcher::Config::default().fields("status.outcome!=").page_size(PAGE);
+    let mut touched = pin!(watcher(api, done).default_backoff().applied_objects());
+    while let Some(event) = touched.next().await {
+        match event {
+            Ok(object) if object.metadata.generation > Some(1) && object.metadata.deletion_timestamp.is_none() => {
+                let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+                if let Err(error) = status::take_over_generation(&operator.client, &namespace, &name).await {
+                    tracing::warn!(namespace, name, error = %error, "the status could not take the generation over");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                operator.metrics.failed("watch");
+                tracing::warn!(error = %error, "requests with an outcome cannot be watched");
+            }
+        }
+    }
 }
 
 /// The records that still move: of requests whose objects are gone, and those whose outcome is not known.

@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 
-use crate::env::{ANNETTE, Setup, Site, TEAM, blocks, merge, message, password_reset, path, text};
+use crate::env::{
+    ANNETTE, SYSTEM, Setup, Site, TEAM, blocks, condition, merge, message, password_reset, path, text, time, wait_for,
+};
 
 const LAYOUT: &str = "examples/gitops";
 const FLUX: &str = "kustomize-controller";
@@ -51,6 +53,21 @@ fn habits_of_tools_send_nothing_twice() {
     sync(&site, FLUX, &manifest, FORCE).unwrap();
     let applied = site.until("annette", "Applied");
     assert_eq!(calls(), 1);
+    // What the operator writes has its name.
+    for what in [
+        &["creset", "-n", TEAM, "annette"][..],
+        &["secret", "-n", TEAM, "annette-password"],
+        &["crecord", "-n", SYSTEM, applied["status"]["record"].as_str().unwrap()],
+        &["lease", "-n", SYSTEM, "credreset"],
+        &["directory", "zylker"],
+    ] {
+        let object = site.get(&[what, &["--show-managed-fields"]].concat());
+        let managers = object["metadata"]["managedFields"].as_array().unwrap().iter().map(|m| &m["manager"]);
+        let others = [FLUX, "kubectl-client-side-apply", "kubectl-create"];
+        let mut names: BTreeSet<&str> = managers.map(|name| name.as_str().unwrap()).collect();
+        names.retain(|name| !others.contains(name));
+        assert_eq!(names, BTreeSet::from(["credreset"]), "{what:?}");
+    }
 
     // The same again by another tool, by hand, and by `replace`: one object, with more managers.
     for manager in [FLUX, ARGO_CD, "kubectl"] {
@@ -70,15 +87,29 @@ fn habits_of_tools_send_nothing_twice() {
     assert_eq!(now["metadata"]["labels"]["team"], "servicedesk");
     assert_eq!((&now["metadata"]["uid"], &now["status"]), (&applied["metadata"]["uid"], &applied["status"]));
 
-    // An edited file is refused, in the dry run already, and what is said names the request and what to do.
+    // An edited file is refused, in the dry run already, and what is said names the request and what to do. So is the same time in
+    // other letters: each accepted edit is a generation that nobody has seen.
     let edited = with(&manifest, json!({"spec": {"password": {"forceChangeOnLogin": false}}}));
-    for (manifests, more) in
-        [(format!("{edited}\n---\n{others}"), &["--dry-run=server", "--force-conflicts"][..]), (edited.clone(), FORCE)]
-    {
+    let respelt = |from: &str, to: &str| {
+        assert!(manifest.contains(from), "{manifest}");
+        manifest.replace(from, to)
+    };
+    let asked = now["spec"]["requestedAt"].as_str().unwrap().strip_suffix('Z').unwrap();
+    for (manifests, more) in [
+        (format!("{edited}\n---\n{others}"), &["--dry-run=server", "--force-conflicts"][..]),
+        (edited.clone(), FORCE),
+        (respelt(&format!("{asked}Z"), &format!("{asked}+00:00")), FORCE),
+        (respelt(&format!("{asked}Z"), &format!("{asked}-00:00")), FORCE),
+        (with(&manifest, json!({"spec": {"validFor": "1440m"}})), FORCE),
+    ] {
         let refused = sync(&site, FLUX, &manifests, more).unwrap_err();
         assert!(refused.contains(r#"The CredentialReset "annette" is invalid"#), "{refused}");
         assert!(refused.contains("a request never changes: file a new one under another name"), "{refused}");
     }
+    // Numbers have one form when they are stored.
+    let _ = sync(&site, FLUX, &respelt("\"length\":20", "\"length\":20.0"), FORCE);
+    site.kubectl(&["wait", "--for=condition=Ready", "--timeout=10s", "-n", TEAM, "creset/annette"]);
+    assert_eq!(site.reset("annette")["metadata"]["generation"], 1);
     // What Flux with `force: true` does then: deletes and creates. The ledger knows that very request, with other flags.
     site.delete("annette");
     sync(&site, FLUX, &edited, FORCE).unwrap();
@@ -101,6 +132,70 @@ fn habits_of_tools_send_nothing_twice() {
     site.delete("annette");
     assert_eq!(site.sandbox.sign_in(annette, &site.secret(TEAM, "annette-password", "password")), "must-change");
     assert_eq!((calls(), site.records().len()), (1, 1));
+}
+
+/// A definition of before, or one that somebody has loosened, lets an edit through that changes nothing. The status follows the generation.
+#[test]
+fn settled_request_takes_over_a_generation() {
+    let site = Site::start();
+    if !site.is_own() {
+        return; // it changes a kind
+    }
+    site.usual_directory();
+    let operator = site.operator();
+    let email = "annette.c@zylker.biz";
+    site.apply(&password_reset("annette", email, json!({})));
+    site.apply(&password_reset("other", "hiro.t@zylker.biz", json!({"spec": {"requestedAt": time(-2)}})));
+    site.apply(&password_reset("waits", email, json!({"spec": {"directory": "later"}})));
+    site.until("annette", "Applied");
+    site.until("other", "Applied");
+    site.until("waits", "DirectoryMissing");
+    let rules = r#"[{"op": "remove", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations"}]"#;
+    site.kubectl(&["patch", "crd", "credentialresets.credreset.dev", "--type=json", "-p", rules]);
+    let edit = |name: &str, spec: Value| {
+        let patch = json!({ "spec": spec }).to_string();
+        let patch = ["patch", "creset", "-n", TEAM, name, "--type=merge", "-p", &patch];
+        wait_for("the kind", || site.try_kubectl(&patch, "").status.success().then_some(()));
+    };
+    let respelt = |name: &str| {
+        let asked = site.reset(name)["spec"]["requestedAt"].as_str().unwrap().replace('Z', "+00:00");
+        edit(name, json!({ "requestedAt": asked }));
+    };
+    let seen = |name: &str| {
+        site.kubectl(&[
+            "wait",
+            "--for=jsonpath={.status.observedGeneration}=2",
+            "--timeout=60s",
+            "-n",
+            TEAM,
+            &format!("creset/{name}"),
+        ]);
+        let object = site.reset(name);
+        assert_eq!(object["metadata"]["generation"], 2);
+        for condition in object["status"]["conditions"].as_array().unwrap() {
+            assert_eq!(condition["observedGeneration"], 2);
+        }
+        object
+    };
+    respelt("annette");
+    assert_eq!(seen("annette")["status"]["outcome"], "Applied");
+    site.kubectl(&["wait", "--for=condition=Ready", "--timeout=10s", "-n", TEAM, "creset/annette"]);
+    respelt("waits");
+    assert_eq!(condition(&seen("waits"), "Ready").unwrap().1, "DirectoryMissing");
+    // What asks for something else was not carried out, and nobody says so. While no operator runs, neither is the other seen to.
+    assert_eq!(operator.stop(), Some(0));
+    edit("other", json!({"password": {"forceChangeOnLogin": false}}));
+    site.delete("waits");
+    site.apply(&password_reset(
+        "waits",
+        "hiro.t@zylker.biz",
+        json!({"spec": {"requestedAt": time(-3), "directory": "zylker"}}),
+    ));
+    let _operator = site.operator();
+    site.until("waits", "Applied");
+    let other = site.reset("other");
+    assert_eq!((&other["metadata"]["generation"], &other["status"]["observedGeneration"]), (&json!(2), &json!(1)));
+    assert_eq!(site.sandbox.count("reset-password"), 3);
 }
 
 /// The README's own commands, in a clone with the provider changed, as Flux and as Argo CD.

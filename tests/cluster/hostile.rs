@@ -56,6 +56,9 @@ fn refused_at_admission(site: &Site) {
         "2026-11-24T09:60:00Z",
         "2026-13-01T09:00:00Z",
         "2026-00-00T00:00:00Z",
+        "2027-02-29T09:00:00Z",
+        "2026-11-31T09:00:00+01:00",
+        "2026-11-24T23:59:60Z",
     ] {
         let said = site.refused(&spec(json!({"requestedAt": at})));
         assert!(said.contains("spec.requestedAt"), "{at}: {said}");
