@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     core::{
         ledger::{Record, State},
+        text,
         world::{Delivery, Entered, Seen, StepState},
     },
     directory::Credentials,
@@ -131,7 +132,13 @@ impl Secrets {
     /// What the core is to know where there is none to use.
     pub async fn entered(&self, namespace: &str, name: &str, key: &str) -> Result<SecretString, Seen<Entered>> {
         match self.of(namespace).get_opt(name).await {
-            Ok(Some(secret)) => password_of(&secret, key).map_err(|what| Seen::Known(Entered::Unusable(what))),
+            Ok(Some(secret)) => match password_of(&secret, key) {
+                Ok(password) => match untypable(password.expose_secret()) {
+                    None => Ok(password),
+                    Some(what) => Err(Seen::Known(Entered::Unusable(format!("has a key {key} with {what}")))),
+                },
+                Err(what) => Err(Seen::Known(Entered::Unusable(what))),
+            },
             Ok(None) => Err(Seen::Absent),
             Err(kube::Error::Api(status)) if status.code == 403 => Err(Seen::Known(Entered::Forbidden)),
             Err(_) => Err(Seen::Unknown(silent())),
@@ -243,10 +250,34 @@ fn password_of(secret: &Secret, key: &str) -> Result<SecretString, String> {
     };
     match std::str::from_utf8(value) {
         Ok("") => Err(format!("has an empty key {key}")),
-        Err(_) => Err(format!("has a key {key} that is not UTF-8 text")),
-        Ok(text) if text.ends_with(['\n', '\r']) => {
-            Err(format!("has a key {key} that ends with a line break, which nobody can type (echo -n leaves it out)"))
-        }
+        Err(_) => Err(format!("has a key {key} that is not UTF-8 text: save the password as UTF-8")),
         Ok(text) => Ok(SecretString::from(text)),
+    }
+}
+
+/// What of a password nobody would type, mostly left there by an editor or a shell; none: all of it can be typed. It tells of what kind
+/// that is, and no more of the password. Blanks may be typed.
+fn untypable(password: &str) -> Option<&'static str> {
+    let ends = [password.chars().next(), password.chars().next_back()];
+    if password.starts_with('\u{feff}') {
+        Some("a byte order mark at its beginning, which nobody can type: save the password as UTF-8 without one")
+    } else if password.contains('\0') {
+        Some("a NUL in it, which nobody can type and UTF-16 has everywhere: save the password as UTF-8")
+    } else if password.ends_with(['\n', '\r']) {
+        Some("a line break at its end, which nobody can type (echo -n leaves it out)")
+    } else if password.contains(['\n', '\r']) {
+        Some("a line break in it, which nobody can type: put the password alone into the key")
+    } else if password.contains('\t') {
+        Some("a tab in it, which nobody can type into a form: take it out")
+    } else if password.chars().any(text::is_hidden) {
+        Some(
+            "a character in it that is not seen, such as a control character or a zero-width space: type the password anew",
+        )
+    } else if ends.into_iter().flatten().any(|c| c.is_whitespace() && c != ' ') {
+        Some(
+            "a blank at its beginning or end that is not the space bar's, such as a no-break space: type the password anew",
+        )
+    } else {
+        None
     }
 }
