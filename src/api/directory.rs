@@ -531,11 +531,25 @@ pub struct DirectoryStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub supports: Vec<Feature>,
+    /// The administrator's password that the directory has refused: nothing is sent with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// Ready, with reason Connected, Unreachable, CredentialsRefused, PermissionMissing or InvalidConfiguration. IdentityShared, with
-    /// reason SameIdentity, while another Directory leads to the same directory.
+    /// reason SameIdentity, while another Directory leads to the same directory. CallsRefused, with reason Denied, while the directory
+    /// refuses resets though the check finds nothing wrong.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// Credentials that were refused.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Refused {
+    /// The directory's error code.
+    pub code: String,
+    /// Version of the Secret: another one is tried.
+    pub secret_version: String,
 }
 
 /// ExactlyOnce: a lost answer costs nothing. Provable: it can mostly be cleared up. AtMostOnce: it leaves the outcome unknown.

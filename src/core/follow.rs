@@ -3,7 +3,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Decision, Effect, Fact, Next, Outcome, Reason, View, gates,
-    ledger::{Evidence, Record, Reply, State},
+    ledger::{Evidence, Record, Reply, State, Verdict},
     report,
     request::{Action, Source, later},
     start, text,
@@ -78,6 +78,11 @@ fn released(world: &World, record: &Record) -> Decision {
                 Reason::Throttled,
                 format!("The directory asked to be left alone and did nothing: {again}."),
             ),
+            Some(Verdict { code: Some(code), .. }) => View::of(
+                record,
+                Reason::DirectoryNotReady,
+                format!("The directory refused the operator's call with {code}, and nothing took effect: {again}."),
+            ),
             _ => View::of(
                 record,
                 Reason::DirectoryNotReady,
@@ -113,9 +118,11 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
         // Too late, or no longer leading: never sent.
         None | Some(Reply::NotSent) => write(record.released(Reason::DirectoryNotReady, None, later(now, back_off))),
         // Its account may be what keeps it from being looked at.
-        Some(Reply::Denied) => {
-            let released = record.released(Reason::DirectoryNotReady, None, later(now, back_off));
-            unless_contradicted(world, record, "a refusal of the operator's account", released)
+        Some(Reply::Denied { code }) => {
+            // Where the check finds the cause, the Directory waits. Where it does not, each try is refused like this one.
+            let back_off = SignedDuration::from_secs(2i64.saturating_pow(record.attempt.number.min(11)));
+            let released = record.released(Reason::DirectoryNotReady, Some(code.clone()), later(now, back_off));
+            unless_contradicted(world, record, code, released)
         }
         Some(Reply::Throttled { after }) => {
             // Each try costs a Secret and two writes: a directory that always asks for a moment is asked ever more rarely.
@@ -343,7 +350,7 @@ fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
     };
     let refused = matches!(
         reply(world, record),
-        Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. } | Reply::Denied | Reply::NoSuchUser)
+        Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. } | Reply::Denied { .. } | Reply::NoSuchUser)
     ) || record.doubted_refusal().is_some();
     evidence != Evidence::Marker
         || !refused

@@ -277,8 +277,11 @@ pub enum Reply {
         /// Seconds to wait, if the directory said so.
         after: Option<u32>,
     },
-    /// The operator's own credentials or rights were refused.
-    Denied,
+    /// The operator's own credentials or rights were refused, or the call as such.
+    Denied {
+        /// The directory's error code.
+        code: String,
+    },
     /// The directory has no such user any more.
     NoSuchUser,
     /// The directory refused this change, in words that are known to mean that nothing was done.

@@ -31,7 +31,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use super::{Credentials, http, ldap};
+use super::{Credentials, http, ldap, needed};
 use crate::{api::directory::Mail, core::text};
 
 /// Where mail servers are, if the address says nothing else.
@@ -127,16 +127,12 @@ impl Mailer {
         let from: Mailbox = smtp.from.parse().map_err(|_| "spec.mail.smtp.from is no mail address".to_owned())?;
         let mut login = None;
         if let Some(secret) = &smtp.credentials {
-            let key = |name: &str| {
-                let value = credentials
-                    .and_then(|c| c.get(name))
-                    .map(ExposeSecret::expose_secret)
-                    .filter(|value| !value.is_empty());
-                value
-                    .map(str::to_owned)
-                    .ok_or_else(|| format!("Secret {} has no key {name}, or it is empty", secret.secret))
-            };
-            login = Some(Login::new(key("username")?, key("password")?));
+            let none = Credentials::new();
+            let key = |name: &str| needed(credentials.unwrap_or(&none), &secret.secret, name);
+            login = Some(Login::new(
+                key("username")?.expose_secret().to_owned(),
+                key("password")?.expose_secret().to_owned(),
+            ));
         }
         Ok(Self { port: url.port().unwrap_or(port), host, security, login, from })
     }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::Url;
 
@@ -35,6 +35,23 @@ const LONGEST: Duration = Duration::from_secs(900);
 
 /// The contents of a credentials Secret.
 pub type Credentials = BTreeMap<String, SecretString>;
+
+/// The value of a key of a credentials Secret, without the line break that editors and `echo` leave at its end, nor blanks around what is
+/// no password. `None`: there is nothing else in it, or no such key.
+#[must_use]
+pub fn credential(credentials: &Credentials, key: &str) -> Option<SecretString> {
+    let value = credentials.get(key)?.expose_secret();
+    let value = if key.ends_with("password") { value.trim_end_matches(['\r', '\n']) } else { value.trim() };
+    (!value.trim().is_empty()).then(|| SecretString::from(value))
+}
+
+/// The same, of a Secret that must have it.
+///
+/// # Errors
+/// Which key is missing.
+pub fn needed(credentials: &Credentials, secret: &str, key: &str) -> Result<SecretString, String> {
+    credential(credentials, key).ok_or_else(|| format!("Secret {secret} has no key {key}, or it is empty"))
+}
 
 /// A connection to a directory.
 #[derive(Debug)]
@@ -237,6 +254,16 @@ impl Provider {
             }
         };
         timeout(LONGEST, task).await.unwrap_or(Reply::Unsure)
+    }
+
+    /// Why nothing more may be sent with these credentials, if the call was refused with `code`.
+    #[must_use]
+    pub fn stopped_by(&self, code: &str) -> Option<NotReady> {
+        match self {
+            Self::Zoho(zoho) => zoho.stopped_by(code),
+            // Whatever they send with a call, they have signed in with at the check.
+            Self::Keycloak(_) | Self::OpenLdap(_) | Self::ActiveDirectory(_) => None,
+        }
     }
 
     /// Sends the conditional call of `record`'s attempt again, with the same password and on the same condition: it takes effect

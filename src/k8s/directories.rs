@@ -17,7 +17,7 @@ use kube::{
     core::PartialObjectMeta,
     runtime::{WatchStreamExt, watcher},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
@@ -33,8 +33,12 @@ use super::{
     silent,
 };
 use crate::{
-    api::{Directory, directory::DirectoryStatus},
+    api::{
+        Directory,
+        directory::{DirectoryStatus, Refused},
+    },
     core::{
+        ledger::Reply,
         text,
         world::{self, Seen, Why},
     },
@@ -49,6 +53,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 const DOWN: Duration = Duration::from_secs(30);
 /// Condition of a Directory whose identity another has, too; there while it is so.
 const SHARED: &str = "IdentityShared";
+/// Condition of a Directory that refuses calls with which the check finds nothing wrong; there while it is so.
+const CALLS_REFUSED: &str = "CallsRefused";
 
 /// A Directory with its connection.
 #[derive(Clone, Debug)]
@@ -68,6 +74,9 @@ struct Entry {
     version: (Option<String>, Option<i64>),
     kick: Arc<Kick>,
     secrets: BTreeSet<String>,
+    /// Version of the Secret with the credentials of its connection.
+    secret_version: String,
+    refusal: Option<Refusal>,
     task: JoinHandle<()>,
 }
 
@@ -77,6 +86,16 @@ struct Kick {
     now: Notify,
     /// A Secret that it names was written.
     secret: Notify,
+}
+
+/// The directory's last word on a call.
+#[derive(Clone, Debug)]
+struct Refusal {
+    code: String,
+    at: Timestamp,
+    secret_version: String,
+    /// Why nothing more may be sent with these credentials.
+    stop: Option<NotReady>,
 }
 
 impl Drop for Entry {
@@ -197,9 +216,46 @@ impl Directories {
         self.events.publish_to(reference, reason, message, true);
     }
 
-    /// Has the Directory `name` checked now: a call was refused.
+    /// Has the Directory `name` checked now.
     pub fn check_now(&self, name: &str) {
         self.entry(name, |entry| entry.kick.now.notify_one());
+    }
+
+    /// What `provider`, the connection of the Directory `name`, has answered to a call. Where it refuses what no check can tell, nothing
+    /// more is sent from now on.
+    pub fn answered(&self, name: &str, provider: &Arc<Provider>, reply: &Reply) {
+        let stopped = self.entry(name, |entry| {
+            let current = entry.connected.provider.as_ref().is_some_and(|current| Arc::ptr_eq(current, provider));
+            match reply {
+                _ if !current => return false,
+                Reply::Denied { code } => {
+                    let stop = provider.stopped_by(code);
+                    if let Some(why) = &stop {
+                        entry.connected.facts.not_ready = Some(why.to_string());
+                    }
+                    let stopped = stop.is_some();
+                    let (code, secret_version) = (code.clone(), entry.secret_version.clone());
+                    entry.refusal = Some(Refusal { code, at: Timestamp::now(), secret_version, stop });
+                    entry.kick.now.notify_one();
+                    return stopped;
+                }
+                Reply::NotSent | Reply::Throttled { .. } | Reply::Unsure => {}
+                Reply::Done
+                | Reply::NoSuchUser
+                | Reply::Rejected { .. }
+                | Reply::PasswordRefused { .. }
+                | Reply::Conflict
+                | Reply::Outdated => {
+                    if entry.refusal.take_if(|refusal| refusal.stop.is_none()).is_some() {
+                        entry.kick.now.notify_one();
+                    }
+                }
+            }
+            false
+        });
+        if stopped == Some(true) {
+            self.tell(name);
+        }
     }
 
     /// Ends all checks; what was connected stays so for calls that are under way.
@@ -294,7 +350,8 @@ impl Directories {
             }
             let task = tokio::spawn(Arc::clone(self).keep_checking(object, Arc::clone(&kick)));
             let connected = Connected { facts, provider: None, mailer: None };
-            entries.insert(name.clone(), Entry { connected, version, kick, secrets, task });
+            let (secret_version, refusal) = (String::new(), None);
+            entries.insert(name.clone(), Entry { connected, version, kick, secrets, secret_version, refusal, task });
             true
         });
         if new {
@@ -310,10 +367,11 @@ impl Directories {
         loop {
             let work = self.life.work();
             let result = self.check(&object, &mut current).await;
+            let refused = shown.as_ref().and_then(|shown| shown.refused.as_ref());
+            let (result, refusal) = self.publish(&object, current.as_ref(), refused, result);
             self.metrics.directory_ready(&name, result.is_ok());
-            self.publish(&object, current.as_ref(), &result);
             let trouble = current.as_ref().and_then(|c| c.mail_trouble.clone());
-            self.show(&object, &mut shown, &result, trouble.as_deref()).await;
+            self.show(&object, &mut shown, &result, refusal.as_ref(), trouble.as_deref()).await;
             drop(work);
             let fine = result.is_ok() && trouble.is_none();
             let pause = if fine { EVERY } else { retry };
@@ -373,12 +431,33 @@ impl Directories {
         Ok(checked)
     }
 
-    /// Lets decisions know.
-    fn publish(&self, object: &Directory, connection: Option<&Connection>, result: &Result<Checked, NotReady>) {
+    /// Lets decisions know. Returns what they go by: what the check has found, unless a call was refused that the check cannot judge.
+    /// `refused`: what an operator has shown before.
+    fn publish(
+        &self,
+        object: &Directory,
+        connection: Option<&Connection>,
+        refused: Option<&Refused>,
+        mut result: Result<Checked, NotReady>,
+    ) -> (Result<Checked, NotReady>, Option<Refusal>) {
         let name = object.name_any();
+        let mut refusal = None;
         let changed = self.entry(&name, |entry| {
+            if let Some(connection) = connection {
+                entry.secret_version.clone_from(&connection.versions.0);
+                let before =
+                    refused.filter(|_| entry.refusal.is_none()).and_then(|refused| connection.refusal(refused));
+                entry.refusal = entry.refusal.take().or(before).filter(|r| r.secret_version == entry.secret_version);
+            }
+            match (&entry.refusal, &result) {
+                (Some(Refusal { stop: Some(why), .. }), Ok(_)) => result = Err(why.clone()),
+                // It has found the cause.
+                (Some(Refusal { stop: None, .. }), Err(_)) => entry.refusal = None,
+                _ => {}
+            }
+            refusal.clone_from(&entry.refusal);
             let mut facts = object.settings().unwrap_or_else(|_| world::Directory::unusable(&name));
-            match result {
+            match &result {
                 Ok(checked) => {
                     facts = checked.add_to(facts);
                     facts.mail_trouble = connection.and_then(|c| c.mail_trouble.clone());
@@ -402,14 +481,16 @@ impl Directories {
             };
             (changed, was, is)
         });
-        let Some((changed, was, is)) = changed else { return };
-        if was != is {
-            self.check_twins(&name, &was);
-            self.check_twins(&name, &is);
+        if let Some((changed, was, is)) = changed {
+            if was != is {
+                self.check_twins(&name, &was);
+                self.check_twins(&name, &is);
+            }
+            if changed {
+                self.tell(&name);
+            }
         }
-        if changed {
-            self.tell(&name);
-        }
+        (result, refusal)
     }
 
     /// Writes the status, if it is another than before.
@@ -418,6 +499,7 @@ impl Directories {
         object: &Directory,
         shown: &mut Option<DirectoryStatus>,
         result: &Result<Checked, NotReady>,
+        refusal: Option<&Refusal>,
         mail_trouble: Option<&str>,
     ) {
         let mail = mail_trouble.map_or_else(String::new, |why| {
@@ -452,29 +534,43 @@ impl Directories {
             observed_generation: object.meta().generation,
             last_transition_time: since,
         }];
+        next.refused = refusal
+            .filter(|refusal| refusal.stop.is_some())
+            .map(|refusal| Refused { code: refusal.code.clone(), secret_version: refusal.secret_version.clone() });
         let name = object.name_any();
+        let old = |type_: &str| shown.iter().flat_map(|s| &s.conditions).find(|c| c.type_ == type_);
+        let besides = |type_: &str, reason: &str, message: String| Condition {
+            type_: type_.to_owned(),
+            status: "True".to_owned(),
+            reason: reason.to_owned(),
+            message,
+            observed_generation: object.meta().generation,
+            last_transition_time: old(type_).map_or_else(|| Time(Timestamp::now()), |c| c.last_transition_time.clone()),
+        };
+        let refused = refusal.filter(|refusal| refusal.stop.is_none()).map(calls_refused);
+        let new_refusal = refused.as_ref().filter(|_| old(CALLS_REFUSED).is_none()).cloned();
+        next.conditions.extend(refused.map(|message| besides(CALLS_REFUSED, "Denied", message)));
         let twins = self.twins(&name, next.identity.as_deref().unwrap_or_default());
-        let alone = shown.as_ref().is_none_or(|s| s.conditions.iter().all(|c| c.type_ != SHARED));
+        let alone = old(SHARED).is_none();
         if !twins.is_empty() {
-            let old = shown.iter().flat_map(|s| &s.conditions).find(|c| c.type_ == SHARED);
-            next.conditions.push(Condition {
-                type_: SHARED.to_owned(),
-                status: "True".to_owned(),
-                reason: "SameIdentity".to_owned(),
-                message: shared(&twins),
-                observed_generation: object.meta().generation,
-                last_transition_time: old.map_or_else(|| Time(Timestamp::now()), |c| c.last_transition_time.clone()),
-            });
+            next.conditions.push(besides(SHARED, "SameIdentity", shared(&twins)));
         }
         if shown.as_ref() == Some(&next) {
             return;
         }
         let api: Api<Lean<Directory>> = Api::all(self.client.clone());
-        match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({ "status": next }))).await {
+        let mut status = json!(next);
+        if next.refused.is_none() {
+            status["refused"] = Value::Null; // a merge patch removes only what it names
+        }
+        match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await {
             Ok(_) => {
                 if !told {
                     let message = next.conditions.first().map(|c| c.message.clone()).unwrap_or_default();
                     self.events.publish(object, reason, &message, result.is_err());
+                }
+                if let Some(message) = new_refusal {
+                    self.events.publish(object, CALLS_REFUSED, &message, true);
                 }
                 if alone && !twins.is_empty() {
                     self.events.publish(object, "SameIdentity", &shared(&twins), true);
@@ -486,6 +582,15 @@ impl Directories {
             }
         }
     }
+}
+
+/// What a Directory says of calls that are refused.
+fn calls_refused(refusal: &Refusal) -> String {
+    let Refusal { code, at, .. } = refusal;
+    format!(
+        "At {at:.0} the directory refused a reset with {code}, though all that a check can tell is in order: look at what the operator's account \
+         may do, and at the call's path if spec.provider says one. Requests that are refused so are tried again ever more rarely."
+    )
 }
 
 /// What a Directory says of others with its identity.
@@ -512,4 +617,13 @@ struct Connection {
     mailer: Option<Arc<Mailer>>,
     /// Why no mail can go out, as the last check found.
     mail_trouble: Option<String>,
+}
+
+impl Connection {
+    /// What an operator has shown of a refusal, if nothing has changed since.
+    fn refusal(&self, refused: &Refused) -> Option<Refusal> {
+        let Refused { code, secret_version } = refused.clone();
+        let stop = Some(self.provider.stopped_by(&code)?);
+        Some(Refusal { code, at: Timestamp::now(), secret_version, stop })
+    }
 }

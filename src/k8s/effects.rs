@@ -134,8 +134,11 @@ impl Run {
         let object = self.record.clone().ok_or(Error::Restless)?;
         let attempt = object.spec.attempt.id.clone();
         let usable = match (&self.world.user, self.directory()) {
+            // Another call may have stopped the Directory since the gates were passed.
             (Seen::Known(Found::One(user)), Some(Connected { facts, provider: Some(provider), .. }))
-                if user.id.id == object.spec.user.id && (password.is_some() || !once.needs_password()) =>
+                if user.id.id == object.spec.user.id
+                    && facts.not_ready.is_none()
+                    && (password.is_some() || !once.needs_password()) =>
             {
                 Some((user.clone(), facts.name, provider))
             }
@@ -163,9 +166,7 @@ impl Run {
             }
         };
         tracing::info!(record = object.name_any(), call = kind, result = result_of(&reply), "called the directory");
-        if reply == Reply::Denied {
-            self.term.directories.check_now(&directory);
-        }
+        self.term.directories.answered(&directory, &provider, &reply);
         operator.ledger.replied(&attempt, reply);
         Ok(())
     }
@@ -187,6 +188,7 @@ impl Run {
         self.life.goes_on();
         let call = provider.repeat(&record, once, &user, password.as_ref());
         let reply = self.term.operator.metrics.timed(&facts.name, "repeat", call, result_of).await;
+        self.term.directories.answered(&facts.name, &provider, &reply);
         tracing::info!(record = record.name, result = result_of(&reply), "repeated the conditional call");
         self.world.proof = match reply {
             Reply::Done => Seen::Known(Proof::Proven(Evidence::ConditionalWrite)),
@@ -195,7 +197,7 @@ impl Run {
                 Seen::Known(Proof::Nothing(format!("The same call, sent again, was refused: {code}.")))
             }
             Reply::NoSuchUser => Seen::Known(Proof::Nothing("The directory no longer knows the user.".to_owned())),
-            Reply::NotSent | Reply::Throttled { .. } | Reply::Denied | Reply::Unsure => {
+            Reply::NotSent | Reply::Throttled { .. } | Reply::Denied { .. } | Reply::Unsure => {
                 Seen::Unknown(Why::new("the same call, sent again, got no answer that tells."))
             }
         };
@@ -361,7 +363,7 @@ fn result_of(reply: &Reply) -> &'static str {
         Reply::Done => "done",
         Reply::NotSent => "not-sent",
         Reply::Throttled { .. } => "throttled",
-        Reply::Denied => "denied",
+        Reply::Denied { .. } => "denied",
         Reply::NoSuchUser => "no-such-user",
         Reply::Rejected { .. } | Reply::PasswordRefused { .. } => "rejected",
         Reply::Conflict | Reply::Outdated => "conflict",

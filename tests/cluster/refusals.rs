@@ -1,7 +1,11 @@
 //! Bad input of every kind: each gets its reason or admission message, nothing is sent, nothing is lost.
+use std::{fs, process::Command};
+
 use serde_json::{Value, json};
 
-use crate::env::{ANNETTE, Audited, Site, TEAM, condition, message, mfa_reset, password_reset, time, wait_for};
+use crate::env::{
+    ANNETTE, Audited, RESETS, SYSTEM, Site, TEAM, condition, message, mfa_reset, password_reset, time, wait_for,
+};
 
 const EMAIL: &str = "annette.c@zylker.biz";
 
@@ -293,6 +297,154 @@ fn strange_answers() {
     assert_eq!(site.sandbox.user(ANNETTE)["passwordResets"], 2);
     site.until("redirected", "OutcomeUnknown");
     assert_eq!(site.sandbox.count("reset-password"), 7);
+}
+
+/// A wrong password of an administrator is tried once, for all requests, by all operators, until the Secret is another. What a form of the
+/// call's own refuses is told at the Directory.
+#[test]
+fn refused_by_the_call_alone() {
+    let site = Site::start();
+    site.usual_directory();
+    let calls = || site.sandbox.count("reset-password") + site.sandbox.count("reset-mfa");
+    let set = |password: &str| {
+        let patch = json!({"stringData": {"admin-password": password}}).to_string();
+        site.kubectl(&["patch", "secret", "-n", SYSTEM, "zylker-zoho", "-p", &patch]);
+    };
+    set("guess");
+    let operator = site.operator();
+    site.until_directory("zylker", "Connected");
+    site.apply(&password_reset("first", EMAIL, json!({})));
+    let said = site.until_directory("zylker", "CredentialsRefused");
+    assert!(said.contains("ADMIN_PASSWORD_MISMATCH") && said.contains("key admin-password"), "{said}");
+    assert_eq!(calls(), 1);
+    site.apply(&mfa_reset("second", "hiro.t@zylker.biz", json!({})));
+    for name in ["first", "second"] {
+        let told = |reset: &Value| message(reset).contains("ADMIN_PASSWORD_MISMATCH");
+        let reset = site.when(name, &RESETS, |all| all.get(name).filter(|reset| told(reset)).cloned());
+        assert_eq!(condition(&reset, "Ready").unwrap().1, "DirectoryNotReady");
+    }
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_credreset"));
+        let output = command.args(["check", "zylker"]).env("KUBECONFIG", site.kubeconfig()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = check();
+    assert!(code == Some(2) && said.contains("ADMIN_PASSWORD_MISMATCH"), "{said}");
+    // The next operator knows, too, and so does one that sees another generation of the Directory.
+    assert_eq!(operator.stop(), Some(0));
+    let operator = site.operator();
+    let limit = r#"{"spec": {"limits": {"resetsPerHour": 1000}}}"#;
+    site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", limit]);
+    site.kubectl(&["wait", "--for=jsonpath={.status.observedGeneration}=2", "--timeout=60s", "directory/zylker"]);
+    site.until_directory("zylker", "CredentialsRefused");
+    site.apply(&mfa_reset("third", "jan.n@zylker.biz", json!({})));
+    let said = message(&site.until("third", "DirectoryNotReady"));
+    assert!(said.contains("ADMIN_PASSWORD_MISMATCH"), "{said}");
+    assert_eq!(calls(), 1);
+    // As `echo` makes it.
+    set("Sandbox-admin-pw-1\n");
+    for name in ["first", "second", "third"] {
+        site.until(name, "Applied");
+    }
+    assert_eq!(calls(), 4);
+    assert_eq!(site.get(&["directory", "zylker"])["status"]["refused"], Value::Null);
+    assert!(check().0 == Some(0), "{}", check().1);
+
+    // A path that is not there, or a right that the check does not see: what the directory says is told, at the Directory, too.
+    for status in [404, 403, 401] {
+        let (name, code) = (format!("denied-{status}"), format!("HTTP_{status}"));
+        site.sandbox.fault(json!({"call": "reset-password", "fault": "refuse", "status": status, "body": {}}));
+        site.apply(&password_reset(&name, "jan.n@zylker.biz", json!({})));
+        let events = format!("reason=DirectoryNotReady,involvedObject.name={name}");
+        site.until(&name, "Applied");
+        let told = site.kubectl(&[
+            "get",
+            "events",
+            "-n",
+            TEAM,
+            "--field-selector",
+            &events,
+            "-o=jsonpath={.items[*].message}",
+        ]);
+        assert!(told.contains(&format!("refused the operator's call with {code}")), "{told}");
+    }
+    site.sandbox.fault(json!({"call": "reset-password", "fault": "refuse", "status": 404, "body": {}, "times": 1000}));
+    site.apply(&password_reset("denied", "jan.n@zylker.biz", json!({})));
+    site.kubectl(&["wait", "--for=condition=CallsRefused", "--timeout=60s", "directory/zylker"]);
+    let directory = site.get(&["directory", "zylker"]);
+    assert_eq!(condition(&directory, "Ready").unwrap().1, "Connected");
+    let (code, said) = check();
+    assert!(code == Some(2) && said.contains("HTTP_404"), "{said}");
+    site.sandbox.send("DELETE", "/sandbox/faults", &json!(null));
+    site.until("denied", "Applied");
+    wait_for("the Directory to say no more of it", || {
+        condition(&site.get(&["directory", "zylker"]), "CallsRefused").is_none().then_some(())
+    });
+    drop(operator);
+}
+
+/// A password that nobody can type locks the user out: it is not set.
+#[test]
+fn entered_passwords_that_nobody_can_type() {
+    let site = Site::start();
+    site.usual_directory();
+    let _operator = site.operator();
+    site.until_directory("zylker", "Connected");
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let good = "Good-Passw0rd-1";
+    let rows: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("lf", format!("{good}\n").into(), "a line break at its end"),
+        ("crlf", format!("{good}\r\n").into(), "a line break at its end"),
+        ("latin-1", b"Good-Passw\xf6rd-1".to_vec(), "that is not UTF-8 text"),
+        ("empty", Vec::new(), "has an empty key password"),
+        ("bom", format!("\u{feff}{good}").into(), "a byte order mark at its beginning"),
+        ("nul", format!("{good}\0").into(), "a NUL in it"),
+        ("utf-16", utf16(good), "a NUL in it"),
+        ("utf-16-bom", [b"\xff\xfe".to_vec(), utf16(good)].concat(), "that is not UTF-8 text"),
+        ("lf-within", "Good-Pass\nw0rd-1".into(), "a line break in it"),
+        ("tab", format!("{good}\t").into(), "a tab in it"),
+        ("escape", "Good-Pass\u{1b}w0rd-1".into(), "a character in it that is not seen"),
+        ("zero-width", format!("{good}\u{200b}").into(), "a character in it that is not seen"),
+        ("soft-hyphen", "Good\u{ad}-Passw0rd-1".into(), "a character in it that is not seen"),
+        ("no-break", format!("{good}\u{a0}").into(), "not the space bar's"),
+        ("ideographic", format!("\u{3000}{good}").into(), "not the space bar's"),
+    ];
+    let asks = |name: &str, email: &str| {
+        let from = json!({"generate": null, "deliverTo": null, "fromSecret": {"name": name}});
+        site.apply(&password_reset(name, email, json!({"spec": {"password": from}})));
+    };
+    let secret = |name: &str, password: &[u8]| {
+        let file = site.dir.join("entered");
+        fs::write(&file, password).unwrap();
+        let from = format!("--from-file=password={}", file.display());
+        let made =
+            site.kubectl(&["create", "secret", "generic", "-n", TEAM, name, &from, "--dry-run=client", "-o", "json"]);
+        site.apply(&made);
+    };
+    for (name, password, _) in &rows {
+        secret(name, password);
+        asks(name, EMAIL);
+    }
+    for (name, _, says) in &rows {
+        let said = message(&site.until(name, "SecretMissing"));
+        assert!(said.contains(says) && said.contains(&format!("{TEAM}/{name}")), "{name}: {said}");
+    }
+    nothing_was_sent(&site);
+    assert_eq!(site.sandbox.user(ANNETTE)["passwordResets"], 0);
+    // What can be typed is nobody's business; and one that is put right goes on.
+    for (name, email, password) in [
+        ("blanks", "hiro.t@zylker.biz", " Good Passw0rd 1 "),
+        ("umlaut", "jan.n@zylker.biz", "Gööd-Passw0rd\u{a0}1"),
+        ("bom", EMAIL, good),
+    ] {
+        secret(name, password.as_bytes());
+        if name != "bom" {
+            asks(name, email);
+        }
+        site.until(name, "Applied");
+        assert_eq!(site.sandbox.sign_in(email, password), "must-change", "{name}");
+    }
+    assert_eq!(site.sandbox.count("reset-password"), 3);
 }
 
 /// A token reply that is a web page.

@@ -278,16 +278,9 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
 
 fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
-        select(vec![
-            Reply::Done,
-            Reply::NotSent,
-            Reply::Denied,
-            Reply::NoSuchUser,
-            Reply::Conflict,
-            Reply::Outdated,
-            Reply::Unsure,
-        ]),
+        select(vec![Reply::Done, Reply::NotSent, Reply::NoSuchUser, Reply::Conflict, Reply::Outdated, Reply::Unsure,]),
         option::of(any::<u32>()).prop_map(|after| Reply::Throttled { after }),
+        Just(Reply::Denied { code: "X".to_owned() }),
         Just(Reply::Rejected { code: "X".to_owned() }),
         Just(Reply::PasswordRefused { code: "X".to_owned() }),
     ]
@@ -592,7 +585,7 @@ proptest! {
                     _ => false,
                 };
                 let refused = world.holding.as_ref().is_some_and(|h| {
-                    h.attempt == record.attempt.id && matches!(h.reply, Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. } | Reply::Denied | Reply::NoSuchUser))
+                    h.attempt == record.attempt.id && matches!(h.reply, Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. } | Reply::Denied { .. } | Reply::NoSuchUser))
                 });
                 let in_words = world.holding.as_ref().is_some_and(|h| matches!(h.reply, Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. })));
                 let unmoved = matches!(world.proof, Seen::Known(Proof::Nothing(_)) | Seen::Absent) || !in_words && matches!(world.proof, Seen::Unknown(_));

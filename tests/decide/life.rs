@@ -168,7 +168,7 @@ impl Life {
         let (reply, effect, uncertain) = match self.dice.of(9) {
             0 => (Reply::NotSent, false, false),
             1 => (Reply::Throttled { after: Some(7) }, false, false),
-            2 => (Reply::Denied, false, false),
+            2 => (Reply::Denied { code: "X".to_owned() }, false, false),
             3 => (refused(), false, false),
             // It says so, and has done it: what it shows then tells.
             8 => (refused(), true, true),

@@ -279,11 +279,17 @@ fn of_object(facts: &world::Directory) -> Line {
     }
 }
 
-/// What the operator has found, with its own account and from its own place.
+/// What the operator has found, with its own account and from its own place, and what the directory has answered to its calls.
 fn of_operator(object: &Directory) -> Line {
     let status = object.status.clone().unwrap_or_default();
-    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-    match ready {
+    let of_type = |type_: &str| status.conditions.iter().find(|condition| condition.type_ == type_);
+    match of_type("Ready") {
+        Some(ready)
+            if ready.status == "True"
+                && let Some(refused) = of_type("CallsRefused") =>
+        {
+            Line::wrong(About::Operator, format!("{}: {}", refused.type_, refused.message))
+        }
         Some(ready) if Some(status.observed_generation) == object.metadata.generation => {
             let message = format!("{}: {}", ready.reason, ready.message);
             Line::new(About::Operator, if ready.status == "True" { Sign::Ok } else { Sign::Wrong }, message)

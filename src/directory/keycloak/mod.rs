@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Credentials, Fenced, NotReady, http};
+use super::{Credentials, Fenced, NotReady, credential, http, needed};
 use crate::{
     api::directory::{self, DirectorySpec},
     core::{
@@ -72,7 +72,7 @@ impl Unread {
     /// What it means for a call of which this was a part. Nothing of the call itself was sent where there was no token.
     fn reply(&self) -> Reply {
         match self {
-            Self::Token(NoToken::Refused(_)) => Reply::Denied,
+            Self::Token(NoToken::Refused(_)) => Reply::Denied { code: "NO_TOKEN".to_owned() },
             Self::Token(NoToken::Unreachable(_) | NoToken::NoRealm | NoToken::NoServer)
             | Self::Failed(http::Failed::NotSent) => Reply::NotSent,
             Self::Failed(http::Failed::Broken | http::Failed::TooLarge | http::Failed::TooMany) => Reply::Unsure,
@@ -185,18 +185,12 @@ impl Keycloak {
                 text::shown(group, text::NAME)
             ));
         }
-        let key = |name: &str| {
-            let value =
-                credentials.get(name).map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty());
-            value.map(str::to_owned)
-        };
-        let needed =
-            |name: &str| key(name).ok_or_else(|| format!("Secret {} has no key {name}, or it is empty", secret.secret));
-        let client =
-            OAuthClient { id: needed("client-id")?, secret: Some(SecretString::from(needed("client-secret")?)) };
+        let key = |name: &str| needed(credentials, &secret.secret, name);
+        let id = key("client-id")?.expose_secret().to_owned();
+        let client = OAuthClient { id, secret: Some(key("client-secret")?) };
         let sign_in = sign_in_client
             .as_ref()
-            .map(|id| OAuthClient { id: id.clone(), secret: key("sign-in-client-secret").map(SecretString::from) });
+            .map(|id| OAuthClient { id: id.clone(), secret: credential(credentials, "sign-in-client-secret") });
         let timeout = crate::api::duration(&spec.limits.request_timeout)
             .map_err(|e| format!("spec.limits.requestTimeout: {e}"))?;
         let timeout = std::time::Duration::try_from(timeout).unwrap_or_default();
@@ -340,7 +334,7 @@ impl Keycloak {
     async fn forbidden(&self) -> Reply {
         match self.check().await {
             Ok(_) => Reply::Rejected { code: "HTTP_403".to_owned() },
-            Err(_) => Reply::Denied,
+            Err(_) => Reply::Denied { code: "HTTP_403".to_owned() },
         }
     }
 
@@ -350,7 +344,7 @@ impl Keycloak {
             200..=299 => return None,
             403 => self.forbidden().await,
             404 if answer.is_no_user() => Reply::NoSuchUser,
-            401 | 404 => Reply::Denied,
+            401 | 404 => Reply::Denied { code: answer.code(secret) },
             429 => Reply::Throttled { after: answer.after },
             // What a redirect leads to may be the result of what was done; a time-out or a server's failure may come after it.
             300..=399 | 408 | 500..=599 => Reply::Unsure,

@@ -156,7 +156,8 @@ async fn one_token_serves_until_it_is_refused() {
     let user = look_up(&keycloak, Mode::Password).await;
     stale.store(1, Ordering::SeqCst);
     let password = SecretString::from("New-pass");
-    assert_eq!(keycloak.perform(fenced(true), &SET, &user, Some(&password)).await, Reply::Denied);
+    let denied = Reply::Denied { code: "HTTP_401".to_owned() };
+    assert_eq!(keycloak.perform(fenced(true), &SET, &user, Some(&password)).await, denied);
     let sent = server.seen("/auth/admin/realms/acme/users/7/reset-password");
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].2, r#"Bearer the-token {"temporary":false,"type":"password","value":"New-pass"}"#);
@@ -297,7 +298,7 @@ async fn what_an_answer_to_the_call_amounts_to() {
         (400, json!({"error": "new-PASS"}), Reply::Rejected { code: "HTTP_400".to_owned() }),
         (403, json!({"error": "HTTP 403 Forbidden"}), Reply::Rejected { code: "HTTP_403".to_owned() }),
         (404, json!({"error": "User not found"}), Reply::NoSuchUser),
-        (404, json!({"error": "Realm not found."}), Reply::Denied),
+        (404, json!({"error": "Realm not found."}), Reply::Denied { code: "HTTP_404".to_owned() }),
         (409, json!({"errorMessage": "exists"}), Reply::Rejected { code: "exists".to_owned() }),
         (409, json!({}), Reply::Unsure),
         (429, json!({}), Reply::Throttled { after: None }),

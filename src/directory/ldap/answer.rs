@@ -58,7 +58,7 @@ impl Failed {
     #[must_use]
     pub fn before_the_call(&self) -> Reply {
         match self {
-            Self::Refused(_) => Reply::Denied,
+            Self::Refused(code) => Reply::Denied { code: code.to_string() },
             Self::NoConnection | Self::Broken | Self::Excess(_) | Self::Answered(_) => Reply::NotSent,
         }
     }
@@ -159,7 +159,7 @@ impl Answer {
     pub fn reply(&self) -> Reply {
         match self.code.number {
             0 => Reply::Done,
-            8 | 13 | 49 => Reply::Denied,
+            8 | 13 | 49 => Reply::Denied { code: self.code.to_string() },
             32 => Reply::NoSuchUser,
             51 => Reply::Throttled { after: None },
             19 | 53 if self.is_about_the_password() => Reply::PasswordRefused { code: self.code.to_string() },

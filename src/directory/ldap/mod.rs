@@ -31,7 +31,7 @@ use rustls_platform_verifier::{BuilderVerifierExt, Verifier};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::{Credentials, http};
+use super::{Credentials, http, needed};
 use crate::{
     api::directory::{DirectorySpec, Ldap as Settings},
     core::world::Why,
@@ -154,17 +154,13 @@ impl Client {
         // Less than the whole: a connection that is never made must be told from an answer that never comes.
         let patience = timeout * 3 / 4 / u32::try_from(servers.len()).unwrap_or(u32::MAX);
         let secret = &ldap.credentials.secret;
-        let key = |name: &str| {
-            let value = credentials.get(name).filter(|value| !value.expose_secret().trim().is_empty());
-            value.ok_or_else(|| format!("Secret {secret} has no key {name}, or it is empty"))
-        };
+        let key = |name: &str| needed(credentials, secret, name);
         Ok(Self {
             servers,
             start_tls: ldap.start_tls,
             tls: Arc::new(tls(ldap.ca_bundle.as_deref()).map_err(|e| format!("{field}: {e}"))?),
-            bind_dn: key("bind-dn")?.expose_secret().trim().to_owned(),
-            // A line break at its end comes from the editor or shell that made the Secret.
-            password: SecretString::from(key("bind-password")?.expose_secret().trim_end_matches(['\r', '\n'])),
+            bind_dn: key("bind-dn")?.expose_secret().to_owned(),
+            password: key("bind-password")?,
             timeout,
             patience,
             idle: Idle::default(),

@@ -112,7 +112,7 @@ fn what_an_answer_means() {
         assert_eq!(reply(trouble), Reply::Unsure, "{trouble}");
     }
     for ours in [8, 13, 49] {
-        assert_eq!(reply(ours), Reply::Denied, "{ours}");
+        assert!(matches!(reply(ours), Reply::Denied { .. }), "{ours}");
     }
     assert_eq!(reply(32), Reply::NoSuchUser);
     assert_eq!(reply(51), Reply::Throttled { after: None });

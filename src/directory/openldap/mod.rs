@@ -330,7 +330,7 @@ impl OpenLdap {
 
 /// What an answer means, that of a copy included: it is the Directory that is not as it should be, not the request.
 fn reply(answer: &Answer) -> Reply {
-    if is_read_only(answer) { Reply::Denied } else { answer.reply() }
+    if is_read_only(answer) { Reply::Denied { code: answer.code.to_string() } } else { answer.reply() }
 }
 
 /// The server takes no changes: it refers to the one that does, or has nowhere to refer to, or was made read-only.

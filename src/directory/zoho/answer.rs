@@ -10,9 +10,15 @@ use crate::{
 
 /// The access token lacks a scope: another token of the same grant would, too.
 const SCOPE: [&str; 2] = ["INVALID_OAUTHSCOPE", "OAUTH_SCOPE_MISMATCH"];
-/// The token itself, or an address that is wrong or that its scopes do not open.
-const OURS: [&str; 5] =
-    ["INVALID_OAUTHTOKEN", "INVALID_TOKEN", "INVALID_TICKET", "URL_RULE_NOT_CONFIGURED", "INVALID_URL_PATTERN"];
+/// The token itself, an address that is wrong or that its scopes do not open, or what a template sends of the administrator's.
+const OURS: [&str; 6] = [
+    "INVALID_OAUTHTOKEN",
+    "INVALID_TOKEN",
+    "INVALID_TICKET",
+    "URL_RULE_NOT_CONFIGURED",
+    "INVALID_URL_PATTERN",
+    "ADMIN_PASSWORD_MISMATCH",
+];
 /// Directory's and Mail's words for a user whom they do not know.
 const NO_USER: [&str; 2] = ["USER_NOT_FOUND", "INVALID_ACCOUNT"];
 
@@ -115,14 +121,14 @@ impl Answer {
             // An error without a name or number may be none; a server's failure may come after the change; 408 is a
             // time-out; and what a redirect leads to may be the result of what was done (RFC 9110, section 15.4.4).
             200..=399 | 408 | 500..=599 => Reply::Unsure,
-            _ if is(&SCOPE) || is(&OURS) => Reply::Denied,
+            _ if is(&SCOPE) || is(&OURS) => Reply::Denied { code },
             _ if is(&NO_USER) => Reply::NoSuchUser,
             _ if code == "PATTERN_NOT_MATCHED" || code.starts_with("PASSWORD_") => {
                 Reply::PasswordRefused { code: self.unquoted(code, secrets) }
             }
             403 if code.starts_with("USER_") => Reply::Rejected { code: self.unquoted(code, secrets) },
             // The look-up has just shown the user, so a 404 without such a word is a path that is not there.
-            401 | 403 | 404 => Reply::Denied,
+            401 | 403 | 404 => Reply::Denied { code: self.unquoted(code, secrets) },
             // The directory's own word, with a number of refusal beside it. An error beside a success may be about the mail that
             // follows the change, and an answer without a word is perhaps not the directory's.
             _ if self.named().is_some() && (self.said().is_some() || !self.line.is_success()) => {

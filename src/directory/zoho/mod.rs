@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Checked, Credentials, Fenced, NotReady, http};
+use super::{Checked, Credentials, Fenced, NotReady, http, needed};
 use crate::{
     api::directory::{self, DirectorySpec, Guarantees},
     core::{
@@ -108,22 +108,15 @@ impl Zoho {
             }
         }
         let secret = &zoho.credentials.secret;
-        let key = |name: &str| {
-            let value = credentials.get(name).filter(|value| !value.expose_secret().trim().is_empty());
-            value.cloned().ok_or_else(|| format!("Secret {secret} has no key {name}, or it is empty"))
-        };
+        let key = |name: &str| needed(credentials, secret, name);
         let asks_admin = [&reset_password, &reset_mfa].into_iter().flatten().any(|call| call.uses("adminPassword"));
         let admin_password = if asks_admin {
             Some(key("admin-password").map_err(|e| format!("{e}, and a template asks for ${{adminPassword}}"))?)
         } else {
             None
         };
-        let trimmed = |value: SecretString| SecretString::from(value.expose_secret().trim());
-        let client = OAuthClient {
-            id: trimmed(key("client-id")?),
-            secret: trimmed(key("client-secret")?),
-            refresh_token: trimmed(key("refresh-token")?),
-        };
+        let client =
+            OAuthClient { id: key("client-id")?, secret: key("client-secret")?, refresh_token: key("refresh-token")? };
         let timeout = crate::api::duration(&spec.limits.request_timeout)
             .map_err(|e| format!("spec.limits.requestTimeout: {e}"))?;
         let timeout = std::time::Duration::try_from(timeout).unwrap_or_default();
@@ -219,6 +212,19 @@ impl Zoho {
             // Whatever Zoho ends, it ends with the call.
             apart: CleanUp::default(),
             remains: None,
+        })
+    }
+
+    /// Why nothing more may be sent with these credentials, if the call was refused with `code`. No check can tell, and an account is locked
+    /// for wrong passwords.
+    #[must_use]
+    pub fn stopped_by(&self, code: &str) -> Option<NotReady> {
+        let password = code.to_ascii_uppercase().replace('_', "").contains("ADMINPASSWORD");
+        (password && self.admin_password.is_some()).then(|| {
+            NotReady::CredentialsRefused(format!(
+                "the directory refused the administrator's password with {code}. Nothing more is sent until key admin-password of the \
+                 Secret is another."
+            ))
         })
     }
 
@@ -333,7 +339,7 @@ impl Zoho {
                 let wait = until.duration_since(Timestamp::now()).as_secs();
                 return Reply::Throttled { after: u32::try_from(wait).ok() };
             }
-            Err(NoToken::Refused(_)) => return Reply::Denied,
+            Err(NoToken::Refused(_)) => return Reply::Denied { code: "NO_TOKEN".to_owned() },
             Err(NoToken::Unreachable(_)) => return Reply::NotSent,
         };
         let Some((method, url, body)) = self.request(&token, once, condition, user, password) else {

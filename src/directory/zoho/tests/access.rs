@@ -191,7 +191,7 @@ async fn a_refused_token() {
 async fn a_refused_write() {
     let server = Server::start(usual((401, Vec::new(), String::new()))).await;
     let directory = zoho(&server.url);
-    assert_eq!(perform(&directory, true).await, Reply::Denied);
+    assert_eq!(perform(&directory, true).await, Reply::Denied { code: "HTTP_401".to_owned() });
     assert_eq!(server.seen("/api").iter().filter(|(method, ..)| method == "PUT").count(), 1);
     annette(&directory).await;
     assert_eq!(server.seen("/oauth").len(), 2);

@@ -1,6 +1,10 @@
 //! What the call's answers amount to.
 use super::*;
 
+fn denied(code: &str) -> Reply {
+    Reply::Denied { code: code.to_owned() }
+}
+
 /// Protocol, section 6.
 #[tokio::test]
 async fn what_an_answer_amounts_to() {
@@ -39,7 +43,7 @@ async fn what_an_answer_amounts_to() {
         (with(200, json!({"status_code": "503", "error": "BUSY"})), Reply::Unsure),
         (with(200, json!({"status_code": 302})), Reply::Unsure),
         (with(200, json!({"status": {"code": 404}, "data": {"errorCode": "INVALID_ACCOUNT"}})), Reply::NoSuchUser),
-        (with(200, json!({"status": {"code": 401}})), Reply::Denied),
+        (with(200, json!({"status": {"code": 401}})), denied("HTTP_401")),
         (with(200, json!({"status_code": 429, "error": "SLOW_DOWN"})), Reply::Throttled { after: None }),
         (with(200, json!({"status_code": 204, "message": "done"})), Reply::Done),
         (with(200, json!({"status_code": "200", "error": null})), Reply::Done),
@@ -50,25 +54,27 @@ async fn what_an_answer_amounts_to() {
         (with(422, json!({"code": "INVALID_DATA"})), rejected("INVALID_DATA")),
         (with(404, json!({"error": "USER_NOT_FOUND"})), Reply::NoSuchUser),
         (with(404, json!({"data": {"errorCode": "INVALID_ACCOUNT"}})), Reply::NoSuchUser),
-        (with(404, json!({"data": {"errorCode": "URL_RULE_NOT_CONFIGURED"}})), Reply::Denied),
-        (with(400, json!({"data": {"errorCode": "URL_RULE_NOT_CONFIGURED"}})), Reply::Denied),
+        (with(404, json!({"data": {"errorCode": "URL_RULE_NOT_CONFIGURED"}})), denied("URL_RULE_NOT_CONFIGURED")),
+        (with(400, json!({"data": {"errorCode": "URL_RULE_NOT_CONFIGURED"}})), denied("URL_RULE_NOT_CONFIGURED")),
         // A path that is not there says nothing about the user.
-        ((404, Vec::new(), "<html>Not Found</html>".to_owned()), Reply::Denied),
-        (with(404, json!({"message": "API endpoint not found"})), Reply::Denied),
-        (with(401, json!({"data": {"errorCode": "INVALID_OAUTHSCOPE"}})), Reply::Denied),
-        (with(400, json!({"code": "INVALID_TOKEN", "status": "error"})), Reply::Denied),
+        ((404, Vec::new(), "<html>Not Found</html>".to_owned()), denied("HTTP_404")),
+        (with(404, json!({"message": "API endpoint not found"})), denied("HTTP_404")),
+        (with(401, json!({"data": {"errorCode": "INVALID_OAUTHSCOPE"}})), denied("INVALID_OAUTHSCOPE")),
+        (with(400, json!({"code": "INVALID_TOKEN", "status": "error"})), denied("INVALID_TOKEN")),
         ((408, Vec::new(), String::new()), Reply::Unsure),
         ((303, vec![("location", "/done".to_owned())], String::new()), Reply::Unsure),
         ((307, vec![("location", "http://127.0.0.1:1/".to_owned())], String::new()), Reply::Unsure),
         // Where the body is lost, the status line still tells.
-        ((401, Vec::new(), " ".repeat(9 * 1024 * 1024)), Reply::Denied),
+        ((401, Vec::new(), " ".repeat(9 * 1024 * 1024)), denied("HTTP_401")),
         (
             (429, vec![("retry-after", "3".to_owned())], " ".repeat(9 * 1024 * 1024)),
             Reply::Throttled { after: Some(3) },
         ),
         ((422, Vec::new(), " ".repeat(9 * 1024 * 1024)), Reply::Unsure),
-        (with(401, json!({"data": {"errorCode": "INVALID_OAUTHTOKEN"}})), Reply::Denied),
-        (with(403, json!({"error": "ADMIN_PASSWORD_MISMATCH"})), Reply::Denied),
+        (with(401, json!({"data": {"errorCode": "INVALID_OAUTHTOKEN"}})), denied("INVALID_OAUTHTOKEN")),
+        (with(403, json!({"error": "ADMIN_PASSWORD_MISMATCH"})), denied("ADMIN_PASSWORD_MISMATCH")),
+        (with(400, json!({"error": "ADMIN_PASSWORD_MISMATCH"})), denied("ADMIN_PASSWORD_MISMATCH")),
+        (with(403, json!({"error": "the-admin-password is wrong"})), denied("HTTP_403")),
         (with(403, json!({"error": "USER_IS_OWNER"})), rejected("USER_IS_OWNER")),
         ((302, vec![("location", "http://127.0.0.1:1/".to_owned())], String::new()), Reply::Unsure),
         ((429, vec![("retry-after", "17".to_owned())], String::new()), Reply::Throttled { after: Some(17) }),
@@ -101,6 +107,19 @@ async fn nothing_is_sent_without_the_right_or_a_connection() {
     let user = annette(&zoho(&server.url)).await;
     let reply = gone.perform(fenced(true), &SET, &user, Some(&SecretString::from("New-pass"))).await;
     assert_eq!(reply, Reply::NotSent);
+}
+
+/// A wrong password of an administrator is not tried again, but by who sends none.
+#[tokio::test]
+async fn the_administrators_password_is_refused() {
+    let [asking, other] = ["https://a.example", "https://b.example"].map(asking_admin);
+    for code in ["ADMIN_PASSWORD_MISMATCH", "INVALID_ADMIN_PASSWORD", "AdminPasswordWrong"] {
+        let stop = asking.stopped_by(code).unwrap();
+        assert_eq!(stop.reason(), "CredentialsRefused");
+        assert!(stop.to_string().contains(code) && stop.to_string().contains("key admin-password"), "{stop}");
+    }
+    assert_eq!(other.stopped_by("INVALID_OAUTHTOKEN"), None);
+    assert_eq!(zoho("https://a.example").stopped_by("ADMIN_PASSWORD_MISMATCH"), None);
 }
 
 /// A provider that sends the administrator's password, too.
@@ -169,7 +188,7 @@ async fn no_token_no_call() {
     let server = Server::start(usual(ok(&json!({})))).await;
     let user = annette(&zoho(&server.url)).await;
     for (answer, expected) in [
-        (ok(&json!({"error": "invalid_code"})), Reply::Denied),
+        (ok(&json!({"error": "invalid_code"})), denied("NO_TOKEN")),
         ((502, Vec::new(), "<html>".to_owned()), Reply::NotSent),
         ((429, vec![("retry-after", "3600".to_owned())], String::new()), Reply::Throttled { after: None }),
     ] {
@@ -193,7 +212,7 @@ async fn lost_answers() {
     for (says, expected) in [
         ("", Reply::Unsure),
         ("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{\"status_code\"", Reply::Unsure),
-        ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 50\r\n\r\n{", Reply::Denied),
+        ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 50\r\n\r\n{", denied("HTTP_401")),
         (
             "HTTP/1.1 429 Slow\r\nretry-after: Fri, 31 Dec 2100 23:59:59 GMT\r\ncontent-length: 5\r\n\r\n{",
             Reply::Throttled { after: None },
