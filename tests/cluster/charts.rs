@@ -301,4 +301,9 @@ fn install_upgrade_rollback_uninstall() {
     typed(blocks("docs/operations.md", "sh rid-of-it"));
     assert_eq!(site.kubectl(&["get", "crd,namespace", "-o", "name"]).matches("credreset").count(), 0);
     assert!(!site.secret(TEAM, "two-password", "password").is_empty());
+    // Kinds that came without helm are taken over.
+    let install = format!("helm install credreset-crds charts/credreset-crds -n {SYSTEM}");
+    let crds = format!("kubectl create namespace {SYSTEM}; credreset crds | kubectl apply -f -");
+    let told = run(&format!("{crds}; ! {install} 2>&1; {install} --take-ownership"));
+    assert!(told.contains("invalid ownership metadata") && told.contains("STATUS: deployed"), "{told}");
 }

@@ -249,20 +249,6 @@ fn layout_is_copied_and_a_reset_settles() {
     assert_eq!(fs::read_to_string(copy.join("resets/annette-locked-out.yaml")).unwrap(), first);
     assert_eq!(site.sandbox.count("reset-password"), 2);
 
-    // As Flux builds it: with a kustomization of its own, and the metadata that the layout's Kustomization adds.
-    let flux = objects("flux/cluster");
-    let added = &named(&flux, "Kustomization", "credreset-resets")["spec"]["commonMetadata"]["annotations"];
-    let kustomization = json!({
-        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "commonAnnotations": added,
-        "resources": ["annette-locked-out.yaml", "2026/user1-locked-out.yaml"],
-    });
-    fs::write(copy.join("resets/kustomization.yaml"), kustomization.to_string()).unwrap();
-    let built = site.kubectl(&["kustomize", copy.join("resets").to_str().unwrap()]);
-    sync(&site, FLUX, &built, &["--force-conflicts", &format!("--as={PIPELINE}")]).unwrap();
-    let reset = site.reset("annette-locked-out");
-    assert_eq!(reset["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/ssa"], "IfNotPresent");
-    assert_eq!((&reset["status"]["outcome"], site.sandbox.count("reset-password")), (&json!("Applied"), 2));
-
     // What Argo CD is told before: the chart's script, among what it has been told already.
     site.kubectl(&["create", "namespace", "argocd"]);
     let settings = ["configmap", "-n", "argocd", "argocd-cm"];
@@ -274,6 +260,27 @@ fn layout_is_copied_and_a_reset_settles() {
         assert_eq!(script, &text("charts/credreset/files/health.lua"));
     }
     assert_eq!(data["url"], "https://argocd.zylker.biz");
+
+    // A Secret that kustomize makes gets another name, of which the request knows nothing.
+    let names = |options: Value| {
+        let generator = json!({"secretGenerator": [{"name": "chosen", "literals": ["password=x"], "options": options}], "resources": ["reset.yaml"]});
+        let folder = site.dir.join("generated");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("kustomization.yaml"), generator.to_string()).unwrap();
+        let from = json!({"generate": null, "deliverTo": null, "fromSecret": {"name": "chosen"}});
+        fs::write(folder.join("reset.yaml"), password_reset("x", "x@y.example", json!({"spec": {"password": from}})))
+            .unwrap();
+        let built: Vec<Value> =
+            serde_saphyr::from_multiple(&site.kubectl(&["kustomize", folder.to_str().unwrap()])).unwrap();
+        let of = |kind: &str| built.iter().find(|object| object["kind"] == kind).unwrap().clone();
+        (
+            of("Secret")["metadata"]["name"].clone(),
+            of("CredentialReset")["spec"]["password"]["fromSecret"]["name"].clone(),
+        )
+    };
+    let (made, asked) = names(json!({}));
+    assert!(made.as_str().unwrap().starts_with("chosen-") && asked == "chosen", "{made} {asked}");
+    assert_eq!(names(json!({"disableNameSuffixHash": true})), (json!("chosen"), json!("chosen")));
 
     // Whatever else is merged into resets/ is refused.
     let role = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other", "namespace": TEAM}});
@@ -329,10 +336,7 @@ fn layout_hangs_together() {
     assert_eq!(flux["metadata"]["namespace"], account["metadata"]["namespace"]);
     assert_eq!(flux["spec"]["serviceAccountName"], account["metadata"]["name"]);
     assert_eq!((&flux["spec"]["wait"], &flux["spec"]["prune"]), (&json!(true), &json!(true)));
-    assert_eq!(
-        flux["spec"]["commonMetadata"]["annotations"],
-        json!({"kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent"})
-    );
+    assert!(flux["spec"]["commonMetadata"].is_null(), "of what it skips Flux does not look at the health");
     let charts = objects("flux/operator");
     for release in charts.iter().filter(|object| object["kind"] == "HelmRelease") {
         named(&charts, "OCIRepository", release["spec"]["chartRef"]["name"].as_str().unwrap());

@@ -36,6 +36,7 @@ mod commands;
 mod console_form;
 mod crashes;
 mod endless;
+mod flux;
 mod gitops;
 mod hostile;
 mod image;

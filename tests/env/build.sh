@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# build.sh [etcd|kube-apiserver|kube-controller-manager|kubectl|helm|umoci ...]: provides the servers and tools of tests, demo
-# and image (default: all six), building from Go modules into a cache what is not there yet, and prints NAME=path lines
+# build.sh [etcd|kube-apiserver|kube-controller-manager|kubectl|helm|umoci|kustomize-controller ...]: provides the servers and tools of
+# tests, demo and image (default: all seven), building from Go modules into a cache what is not there yet, and prints NAME=path lines
 # (KUBE_APISERVER=...). Progress goes to stderr. With --missing as first word it only prints the names of what it would build.
 # Knobs (environment):
 #   KUBERNETES_VERSION  default v1.37.2       ETCD_VERSION  default: the one that Kubernetes version is made with
 #   HELM_VERSION        default v4.3.1        UMOCI_VERSION default v0.6.0
+#   KUSTOMIZE_CONTROLLER_VERSION  of Flux, default v1.9.6; with the kinds that it knows beside it, kustomize-controller.yaml
 #   ASSETS              the cache folder (default under XDG_CACHE_HOME)
 #   KUBEBUILDER_ASSETS  a folder with ready binaries, as `setup-envtest use -p path` prints it: what it holds is used as it
 #                       is, only the rest is built
@@ -22,6 +23,7 @@ fi
 KUBERNETES_VERSION=${KUBERNETES_VERSION:-v1.37.2}
 HELM_VERSION=${HELM_VERSION:-v4.3.1}
 UMOCI_VERSION=${UMOCI_VERSION:-v0.6.0}
+KUSTOMIZE_CONTROLLER_VERSION=${KUSTOMIZE_CONTROLLER_VERSION:-v1.9.6}
 ASSETS=${ASSETS:-${XDG_CACHE_HOME:-$HOME/.cache}/credreset/assets/$KUBERNETES_VERSION}
 
 # source_of MODULE VERSION: downloads the module, prints its folder.
@@ -101,6 +103,14 @@ provide() { # provide NAME: sets $path to it, building it if need be
     umoci)
       missing umoci "$UMOCI_VERSION" || return 0
       compile umoci github.com/opencontainers/umoci "$UMOCI_VERSION" ./cmd/umoci ;;
+    kustomize-controller)
+      v=$KUSTOMIZE_CONTROLLER_VERSION
+      missing "$name" "$v" || return 0
+      local flux=github.com/fluxcd sources
+      sources=$(sed -n "s#^\s*$flux/source-controller/api ##p" "$(source_of $flux/$name "$v")/go.mod")
+      cat "$(source_of $flux/$name "$v")"/config/crd/bases/*.yaml "$(source_of $flux/source-controller "$sources")"/config/crd/bases/*.yaml \
+        >"$path.yaml"
+      compile "$name" $flux/$name "$v" . ;;
     kube-apiserver | kube-controller-manager | kubectl)
       missing "$name" "$v" || return 0
       compile "$name" k8s.io/kubernetes "$v" "./cmd/$name" "-X $cb.gitVersion=$v -X $cb.gitMajor=1 -X $cb.gitMinor=$(minor "$v") \
@@ -111,7 +121,7 @@ provide() { # provide NAME: sets $path to it, building it if need be
 
 only_missing=
 [ "${1:-}" != --missing ] || { only_missing=1 && shift; }
-[ $# != 0 ] || set -- etcd kube-apiserver kube-controller-manager kubectl helm umoci
+[ $# != 0 ] || set -- etcd kube-apiserver kube-controller-manager kubectl helm umoci kustomize-controller
 for name; do
   provide "$name"
   [ -n "$only_missing" ] || echo "$(tr a-z- A-Z_ <<<"$name")=$path"

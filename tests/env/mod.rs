@@ -521,10 +521,15 @@ impl Drop for Site {
 
 /// The path of helm.
 pub fn helm() -> PathBuf {
-    let output = Command::new(path("tests/env/build.sh")).arg("helm").stderr(Stdio::inherit()).output().unwrap();
-    assert!(output.status.success(), "tests/env/build.sh helm failed");
+    built("helm")
+}
+
+/// The path of what build.sh has built.
+pub fn built(name: &str) -> PathBuf {
+    let output = Command::new(path("tests/env/build.sh")).arg(name).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "tests/env/build.sh {name} failed");
     let said = String::from_utf8(output.stdout).unwrap();
-    PathBuf::from(said.trim().strip_prefix("HELM=").unwrap_or_else(|| panic!("{said}")))
+    PathBuf::from(said.trim().split_once('=').unwrap_or_else(|| panic!("{said}")).1)
 }
 
 /// What the chart makes for the requesters' namespace, with these values besides.
