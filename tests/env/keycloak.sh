@@ -53,7 +53,7 @@ install() ( # in a shell of its own, so that the lock ends with it
   touch "$DIST/.built"
 )
 
-healthy() { curl -fs --noproxy '*' -m 5 "http://127.0.0.1:$1/health/ready"; }
+healthy() { curl -fs --noproxy '*' -m 5 --cacert "$DIR/pki/ca.pem" "https://localhost:$1/health/ready"; }
 
 # On a new instance another program may take a port first: then other ones are tried.
 serve() {
@@ -67,7 +67,7 @@ serve() {
       JAVA_OPTS_KC_HEAP="-Xms64m -Xmx512m" start keycloak "$DIST/bin/kc.sh" start --optimized -Dkc.home.dir="$DIR" \
       --http-host=127.0.0.1 --http-enabled=true --http-port="$http" --https-port="$https" \
       --https-certificate-file="$DIR/pki/server.pem" --https-certificate-key-file="$DIR/pki/server.key" \
-      --http-management-host=127.0.0.1 --http-management-port="$management" --http-management-scheme=http \
+      --http-management-host=127.0.0.1 --http-management-port="$management" \
       --hostname-strict=false --cache=local
     if until_ok keycloak healthy "$management"; then
       touch "$DIR/ready"
@@ -89,6 +89,7 @@ up() {
   die_with # first, so that it sees us fail, too
   [ -e "$DIR/pki/server.pem" ] || { authority && server_certificate /CN=localhost; }
   ln -sfn "$DIST/lib" "$DIR/lib"
+  mkdir -p "$DIR/providers" # 26.2 does not start without
   alive "$DIR/keycloak.pid" || serve
   read -r http https management <"$DIR/ports"
   echo "KEYCLOAK_URL=http://127.0.0.1:$http"

@@ -12,6 +12,7 @@
 #   POLICY        0 leaves overlay ppolicy out, on a new instance
 #   PROVIDER      another instance: the new one is a read-only copy of it, with the same certificate
 #   REFERRAL      0: a copy that does not tell where changes go
+#   CLEAR         1: it takes passwords in clear, too, as of a program that does not know its certificate
 #   DIE_WITH      a pid: once that process is gone, the server goes `down` by itself
 # Needs: Debian or Ubuntu (for the packages, once), openssl. 6 MB in the cache, 25 MB of memory.
 set -euo pipefail
@@ -39,8 +40,10 @@ pidfile $DIR/own.pid
 TLSCACertificateFile $DIR/pki/ca.pem
 TLSCertificateFile $DIR/pki/server.pem
 TLSCertificateKeyFile $DIR/pki/server.key
-# In clear nothing but StartTLS is answered: slapd itself would take a password in clear.
-security ssf=128
+END
+  # In clear nothing but StartTLS is answered: slapd itself would take a password in clear.
+  [ "${CLEAR:-0}" = 1 ] || echo 'security ssf=128'
+  cat <<END
 
 database mdb
 suffix "$BASE"
@@ -208,5 +211,5 @@ case ${1:-} in
   stop) end "$DIR/slapd.pid" TERM ;;
   kill) end "$DIR/slapd.pid" KILL ;;
   _watch) watch "${@:2}" ;;
-  *) sed -n '2,16s/^# \?//p' "$0"; exit 2 ;;
+  *) sed -n '2,17s/^# \?//p' "$0"; exit 2 ;;
 esac
