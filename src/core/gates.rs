@@ -44,15 +44,8 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     fit(request, user)?;
     protected(world, request, directory, user)?;
     let rule = allowed(world, request, directory, user)?;
-    let finish = plan(request, directory, user).map_err(|missing| {
-        refuse(
-            View::new(
-                Reason::NotSupported,
-                format!("{missing} So nothing was sent. File a request without it, or extend the Directory."),
-            )
-            .about(&user.id),
-        )
-    })?;
+    let finish = plan(request, directory, user)
+        .map_err(|missing| refuse(View::new(Reason::NotSupported, missing).about(&user.id)))?;
     same_delivery(world, user, &finish)?;
     can_be_mailed(world, request, directory, user, &finish)?;
     // Before the Secrets: of a reset that was carried out and is on no record any more the delivered password is there still, and
@@ -392,7 +385,10 @@ fn fit(request: &Request, user: &User) -> Result<(), Decision> {
     } else if !user.active {
         (
             Reason::UserInactive,
-            format!("{who} is not active in the directory: nothing was sent. Activate the user first."),
+            format!(
+                "{who} is not active in the directory: nothing was sent. {}",
+                user.hindrance.as_deref().unwrap_or("Activate the user first.")
+            ),
         )
     } else if user.federated {
         (
@@ -402,6 +398,8 @@ fn fit(request: &Request, user: &User) -> Result<(), Decision> {
                 request.mode()
             ),
         )
+    } else if let Some(why) = &user.hindrance {
+        (Reason::NotSupported, format!("The {} of {who} cannot be reset: nothing was sent. {why}", request.mode()))
     } else {
         return Ok(());
     };

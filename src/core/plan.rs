@@ -1,11 +1,14 @@
 //! From request and facts to steps: what a directory is asked to do, as data.
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
     ledger::Finish,
     request::{Action, Factor, Request, Source},
-    world::{Directory, Feature, Seen, User},
+    text,
+    world::{Directory, Enrolled, Factors, Feature, Seen, User},
 };
 
 /// The one call that must not be repeated.
@@ -159,24 +162,83 @@ pub fn cost(request: &Request) -> Vec<String> {
     said.into_iter().map(ToOwned::to_owned).collect()
 }
 
-/// What of the request this directory cannot do, as a sentence.
+/// What of the request this directory cannot do, and what to do: whole sentences.
 pub type NotSupported = String;
+
+/// A second factor of this kind, enrolled then, is one that a request of that time for these kinds (all, if there are none) is about.
+/// One without a time was imported, before anybody could ask for its removal.
+#[must_use]
+pub fn is_due(factor: Option<Factor>, at: Option<Timestamp>, kinds: &[Factor], before: Timestamp) -> bool {
+    factor.is_some_and(|factor| kinds.is_empty() || kinds.contains(&factor)) && at.is_none_or(|at| at < before)
+}
+
+/// What is removed of a user's second factors and what stays, in words. They are known only where the directory shows them one by one.
+///
+/// # Errors
+/// What the user would be left with makes it refuse the whole: no way in, or nothing that asks for a new factor.
+fn removal(request: &Request, kinds: &[Factor], user: &User) -> Result<Option<String>, NotSupported> {
+    let Seen::Known(Factors { enrolled, password }) = &user.factors else { return Ok(None) };
+    let (due, left): (Vec<_>, Vec<_>) =
+        enrolled.iter().partition(|one: &&Enrolled| is_due(one.factor, one.at, kinds, request.requested_at));
+    let who = &user.id.name;
+    let replaced = |one: &Enrolled| left.iter().any(|other| other.factor.is_some() && other.kind == one.kind);
+    if let Some(why) = due.iter().filter(|one| !replaced(one)).find_map(|one| one.hindered.as_ref()) {
+        return Err(format!("The MFA of {who} cannot be reset: nothing was sent. {why}"));
+    }
+    if !due.is_empty() && !password && !left.iter().any(|one| one.alone) {
+        return Err(format!(
+            "{who} has no password, and nothing that is known to open the account would be left without {}: nothing was sent. Reset the \
+             password first, then file a new request.",
+            listed(&due, |_| "")
+        ));
+    }
+    let removed = if due.is_empty() {
+        "Nothing was removed: the directory shows no second factor that the request is about.".to_owned()
+    } else {
+        format!("Removed: {}.", listed(&due, |_| ""))
+    };
+    let stays = |one: &Enrolled| match one.factor {
+        None => " (which the operator does not remove)",
+        Some(factor) if kinds.is_empty() || kinds.contains(&factor) => " (enrolled after it was asked for)",
+        Some(_) => " (not asked for)",
+    };
+    let stayed = if left.is_empty() { String::new() } else { format!(" Left: {}.", listed(&left, stays)) };
+    Ok(Some(removed + &stayed))
+}
+
+/// Kinds with their numbers, of no more than a few.
+fn listed(all: &[&Enrolled], note: impl Fn(&Enrolled) -> &'static str) -> String {
+    let mut counts = BTreeMap::<String, usize>::new();
+    for one in all {
+        *counts.entry(text::shown(&one.kind, text::NAME) + note(one)).or_default() += 1;
+    }
+    let more = counts.len().saturating_sub(MOST_KINDS);
+    let kinds =
+        counts.into_iter().take(MOST_KINDS).map(|(kind, n)| if n == 1 { kind } else { format!("{n} x {kind}") });
+    let more = (more > 0).then(|| format!("{more} other kinds"));
+    kinds.chain(more).collect::<Vec<_>>().join(", ")
+}
+
+/// More are not listed.
+const MOST_KINDS: usize = 10;
 
 /// What the operator has to do for `request` after the call.
 ///
 /// # Errors
 /// What cannot be honoured is refused before anything is sent, never dropped.
 pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Finish, NotSupported> {
+    let refused =
+        |what: &str| format!("{what} So nothing was sent. File a request without it, or extend the Directory.");
     let need = |feature: Feature, flag: &str| {
-        let whom = match (directory.supports.contains(&feature), user.lacks.contains(&feature)) {
-            (true, false) => return Ok(()),
-            (true, true) => format!(" for {}, as the account is set up", user.id.name),
+        let whom = match (directory.supports.contains(&feature), user.lacks.get(&feature)) {
+            (true, None) => return Ok(()),
+            (true, Some(why)) => format!(" for {}, {why}", user.id.name),
             (false, _) => String::new(),
         };
-        Err(format!(
+        Err(refused(&format!(
             "{flag} cannot be honoured: Directory {} ({}) does not support {feature:?}{whom}.",
             directory.name, directory.kind
-        ))
+        )))
     };
     match &request.action {
         Action::Password {
@@ -199,17 +261,17 @@ pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Fin
             let mail_to = match (&user.email, *email_to_user && !by_directory) {
                 (_, false) => None,
                 (_, true) if !directory.mail => {
-                    return Err(format!(
+                    return Err(refused(&format!(
                         "password.emailToUser: true cannot be honoured: Directory {} ({}) does not support EmailToUser and has no \
                          spec.mail through which the operator could send it.",
                         directory.name, directory.kind
-                    ));
+                    )));
                 }
                 (None, true) => {
-                    return Err(format!(
+                    return Err(refused(&format!(
                         "password.emailToUser: true cannot be honoured: the directory shows no e-mail address of {}.",
                         user.id.name
-                    ));
+                    )));
                 }
                 (Some(address), true) => Some(address.clone()),
             };
@@ -232,7 +294,8 @@ pub fn plan(request: &Request, directory: &Directory, user: &User) -> Result<Fin
                 need(Feature::FactorsByKind, "mfa.factors")?;
             }
             let clean_up = CleanUp { unlock: true, ..CleanUp::default() };
-            Ok(Finish { clean_up: clean_up.apart(directory.apart), ..Finish::default() })
+            let remains = removal(request, factors, user)?;
+            Ok(Finish { clean_up: clean_up.apart(directory.apart), remains, ..Finish::default() })
         }
     }
 }

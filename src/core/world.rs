@@ -10,7 +10,7 @@ use super::{
     ledger::{Evidence, NEVER, Record, Reply, State, UserId},
     plan::CleanUp,
     report::{Outcome, Reason, Shown},
-    request::{Mode, Request},
+    request::{Factor, Mode, Request},
 };
 
 /// A fact.
@@ -471,6 +471,9 @@ pub struct User {
     /// The password is kept elsewhere.
     #[serde(default)]
     pub federated: bool,
+    /// Second factors, where the directory shows them one by one. Only read for mode MFA.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub factors: Seen<Factors>,
     /// Administers the directory.
     pub administrator: Seen<bool>,
     /// Is the account that the operator itself uses.
@@ -480,15 +483,48 @@ pub struct User {
     pub groups: Seen<Vec<String>>,
     /// When what the request's mode is about was last changed; absent: never; unknown: the directory does not show it.
     pub changed_at: Seen<Timestamp>,
-    /// What the directory can do, but not for this user.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub lacks: BTreeSet<Feature>,
+    /// What the directory can do, but not for this user, and why, with what to do: to complete "... does not support it for USER, ...".
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lacks: BTreeMap<Feature, String>,
+    /// Why a reset would not come to what it says, for this user, and what to do: whole sentences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hindrance: Option<String>,
     /// Must choose another password already, before any reset. Only read where that makes a difference.
     #[serde(default, skip_serializing_if = "is_default")]
     pub must_change: Seen<bool>,
     /// What the provider itself needs to know of the user for its call, such as a second id.
     #[serde(default)]
     pub handle: BTreeMap<String, String>,
+}
+
+/// What a user signs in with besides a password.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Factors {
+    /// One by one.
+    pub enrolled: Vec<Enrolled>,
+    /// Something opens the account that is no second factor: a password, here or elsewhere.
+    pub password: bool,
+}
+
+/// A second factor of a user, as the directory shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enrolled {
+    /// The directory's own word for its kind.
+    pub kind: String,
+    /// What a request calls it; none: nothing that the operator removes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<Factor>,
+    /// When; none: the directory knows no time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// It opens the account without a password.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
+    /// Why its user would not be asked to enrol a new one, and what to do: whole sentences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hindered: Option<String>,
 }
 
 impl World {

@@ -248,7 +248,7 @@ impl Provider {
         let task = async {
             match self {
                 Self::Zoho(zoho) => zoho.perform(fenced, once, user, password).await,
-                Self::Keycloak(keycloak) => keycloak.perform(fenced, once, user, password).await,
+                Self::Keycloak(keycloak) => Box::pin(keycloak.perform(fenced, once, user, password)).await,
                 Self::OpenLdap(openldap) => Box::pin(openldap.perform(fenced, once, user, password)).await,
                 Self::ActiveDirectory(domain) => Box::pin(domain.perform(fenced, once, user, password)).await,
             }

@@ -202,7 +202,9 @@ fn user() -> impl Strategy<Value = User> {
                 operator,
                 groups,
                 changed_at,
-                lacks: std::collections::BTreeSet::new(),
+                lacks: std::collections::BTreeMap::new(),
+                hindrance: None,
+                factors: Seen::Unread,
                 must_change: Seen::Unread,
                 handle: std::collections::BTreeMap::new(),
             }

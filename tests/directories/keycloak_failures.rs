@@ -57,7 +57,7 @@ fn directories_that_are_not_ready(site: &Site) {
     for (name, reason, says) in [
         ("wrong-secret", "CredentialsRefused", &[][..]),
         ("no-client", "CredentialsRefused", &[]),
-        ("norole", "PermissionMissing", &["manage-users", "view-clients"]),
+        ("norole", "PermissionMissing", &["manage-users", "view-clients", "query-users"]),
         ("readonly", "PermissionMissing", &["manage-users", "view-clients"]),
         ("blind", "PermissionMissing", &["view-clients"]),
         ("unreachable", "Unreachable", &[]),

@@ -405,7 +405,9 @@ fn supposed(request: &Request, directory: &Directory) -> User {
         operator: Seen::Known(false),
         groups: Seen::Known(groups.collect()),
         changed_at: Seen::Absent,
-        lacks: BTreeSet::new(),
+        lacks: BTreeMap::new(),
+        hindrance: None,
+        factors: Seen::Unread,
         must_change: Seen::Known(false),
         handle: BTreeMap::new(),
     }

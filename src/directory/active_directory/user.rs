@@ -1,8 +1,5 @@
 //! Who is meant, and what the guards ask about.
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use jiff::Timestamp;
 use ldap3::{Scope, SearchEntry};
@@ -135,7 +132,13 @@ impl ActiveDirectory {
                 Seen::Known(self.groups_of(connection, &entry.dn, &sids).await.map_err(|e| e.why())?)
             },
             changed_at,
-            lacks: if control & NEVER_EXPIRES == 0 { BTreeSet::new() } else { [Feature::ForceChangeOnLogin].into() },
+            lacks: if control & NEVER_EXPIRES == 0 {
+                BTreeMap::new()
+            } else {
+                [(Feature::ForceChangeOnLogin, "as the account is set up".to_owned())].into()
+            },
+            hindrance: None,
+            factors: Seen::Unread,
             must_change: Seen::Known(state.must_change()),
             handle,
             id: UserId::new(id, name),

@@ -1,4 +1,4 @@
-//! Whether the operator's account holds what it needs: `manage-users` and `view-clients` of client realm-management, or
+//! Whether the operator's account holds what it needs: `manage-users`, `view-clients` and `query-users` of client realm-management, or
 //! fine-grained permissions that come to the same (docs/keycloak.md). It is asked, not read off the names of roles.
 use std::collections::BTreeSet;
 
@@ -32,6 +32,8 @@ const NO_SESSION: &str = "00000000-0000-0000-0000-000000000000";
 const MANAGE_USERS: &str = "manage-users (or the permissions view and manage for all users)";
 const VIEW_CLIENTS: &str = "view-clients (or the role query-clients and the permission view for client realm-management): without it administrators \
      look like anybody";
+const VIEW_ACTIONS: &str = "query-users (or view-realm): without it nobody can tell whether a user would be asked to choose another \
+     password, or to enrol a new factor";
 const VIEW_GROUPS: &str = "the permission view for all groups, since the Directory names groups";
 
 impl Keycloak {
@@ -61,7 +63,12 @@ impl Keycloak {
         {
             missing.push(VIEW_CLIENTS);
         }
-        if missing.is_empty() && !self.sees_groups().await? {
+        let actions = self.asked(Method::GET, &["authentication", "required-actions"], &[]).await?;
+        if self.shown(actions, "its required actions")?.is_none() {
+            missing.push(VIEW_ACTIONS);
+        }
+        let groups = if missing.is_empty() { self.named_groups().await? } else { Some(Vec::new()) };
+        if groups.is_none() {
             missing.push(VIEW_GROUPS);
         }
         if !missing.is_empty() {
@@ -69,7 +76,8 @@ impl Keycloak {
             return Err(NotReady::PermissionMissing(format!("the client's service account lacks {missing}.")));
         }
         let identity = format!("keycloak:{}#{manager}", self.realm);
-        *self.found() = Some(Found { manager: manager.to_owned(), own: own.to_owned() });
+        *self.found() =
+            Some(Found { manager: manager.to_owned(), own: own.to_owned(), groups: groups.unwrap_or_default() });
         Ok(Checked {
             identity,
             guarantees: Guarantees { password: Guarantee::Provable, mfa: Some(Guarantee::ExactlyOnce) },
@@ -84,35 +92,12 @@ impl Keycloak {
         })
     }
 
-    /// Groups that are hidden are left out of a user's list without a word, and a protected one would protect nobody.
-    async fn sees_groups(&self) -> Result<bool, NotReady> {
-        let [protected, allowed] = &self.groups;
-        if protected.is_empty() && allowed.is_empty() {
-            return Ok(true);
-        }
-        let listed = self.asked(Method::GET, &["groups"], &[("max", "1")]).await?;
-        if self.shown(listed, "its groups")?.is_none() {
-            return Ok(false);
-        }
-        for path in protected.iter().chain(allowed) {
-            let mut segments = vec!["group-by-path"];
-            segments.extend(path.split('/').filter(|part| !part.is_empty()));
-            let answer = self.asked(Method::GET, &segments, &[]).await?;
-            if answer.status == StatusCode::NOT_FOUND {
-                if protected.contains(path) {
-                    return Err(NotReady::InvalidConfiguration(format!(
-                        "spec.protect.groups names {}, and there is no such group: it would protect nobody.",
-                        text::shown(path, text::NAME)
-                    )));
-                }
-            } else if self.shown(answer, "a group")?.is_none() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    async fn asked(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<Answer, NotReady> {
+    pub(super) async fn asked(
+        &self,
+        method: Method,
+        segments: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Answer, NotReady> {
         self.call(method, self.url(segments, query), None).await.map_err(|error| match error {
             Unread::Token(NoToken::Refused(_)) => NotReady::CredentialsRefused(error.why().message),
             Unread::Token(NoToken::NoRealm | NoToken::NoServer) => NotReady::InvalidConfiguration(error.why().message),
@@ -121,7 +106,7 @@ impl Keycloak {
     }
 
     /// `None`: it is not shown to this account.
-    fn shown(&self, answer: Answer, what: &str) -> Result<Option<Value>, NotReady> {
+    pub(super) fn shown(&self, answer: Answer, what: &str) -> Result<Option<Value>, NotReady> {
         match answer.status {
             StatusCode::FORBIDDEN => Ok(None),
             StatusCode::UNAUTHORIZED => Err(NotReady::CredentialsRefused(
@@ -132,6 +117,10 @@ impl Keycloak {
                 "Keycloak shows nothing of realm {}: look at spec.provider.keycloak.url and realm.",
                 text::shown(&self.name, text::NAME)
             ))),
+            // It is there, and does not want this.
+            status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+                Err(NotReady::InvalidConfiguration(format!("Keycloak refuses {what} with {}.", answer.code(None))))
+            }
             _ => answer.into_read(what).map(Some).map_err(|why| NotReady::Unreachable(why.message)),
         }
     }

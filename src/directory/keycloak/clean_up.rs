@@ -10,11 +10,12 @@ use super::{
 use crate::core::{
     ledger::Record,
     plan::CleanUp,
+    text,
     world::{Seen, Why},
 };
 
 impl Keycloak {
-    /// Ends a lock-out and sessions of `record`'s user.
+    /// Ends a lock-out and sessions of `record`'s user. What cannot be ended keeps nothing else from being tried.
     ///
     /// # Errors
     /// What is not ended, and why.
@@ -24,22 +25,20 @@ impl Keycloak {
         if !is_segment(id) {
             return Ok(());
         }
-        let not = |what: &str| {
-            let what = what.to_owned();
-            move |why: Why| Why { message: format!("{what}: {}", why.message), ..why }
-        };
+        let mut not = NotEnded::default();
         if unlock {
             let segments = ["attack-detection", "brute-force", "users", id];
             let done = self.end(Method::DELETE, &segments).await;
-            done.map_err(not("the lock-out of the user, if there is one, is not ended"))?;
+            not.tell("the lock-out of the user, if there is one, is not ended", done);
         }
         if mobile_sessions_and_api_tokens {
-            self.end_everything(id).await.map_err(not("the sessions and tokens of the user are not all ended"))
+            let done = self.end_everything(id).await;
+            not.tell("the sessions and tokens of the user are not all ended", done);
         } else if web_sessions {
-            self.end_online(id, record.over()).await.map_err(not("the web sessions of the user are not all ended"))
-        } else {
-            Ok(())
+            let done = self.end_online(id, record.over()).await;
+            not.tell("the web sessions of the user are not all ended", done);
         }
+        not.done()
     }
 
     /// One by one: `POST logout` would make offline tokens stale, too. `over`: when the attempt was over; a session that began
@@ -57,29 +56,39 @@ impl Keycloak {
                 _ => Timestamp::MAX,
             }
         };
+        let mut not = NotEnded::default();
         for session in self.listed(&["users", id, "sessions"], "the user's sessions").await? {
             let began =
                 session.get("start").and_then(Value::as_i64).and_then(|ms| Timestamp::from_millisecond(ms).ok());
             if began.is_some_and(|at| at > before) {
                 continue;
             }
-            let session = text_of(&session, "id").filter(|id| is_segment(id));
-            let session = session.ok_or_else(|| Why::new("the directory shows a session without an id."))?;
-            self.end(Method::DELETE, &["sessions", session]).await?;
+            match text_of(&session, "id").filter(|id| is_segment(id)) {
+                Some(session) => {
+                    let done = self.end(Method::DELETE, &["sessions", session]).await;
+                    not.tell(&format!("session {session}"), done);
+                }
+                None => not.tell("a session", Err(Why::new("the directory shows it without an id."))),
+            }
         }
-        Ok(())
+        not.done()
     }
 
     /// Online sessions, and what was granted to clients with the offline tokens that hang on it. Tokens that are older are stale
     /// from then on; since that counts whole seconds, those of the same second end with the grant.
     async fn end_everything(&self, id: &str) -> Result<(), Why> {
-        self.end(Method::POST, &["users", id, "logout"]).await?;
+        let mut not = NotEnded::default();
+        not.tell("the sign-out from everywhere", self.end(Method::POST, &["users", id, "logout"]).await);
         for consent in self.listed(&["users", id, "consents"], "the user's consents").await? {
-            let client = text_of(&consent, "clientId").filter(|id| is_segment(id));
-            let client = client.ok_or_else(|| Why::new("the directory shows a consent without a client."))?;
-            self.end(Method::DELETE, &["users", id, "consents", client]).await?;
+            match text_of(&consent, "clientId").filter(|id| is_segment(id)) {
+                Some(client) => {
+                    let done = self.end(Method::DELETE, &["users", id, "consents", client]).await;
+                    not.tell(&format!("what client {} was granted", text::shown(client, text::NAME)), done);
+                }
+                None => not.tell("a grant", Err(Why::new("the directory shows it without a client."))),
+            }
         }
-        Ok(())
+        not.done()
     }
 
     /// A list about a user; empty where there is no such user any more.
@@ -89,5 +98,36 @@ impl Keycloak {
             return Ok(Vec::new());
         }
         answer.into_list(&format!("the look-up of {what}"))
+    }
+}
+
+/// So many are named.
+const NAMED: usize = 5;
+
+/// What could not be ended.
+#[derive(Default)]
+struct NotEnded {
+    named: Vec<String>,
+    more: usize,
+    not_before: Option<Timestamp>,
+}
+
+impl NotEnded {
+    fn tell(&mut self, what: &str, done: Result<(), Why>) {
+        let Err(why) = done else { return };
+        self.not_before = self.not_before.max(why.not_before);
+        if self.named.len() < NAMED {
+            self.named.push(format!("{what}: {}", why.message));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn done(self) -> Result<(), Why> {
+        if self.named.is_empty() {
+            return Ok(());
+        }
+        let more = if self.more > 0 { format!(" And {} more.", self.more) } else { String::new() };
+        Err(Why { message: self.named.join(" And ") + &more, not_before: self.not_before })
     }
 }

@@ -5,11 +5,14 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Answer, Keycloak, Unread, is_segment, look_up::Credential, look_up::credentials_of};
-use crate::core::{ledger::Reply, request::Factor};
+use super::{
+    Answer, Keycloak, Unread, is_segment,
+    look_up::{Credential, credentials_of},
+};
+use crate::core::{ledger::Reply, plan::is_due, request::Factor};
 
 /// The required action with which a user enrols a new one of this kind.
-fn enrolment(kind: &str) -> Option<&'static str> {
+pub(super) fn enrolment(kind: &str) -> Option<&'static str> {
     match kind {
         "otp" => Some("CONFIGURE_TOTP"),
         "webauthn" => Some("webauthn-register"),
@@ -19,14 +22,13 @@ fn enrolment(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// Those that a request is about. One without a time was imported, before anybody could ask for its removal.
+/// Those that a request is about.
 pub(super) fn due<'a>(
     all: &'a [Credential],
     factors: &'a [Factor],
     enrolled_before: Timestamp,
 ) -> impl Iterator<Item = &'a Credential> {
-    let asked = move |c: &&Credential| c.factor().is_some_and(|f| factors.is_empty() || factors.contains(&f));
-    all.iter().filter(asked).filter(move |c| c.created.is_none_or(|at| at < enrolled_before))
+    all.iter().filter(move |c| is_due(c.factor(), c.created, factors, enrolled_before))
 }
 
 impl Keycloak {
@@ -74,7 +76,8 @@ impl Keycloak {
             begun = true;
         }
         for factor in due {
-            let url = self.url(&["users", id, "credentials", &factor.id], &[]);
+            let Some(factor) = factor.id.as_deref() else { continue };
+            let url = self.url(&["users", id, "credentials", factor], &[]);
             let reply = match self.call(Method::DELETE, url, None).await {
                 // It is gone already.
                 Ok(answer) if answer.status == StatusCode::NOT_FOUND && !answer.is_no_user() => None,
@@ -114,6 +117,10 @@ impl Keycloak {
         let url = self.url(&["users", id], &[]);
         let body: Value = json!({ "requiredActions": actions });
         match self.call(Method::PUT, url, Some(&body)).await {
+            // Of users whom a federation does not let it keep anything of.
+            Ok(answer) if answer.word().is_some_and(|word| word.starts_with("The user is read-only")) => {
+                Err(Reply::Rejected { code: "user-is-read-only".to_owned() })
+            }
             Ok(answer) => match self.refusal(&answer, None).await {
                 None => Ok(()),
                 Some(reply) => Err(reply),

@@ -1,45 +1,52 @@
 //! Who is meant, and what the guards ask about.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Answer, Keycloak, is_segment};
+use super::{Answer, Keycloak, factors::enrolment, is_segment};
 use crate::core::{
     ledger::UserId,
     request::{Factor, Mode, UserRef},
     text,
-    world::{Found, Seen, User, Why},
+    world::{Enrolled, Factors, Feature, Found, Seen, User, Why},
 };
 
 /// In [`User::handle`]: whether the operator's account may change this user.
 pub(super) const MANAGED: &str = "managed";
 
-/// More groups, those above included, and longer paths than anybody has.
-const GROUPS: usize = 10_000;
-const GROUP_PATH: usize = 2048;
+/// The required action of `forceChangeOnLogin`.
+const UPDATE_PASSWORD: &str = "UPDATE_PASSWORD";
 
 /// One of a user's credentials (`CredentialRepresentation`).
 pub(super) struct Credential {
-    pub id: String,
+    /// None: it is kept by a user federation behind Keycloak, and cannot be removed here.
+    pub id: Option<String>,
     pub kind: String,
     /// None: an imported one may have no time.
     pub created: Option<Timestamp>,
-    /// It is kept by a user federation behind Keycloak.
-    pub elsewhere: bool,
 }
 
 impl Credential {
-    /// The kind of second factor that it is, if it is one.
+    /// The kind of second factor that it is, if it is one that is removed.
     pub(super) fn factor(&self) -> Option<Factor> {
         match self.kind.as_str() {
+            _ if self.id.is_none() => None,
             "otp" => Some(Factor::TOTP),
-            "webauthn" | "webauthn-passwordless" => Some(Factor::WebAuthn),
+            "webauthn" | PASSKEY => Some(Factor::WebAuthn),
             "recovery-authn-codes" => Some(Factor::RecoveryCodes),
             _ => None,
         }
     }
+
+    /// Neither a password nor something that stands for one, though extensions may have kinds of their own.
+    pub(super) fn is_beside_password(&self) -> bool {
+        !matches!(self.kind.as_str(), "password" | "password-history")
+    }
 }
+
+/// It opens the account without a password.
+const PASSKEY: &str = "webauthn-passwordless";
 
 impl Keycloak {
     /// Finds a user. Keycloak compares names and addresses without regard to case.
@@ -55,20 +62,64 @@ impl Keycloak {
     }
 
     async fn find(&self, user: &UserRef) -> Result<Vec<Value>, Why> {
-        let (field, typed) = match user {
+        match user {
             // Keycloak has something else at these two paths.
-            UserRef::Id(id) if !is_segment(id) || matches!(id.as_str(), "count" | "profile") => return Ok(Vec::new()),
-            UserRef::Id(id) => return Ok(self.representation(id).await?.into_iter().collect()),
-            UserRef::Username(name) => ("username", name),
-            UserRef::Email(email) => ("email", email),
-        };
+            UserRef::Id(id) if !is_segment(id) || matches!(id.as_str(), "count" | "profile") => Ok(Vec::new()),
+            UserRef::Id(id) => Ok(self.by_id(id).await?.into_iter().collect()),
+            UserRef::Username(name) => self.by_name(name).await,
+            UserRef::Email(email) => self.search("email", email, "email").await,
+        }
+    }
+
+    /// Users whom an exact search for `typed` finds; `shown` is the field that must show it.
+    async fn search(&self, field: &str, typed: &str, shown: &str) -> Result<Vec<Value>, Why> {
         let answer = self.get(&["users"], &[(field, typed), ("exact", "true")]).await?;
         let mut users = answer.into_list("the look-up of the user")?;
-        users.retain(|user| text_of(user, field).is_some_and(|known| known.to_lowercase() == typed.to_lowercase()));
+        users.retain(|user| text_of(user, shown).is_some_and(|known| same(known, typed)));
         Ok(users)
     }
 
-    /// The user with this id. `None`: there is none.
+    /// By the name that a user signs in with. In a realm that takes addresses for names the address is shown as the name, whatever name
+    /// the account has had before; both open it.
+    async fn by_name(&self, name: &str) -> Result<Vec<Value>, Why> {
+        let answer = self.get(&["users"], &[("username", name), ("exact", "true")]).await?;
+        let mut users = answer.into_list("the look-up of the user")?;
+        let shows_name = |user: &Value| text_of(user, "username").is_some_and(|known| same(known, name));
+        if users.iter().any(shows_name) {
+            users.retain(shows_name);
+            return Ok(users);
+        }
+        if !self.takes_addresses_for_names().await? {
+            return Ok(Vec::new());
+        }
+        users.retain(|user| match (text_of(user, "username"), text_of(user, "email")) {
+            (Some(shown), Some(email)) => same(shown, email),
+            _ => false,
+        });
+        let others = self.search("email", name, "username").await?;
+        let known: Vec<Value> = users.iter().filter_map(|user| user.get("id").cloned()).collect();
+        users.extend(others.into_iter().filter(|other| !other.get("id").is_some_and(|id| known.contains(id))));
+        Ok(users)
+    }
+
+    /// Whether the realm has "Email as username" switched on.
+    async fn takes_addresses_for_names(&self) -> Result<bool, Why> {
+        let realm = self.get(&[], &[]).await?.into_read("the look-up of the realm")?;
+        Ok(realm.get("registrationEmailAsUsername") == Some(&Value::Bool(true)))
+    }
+
+    /// The user with this id. `None`: there is none. Whom Keycloak 26.2 keeps out for a while it shows as disabled by id, but not where it
+    /// lists users: that counts.
+    async fn by_id(&self, id: &str) -> Result<Option<Value>, Why> {
+        let user = self.representation(id).await?;
+        let Some(disabled) = user.as_ref().filter(|user| user.get("enabled") == Some(&Value::Bool(false))) else {
+            return Ok(user);
+        };
+        let Some(name) = text_of(disabled, "username") else { return Ok(user) };
+        let listed = self.by_name(name).await?;
+        Ok(listed.into_iter().find(|listed| text_of(listed, "id") == Some(id)).or(user))
+    }
+
     pub(super) async fn representation(&self, id: &str) -> Result<Option<Value>, Why> {
         let answer = self.get(&["users", id], &[]).await?;
         if answer.is_no_user() {
@@ -87,34 +138,58 @@ impl Keycloak {
         let id = text_of(user, "id").filter(|id| is_segment(id)).ok_or_else(|| unreadable("id"))?;
         let name = text_of(user, "username").ok_or_else(|| unreadable("username"))?;
         let email = text_of(user, "email").map(str::to_owned);
-        let actions =
-            user.get("requiredActions").and_then(Value::as_array).ok_or_else(|| unreadable("requiredActions"))?;
-        let (credentials, roles, groups) =
-            tokio::try_join!(self.credentials(id), self.roles(id, &found.manager), self.groups_of(id),)?;
+        let pending: Vec<&str> = match user.get("requiredActions").and_then(Value::as_array) {
+            Some(actions) => actions.iter().filter_map(Value::as_str).collect(),
+            None => return Err(unreadable("requiredActions")),
+        };
+        let (credentials, roles, groups, asked) = tokio::try_join!(
+            self.credentials(id),
+            self.roles(id, &found.manager),
+            self.groups_of(id, &found.groups),
+            self.actions_asked_for(),
+        )?;
         // An identity provider's user who has a password as well can sign in with it.
         let password = own_passwords(&credentials);
-        let federated = text_of(user, "federationLink").is_some()
-            || (password.clone().count() == 0 && self.has_identity_provider(id).await?);
+        let linked = text_of(user, "federationLink").is_some();
+        let no_password = password.clone().count() == 0;
+        let federated = linked || (no_password && self.has_identity_provider(id).await?);
+        // Second factors may be kept here all the same.
+        let kept_here = credentials.iter().any(|c| c.is_beside_password() && c.id.is_some());
+        let elsewhere = federated && (mode == Mode::Password || !kept_here);
         let changed_at = match mode {
             Mode::Password => changed_at(password),
             // Only what was enrolled before the request is removed: that is the condition.
             Mode::MFA => Seen::Absent,
         };
+        let mut lacks = BTreeMap::new();
+        if !asked.contains(UPDATE_PASSWORD) {
+            let why = format!("since nobody is asked for required action {UPDATE_PASSWORD}: {}", self.switch_on());
+            lacks.insert(Feature::ForceChangeOnLogin, why);
+        }
+        let factors = match mode {
+            Mode::Password => Seen::Unread,
+            Mode::MFA => {
+                let renamed = self.would_be_renamed(user, &credentials, &pending).await?;
+                let enrolled = self.enrolled(&credentials, &pending, &asked, renamed);
+                Seen::Known(Factors { enrolled, password: federated || !no_password })
+            }
+        };
+        let active = flag("enabled")?;
         Ok(User {
             id: UserId::new(id.to_owned(), name),
             aliases: email.iter().cloned().chain([name.to_owned()]).collect(),
             email: email.filter(|address| text::is_word(address)),
-            // The operator's own account has no address, and is protected.
-            confirmed: id == found.own
-                || flag("emailVerified")? && !actions.iter().any(|action| action == "VERIFY_EMAIL"),
-            active: flag("enabled")?,
-            // Second factors may be kept here all the same.
-            federated: federated && (mode == Mode::Password || credentials.iter().all(|c| c.factor().is_none())),
+            // The operator's own account has no address, and is protected; of whose password is elsewhere nothing is asked here.
+            confirmed: id == found.own || elsewhere || flag("emailVerified")? && !pending.contains(&"VERIFY_EMAIL"),
+            active,
+            federated: elsewhere,
             administrator: Seen::Known(!roles.is_empty()),
             operator: Seen::Known(id == found.own),
             groups: groups.map_or(Seen::Unread, Seen::Known),
             changed_at,
-            lacks: BTreeSet::new(),
+            lacks,
+            hindrance: (!active && is_locked_for_good(user)).then(|| LOCKED_FOR_GOOD.to_owned()),
+            factors,
             must_change: Seen::Unread,
             handle: [(MANAGED.to_owned(), managed(user).to_string())].into(),
         })
@@ -130,47 +205,95 @@ impl Keycloak {
     async fn roles(&self, id: &str, manager: &str) -> Result<Vec<String>, Why> {
         let segments = ["users", id, "role-mappings", "clients", manager, "composite"];
         let answer = self.get(&segments, &[("briefRepresentation", "true")]).await?;
-        names(answer, "the look-up of the user's roles", "name")
-    }
-
-    /// Full paths, with those above: who is in `/Staff/Desk` is in `/Staff`. `None`: nobody asks for them.
-    async fn groups_of(&self, id: &str) -> Result<Option<Vec<String>>, Why> {
-        if self.groups.iter().all(Vec::is_empty) {
-            return Ok(None);
-        }
-        let answer = self.get(&["users", id, "groups"], &[("briefRepresentation", "true")]).await?;
-        let paths = names(answer, "the look-up of the user's groups", "path")?;
-        if paths.iter().any(|path| path.len() > GROUP_PATH) {
-            return Err(Why::new("the directory shows a group of the user with a path without end."));
-        }
-        let mut all = BTreeSet::new();
-        for path in &paths {
-            all.extend(with_those_above(path));
-            if all.len() > GROUPS {
-                return Err(Why::new(format!("the directory shows the user in more than {GROUPS} groups.")));
-            }
-        }
-        Ok(Some(all.into_iter().collect()))
+        let all = answer.into_list("the look-up of the user's roles")?;
+        // One that is not shown might be the one that protects the user.
+        let name = |item: &Value| text_of(item, "name").map(str::to_owned);
+        all.iter().map(name).collect::<Option<_>>().ok_or_else(|| unreadable("name"))
     }
 
     async fn has_identity_provider(&self, id: &str) -> Result<bool, Why> {
         let answer = self.get(&["users", id, "federated-identity"], &[]).await?;
-        Ok(!names(answer, "the look-up of the user's identity providers", "identityProvider")?.is_empty())
+        Ok(!answer.into_list("the look-up of the user's identity providers")?.is_empty())
     }
+
+    /// The required actions that users of the realm are asked for. One that is off, or that the realm does not have, is passed over at the
+    /// sign-in without a word, whoever has it.
+    async fn actions_asked_for(&self) -> Result<BTreeSet<String>, Why> {
+        let answer = self.get(&["authentication", "required-actions"], &[]).await?;
+        let all = answer.into_list("the look-up of the realm's required actions")?;
+        let on = all.iter().filter(|action| action.get("enabled") == Some(&Value::Bool(true)));
+        Ok(on.filter_map(|action| text_of(action, "alias").map(str::to_owned)).collect())
+    }
+
+    fn switch_on(&self) -> String {
+        format!("switch it on in realm {} (Authentication, Required actions)", text::shown(&self.name, text::NAME))
+    }
+
+    /// Whether to ask for a new factor would change the user's name: in a realm that takes addresses for names whatever is written of a user
+    /// makes the address his name, even if he has had another.
+    async fn would_be_renamed(&self, user: &Value, all: &[Credential], pending: &[&str]) -> Result<bool, Why> {
+        let asks = |c: &Credential| c.factor().and_then(|_| enrolment(&c.kind)).is_some_and(|a| !pending.contains(&a));
+        if !all.iter().any(asks) || !self.takes_addresses_for_names().await? {
+            return Ok(false);
+        }
+        let Some(email) = text_of(user, "email") else { return Ok(false) };
+        let named = self.search("username", email, "email").await?;
+        Ok(!named.iter().any(|named| named.get("id") == user.get("id")))
+    }
+
+    /// What is beside the password. `asked`: the actions that are asked for; `pending`: those that are asked of the user.
+    fn enrolled(&self, all: &[Credential], pending: &[&str], asked: &BTreeSet<String>, renamed: bool) -> Vec<Enrolled> {
+        let hindered = |action: &str| {
+            if !asked.contains(action) {
+                Some(format!(
+                    "Nobody would be asked to enrol a new factor, and the password alone would open the account: required action {action} is \
+                     off. To reset it, {}.",
+                    self.switch_on()
+                ))
+            } else if renamed && !pending.contains(&action) {
+                Some(format!(
+                    "To ask for {action} would change the user's name to the e-mail address, since realm {} takes addresses for names and this \
+                     account has had another: save the user once by hand, which renames it, or ask for {action} there.",
+                    text::shown(&self.name, text::NAME)
+                ))
+            } else {
+                None
+            }
+        };
+        let beside = all.iter().filter(|c| c.is_beside_password());
+        let enrolled = |c: &Credential| Enrolled {
+            kind: c.kind.clone(),
+            factor: c.factor(),
+            at: c.created,
+            alone: c.kind == PASSKEY,
+            hindered: c.factor().and_then(|_| enrolment(&c.kind)).and_then(hindered),
+        };
+        beside.map(enrolled).collect()
+    }
+}
+
+/// To complete "is not active in the directory".
+const LOCKED_FOR_GOOD: &str = "Too many failed sign-ins have locked the account for good (attributes.disabledReason: permanentLockout), \
+     which no reset ends: switch the user on again, then file a new request.";
+
+/// Keycloak has switched the user off itself, after too many failed sign-ins.
+fn is_locked_for_good(user: &Value) -> bool {
+    let reasons = user.pointer("/attributes/disabledReason").and_then(Value::as_array);
+    reasons.is_some_and(|all| all.iter().any(|reason| reason == "permanentLockout"))
 }
 
 pub(super) fn credentials_of(answer: Answer) -> Result<Vec<Credential>, Why> {
     let all = answer.into_list("the look-up of the user's credentials")?;
     let credential = |value: &Value| {
+        let elsewhere = text_of(value, "federationLink").is_some();
         Some(Credential {
-            id: text_of(value, "id").filter(|id| is_segment(id))?.to_owned(),
+            id: text_of(value, "id").filter(|id| !elsewhere && is_segment(id)).map(str::to_owned),
             kind: text_of(value, "type")?.to_owned(),
             created: match value.get("createdDate") {
                 // A federation behind Keycloak may know none, and shows -1.
                 None | Some(Value::Null) => None,
                 Some(at) => at.as_i64().filter(|at| *at > 0).and_then(|at| Timestamp::from_millisecond(at).ok()),
             },
-            elsewhere: text_of(value, "federationLink").is_some(),
         })
     };
     all.iter().map(|value| credential(value).ok_or_else(|| unreadable("credentials"))).collect()
@@ -183,7 +306,7 @@ fn managed(user: &Value) -> bool {
 
 /// Those that are kept at Keycloak itself.
 pub(super) fn own_passwords(all: &[Credential]) -> impl Iterator<Item = &Credential> + Clone {
-    all.iter().filter(|c| c.kind == "password" && !c.elsewhere)
+    all.iter().filter(|c| c.kind == "password" && c.id.is_some())
 }
 
 /// When the password was last set.
@@ -199,24 +322,14 @@ pub(super) fn changed_at<'a>(passwords: impl Iterator<Item = &'a Credential>) ->
     latest
 }
 
-/// `field` of each item of a list.
-fn names(answer: Answer, what: &str, field: &str) -> Result<Vec<String>, Why> {
-    let all = answer.into_list(what)?;
-    // One that is not shown might be the one that protects the user.
-    let name = |item: &Value| text_of(item, field).map(str::to_owned);
-    all.iter().map(name).collect::<Option<_>>().ok_or_else(|| unreadable(field))
-}
-
-/// In a path a slash within a name is written `~/`.
-fn with_those_above(path: &str) -> impl Iterator<Item = String> + '_ {
-    let cuts = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0 && !path[..*at].ends_with('~'));
-    cuts.chain([path.len()]).map(|at| path[..at].to_owned())
+fn same(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
 }
 
 pub(super) fn text_of<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
     value.get(field)?.as_str().filter(|text| !text.is_empty())
 }
 
-fn unreadable(field: &str) -> Why {
+pub(super) fn unreadable(field: &str) -> Why {
     Why::new(format!("the directory shows the user with an unreadable {field}."))
 }

@@ -3,6 +3,7 @@ mod check;
 mod clean_up;
 mod evidence;
 mod factors;
+mod groups;
 mod look_up;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::{
         world::{User, Why},
     },
 };
+use groups::Named;
 use token::{NoToken, OAuthClient, Tokens};
 
 /// A connection to one realm.
@@ -53,6 +55,8 @@ struct Found {
     manager: String,
     /// Id of the operator's own user.
     own: String,
+    /// What the Directory's paths of groups mean.
+    groups: Vec<Named>,
 }
 
 /// Why there is no answer.
@@ -101,18 +105,32 @@ impl Answer {
         }
     }
 
-    fn word(&self) -> Option<&str> {
-        self.body.as_ref().ok().and_then(|body| body.get("error").or_else(|| body.get("errorMessage"))?.as_str())
+    /// What is wrong, where there are several things the first, and how many there are.
+    fn error(&self) -> Option<(&Value, usize)> {
+        let body = self.body.as_ref().ok()?;
+        match body.get("errors").and_then(Value::as_array) {
+            Some(all) => Some((all.first()?, all.len())),
+            None => Some((body, 1)),
+        }
     }
 
-    /// Keycloak's own word for the error, or the status as one. A word that repeats `secret` is not shown.
+    fn word(&self) -> Option<&str> {
+        self.error().and_then(|(error, _)| error.get("error").or_else(|| error.get("errorMessage"))?.as_str())
+    }
+
+    /// Keycloak's own word for the error, with the attribute that it is about, or the status as one. A word that repeats `secret` is not
+    /// shown.
     fn code(&self, secret: Option<&SecretString>) -> String {
         let is_code = |word: &&str| {
             (1..=64).contains(&word.len())
                 && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
                 && secret.is_none_or(|secret| !word.to_lowercase().contains(&secret.expose_secret().to_lowercase()))
         };
-        self.word().filter(is_code).map_or_else(|| format!("HTTP_{}", self.status.as_u16()), str::to_owned)
+        let Some(word) = self.word().filter(is_code) else { return format!("HTTP_{}", self.status.as_u16()) };
+        let (field, several) = self.error().map_or((None, 1), |(error, n)| (error.get("field"), n));
+        let field = field.and_then(Value::as_str).filter(is_code).map(|field| format!(" of {field}"));
+        let first = (several > 1).then(|| format!(", the first of {several}"));
+        [Some(word.to_owned()), field, first].into_iter().flatten().collect()
     }
 
     /// It is about a user whom Keycloak does not know, not about a realm or an address that is not there.
@@ -360,12 +378,20 @@ impl Keycloak {
     }
 }
 
-/// `base` with `segments` behind it, each as it is: what is no segment was refused before.
+/// `base` with `segments` behind it, each written so that it is one whatever it holds: to Keycloak a bare `;` ends it. What is no
+/// segment was refused before.
 fn under(base: &Url, segments: &[&str]) -> Url {
-    let mut url = base.clone();
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(segments);
+    let escaped = |byte: u8| match byte {
+        b'-' | b'.' | b'_' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    let mut path = base.path().trim_end_matches('/').to_owned();
+    for segment in segments {
+        path.push('/');
+        path.extend(segment.bytes().map(escaped));
     }
+    let mut url = base.clone();
+    url.set_path(&path);
     url
 }
 

@@ -54,14 +54,45 @@ fn realm(special: impl Fn(&str, &str) -> Option<Answered> + Send + Sync + 'stati
             ("GET", "/users/7/credentials") => {
                 ok(&json!([{"id": "c1", "type": "password", "createdDate": 1_700_000_000_000_i64}]))
             }
-            ("GET", "/groups") => ok(&json!([{"id": "g", "path": "/Staff"}])),
-            ("GET", path) if path.starts_with("/group-by-path/") => ok(&json!({"id": "g"})),
-            ("GET", "/users/7/groups") => ok(&json!([{"path": "/Staff/Desk/North~/South"}])),
+            ("GET", "/groups") => ok(&groups(None, rest)),
+            ("GET", path) if path.starts_with("/groups/") => {
+                let id = path.split('/').nth(2).unwrap();
+                let one = GROUPS.iter().find(|(own, ..)| *own == id).map(group);
+                if path.ends_with("/children") { ok(&groups(Some(id), rest)) } else { ok(&one.unwrap()) }
+            }
+            ("GET", "/users/7/groups") => ok(&json!([group(&GROUPS[3])])),
+            ("GET", "/authentication/required-actions") => ok(&actions(&[])),
             ("GET", _) => ok(&json!([])),
             ("DELETE", path) if path.starts_with("/sessions/") => refused(404, &json!({"error": "Sesssion not found"})),
             _ => (204, Vec::new(), String::new()),
         }
     }
+}
+
+/// Id, what it is below, name and path: one is named as the path of another reads.
+const GROUPS: [(&str, Option<&str>, &str, &str); 5] = [
+    ("staff", None, "Staff", "/Staff"),
+    ("desk", Some("staff"), "Desk", "/Staff/Desk"),
+    ("slash", None, "Staff/Desk", "/Staff/Desk"),
+    ("north", Some("desk"), "North/South", "/Staff/Desk/North~/South"),
+    ("semi", None, "Semi;colon", "/Semi;colon"),
+];
+
+fn group((id, above, name, path): &(&str, Option<&str>, &str, &str)) -> Value {
+    json!({"id": id, "parentId": above, "name": name, "path": path})
+}
+
+/// Those below `above` whose name is searched for, in the whole name.
+fn groups(above: Option<&str>, path: &str) -> Value {
+    let url = Url::parse(&format!("http://x{path}")).unwrap();
+    let name = url.query_pairs().find(|(key, _)| key == "search").map(|(_, name)| name.into_owned());
+    GROUPS.iter().filter(|g| g.1 == above && name.as_deref().is_none_or(|name| name == g.2)).map(group).collect()
+}
+
+/// The realm's required actions, with these switched off.
+fn actions(off: &[&str]) -> Value {
+    let all = ["UPDATE_PASSWORD", "CONFIGURE_TOTP", "webauthn-register", "CONFIGURE_RECOVERY_AUTHN_CODES"];
+    all.iter().map(|alias| json!({"alias": alias, "enabled": !off.contains(alias)})).collect()
 }
 
 fn usual() -> impl Fn(&str, &str) -> Answered {
@@ -208,13 +239,14 @@ type Case = (&'static str, fn(&str, &str) -> bool, &'static [&'static str], &'st
 #[tokio::test]
 async fn every_missing_right_is_named() {
     let forbidden = || Some(refused(403, &json!({"error": "HTTP 403 Forbidden"})));
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         ("no role at all", |_, _| true, &["manage-users", "view-clients"], &[]),
         ("sees no client", |_, path| path.starts_with("/clients"), &["view-clients"], &["manage-users"]),
         ("sees no roles", |_, path| path.contains("/role-mappings/"), &["view-clients"], &["manage-users"]),
         ("manages no sessions", |method, _| method == "DELETE", &["manage-users"], &["view-clients"]),
         ("sees no groups", |_, path| path.starts_with("/groups"), &["view for all groups"], &["manage-users"]),
-        ("sees not all groups", |_, path| path.starts_with("/group-by-path"), &["view for all groups"], &[]),
+        ("sees not all groups", |_, path| path.starts_with("/groups/"), &["view for all groups"], &[]),
+        ("sees no actions", |_, path| path.ends_with("/required-actions"), &["query-users"], &["manage-users"]),
     ];
     for (what, hides, says, not) in cases {
         let server =
@@ -230,10 +262,7 @@ async fn every_missing_right_is_named() {
         assert!(says.iter().all(|s| text.contains(s)) && !not.iter().any(|s| text.contains(s)), "{what}: {text}");
     }
     // A group that is not there protects nobody.
-    let server = Server::start(realm(|_, path| {
-        path.starts_with("/group-by-path").then(|| refused(404, &json!({"error": "Group path does not exist"})))
-    }))
-    .await;
+    let server = Server::start(usual()).await;
     let mut spec = spec(&server.url, &json!({}));
     spec.protect.groups = vec!["/Bord".to_owned()];
     let error = connect(&spec, &credentials()).unwrap().check().await.unwrap_err();
@@ -244,12 +273,11 @@ async fn every_missing_right_is_named() {
 async fn a_user_as_the_guards_see_him() {
     let server = Server::start(usual()).await;
     let mut spec = spec(&server.url, &json!({}));
-    spec.protect.groups = vec!["/Board".to_owned()];
+    spec.protect.groups = vec!["/Staff/Desk".to_owned()];
     let user = look_up(&checked(&spec).await, Mode::Password).await;
     assert_eq!((user.id.name.as_str(), user.email.as_deref()), ("ann", Some("ann@acme.example")));
     assert!(user.confirmed && user.active && !user.federated && user.operator == Seen::Known(false));
-    let groups = ["/Staff", "/Staff/Desk", "/Staff/Desk/North~/South"].map(str::to_owned).to_vec();
-    assert_eq!(user.groups, Seen::Known(groups));
+    assert_eq!(user.groups, Seen::Known(vec!["/Staff/Desk".to_owned()]));
     assert_eq!(user.changed_at, Seen::Known("2023-11-14T22:13:20Z".parse().unwrap()));
     // What cannot be read is not taken for nothing.
     for hidden in ["/users/7/credentials", "/users/7/role-mappings", "/users/7/groups"] {
@@ -267,19 +295,58 @@ async fn a_user_as_the_guards_see_him() {
     }
 }
 
-/// Whoever is in a group is in those above: a path of two megabytes is a terabyte of them.
+/// A group is in what is above it, whatever its path reads like.
+#[tokio::test]
+async fn groups_are_told_apart_by_what_they_are() {
+    let in_group = async |named: usize, protect: &[&str], allow: &[&str]| {
+        let own = ok(&json!([group(&GROUPS[named])]));
+        let server =
+            Server::start(realm(move |_, path| path.starts_with("/users/7/groups").then(|| own.clone()))).await;
+        let mut spec = spec(&server.url, &json!({}));
+        spec.protect.groups = protect.iter().map(ToString::to_string).collect();
+        spec.allow = serde_json::from_value(json!([{
+            "name": "desk", "namespaces": ["helpdesk"], "modes": ["Password"], "users": {"groups": allow},
+        }]))
+        .unwrap();
+        look_up(&checked(&spec).await, Mode::Password).await.groups
+    };
+    let known = |all: &[&str]| Seen::Known(all.iter().map(ToString::to_string).collect());
+    let paths = ["/Staff", "/Staff/Desk", "/Staff/Desk/North/South", "/Semi;colon"];
+    for (named, allowed, protected) in [
+        (0, &["/Staff"][..], &["/Staff"][..]),
+        (1, &["/Staff", "/Staff/Desk"], &["/Staff", "/Staff/Desk"]),
+        // It is not in /Staff. Who protects /Staff/Desk may have meant it; who allows something there has not.
+        (2, &[], &["/Staff/Desk"]),
+        (
+            3,
+            &["/Staff", "/Staff/Desk", "/Staff/Desk/North/South"],
+            &["/Staff", "/Staff/Desk", "/Staff/Desk/North/South"],
+        ),
+        (4, &["/Semi;colon"], &["/Semi;colon"]),
+    ] {
+        assert_eq!(in_group(named, &[], &paths).await, known(allowed), "allowed, {named}");
+        let mut sorted = protected.to_vec();
+        sorted.sort_unstable();
+        assert_eq!(in_group(named, &paths, &[]).await, known(&sorted), "protected, {named}");
+    }
+    assert_eq!(in_group(2, &[], &["/Staff~/Desk"]).await, known(&["/Staff~/Desk"]), "a slash of the name's own");
+    assert_eq!(in_group(1, &["/Staff~/Desk"], &[]).await, known(&[]));
+}
+
+/// A group whose way up has no end.
 #[tokio::test]
 async fn groups_without_end() {
-    let deep = |name: usize, levels| json!({"path": format!("/{name}{}", "/a".repeat(levels))});
-    for (groups, says) in [
-        (vec![deep(0, 1_000_000)], "a path without end"),
-        ((0..11).map(|name| deep(name, 1000)).collect(), "more than 10000 groups"),
-    ] {
-        let groups = ok(&Value::Array(groups));
-        let server =
-            Server::start(realm(move |_, path| path.starts_with("/users/7/groups").then(|| groups.clone()))).await;
+    let many: Value = (0..10_001).map(|n| json!({"id": n.to_string(), "path": format!("/{n}")})).collect();
+    let circle = json!([{"id": "c", "path": "/Staff/c", "parentId": "c"}]);
+    for (groups, says) in [(circle, "a path without end"), (many, "more than 10000 groups")] {
+        let groups = ok(&groups);
+        let server = Server::start(realm(move |_, path| match path {
+            "/groups/c" => Some(ok(&json!({"id": "c", "path": "/Staff/c", "parentId": "c"}))),
+            _ => path.starts_with("/users/7/groups").then(|| groups.clone()),
+        }))
+        .await;
         let mut spec = spec(&server.url, &json!({}));
-        spec.protect.groups = vec!["/Board".to_owned()];
+        spec.protect.groups = vec!["/Staff".to_owned()];
         let found = checked(&spec).await.look_up(&UserRef::Username("ann".to_owned()), Mode::Password).await;
         let said = found.unwrap_err().message;
         assert!(said.contains(says), "{said}");
@@ -300,6 +367,16 @@ async fn what_an_answer_to_the_call_amounts_to() {
         (404, json!({"error": "User not found"}), Reply::NoSuchUser),
         (404, json!({"error": "Realm not found."}), Reply::Denied { code: "HTTP_404".to_owned() }),
         (409, json!({"errorMessage": "exists"}), Reply::Rejected { code: "exists".to_owned() }),
+        (
+            400,
+            json!({"field": "site", "errorMessage": "error-user-attribute-required", "params": ["site"]}),
+            Reply::Rejected { code: "error-user-attribute-required of site".to_owned() },
+        ),
+        (
+            400,
+            json!({"errors": [{"field": "site", "errorMessage": "error-user-attribute-required"}, {"field": "x"}]}),
+            Reply::Rejected { code: "error-user-attribute-required of site, the first of 2".to_owned() },
+        ),
         (409, json!({}), Reply::Unsure),
         (429, json!({}), Reply::Throttled { after: None }),
         (302, json!({}), Reply::Unsure),
@@ -426,6 +503,205 @@ async fn a_factor_that_cannot_be_enrolled_anew_is_not_taken_away() {
             r#"PUT   {"requiredActions":["UPDATE_PROFILE","CONFIGURE_RECOVERY_AUTHN_CODES"]}"#,
         ]
     );
+}
+
+/// The realm with this user, who has these credentials, and with what else `special` answers.
+fn with_user(
+    patch: Value,
+    credentials: Value,
+    special: impl Fn(&str, &str) -> Option<Answered> + Send + Sync + 'static,
+) -> impl Fn(&str, &str) -> Answered {
+    let mut user = ann();
+    if let (Value::Object(all), Value::Object(new)) = (&mut user, patch) {
+        all.extend(new);
+    }
+    realm(move |method, path| {
+        special(method, path).or_else(|| match (method, path) {
+            ("GET", "/users/7/credentials") => Some(ok(&credentials)),
+            ("GET", "/users/7") => Some(ok(&user)),
+            ("GET", path) if path.starts_with("/users?") && !path.contains("service-account") => {
+                Some(ok(&json!([user])))
+            }
+            _ => None,
+        })
+    })
+}
+
+/// A federation behind Keycloak shows a password without an id and without a time (26.2 and 26.7).
+#[tokio::test]
+async fn whoever_comes_from_a_federation_is_found() {
+    let elsewhere = json!({"type": "password", "createdDate": -1, "federationLink": "ldap"});
+    let linked = || json!({"federationLink": "ldap", "emailVerified": false});
+    let server = Server::start(with_user(linked(), json!([elsewhere]), |_, _| None)).await;
+    let keycloak = keycloak(&server.url).await;
+    for mode in [Mode::Password, Mode::MFA] {
+        let user = look_up(&keycloak, mode).await;
+        assert!(user.federated && user.confirmed, "{mode}");
+    }
+    let otp = json!({"id": "o", "type": "otp", "createdDate": BEFORE - 1});
+    let server = Server::start(with_user(linked(), json!([otp, elsewhere]), |_, _| None)).await;
+    let keycloak = keycloak_of(&server).await;
+    assert!(look_up(&keycloak, Mode::Password).await.federated);
+    let user = look_up(&keycloak, Mode::MFA).await;
+    assert!(!user.federated, "its second factor is kept here");
+    assert!(matches!(&user.factors, Seen::Known(factors) if factors.password && factors.enrolled.len() == 1));
+    // Nor does what reads the same later need an id.
+    let proof = keycloak.verify(&record()).await.unwrap();
+    assert!(matches!(proof, Proof::Nothing(_)), "{proof:?}");
+    keycloak.clean_up(&record(), CleanUp { web_sessions: true, ..CleanUp::default() }).await.unwrap();
+
+    // Whom the federation keeps nothing of.
+    let read_only = |method: &str, _: &str| {
+        let said =
+            json!({"errorMessage": "The user is read-only. Not possible to write 'required action CONFIGURE_TOTP'"});
+        (method == "PUT").then(|| refused(400, &said))
+    };
+    let server = Server::start(with_user(linked(), json!([otp, elsewhere]), read_only)).await;
+    let keycloak = keycloak_of(&server).await;
+    let user = look_up(&keycloak, Mode::MFA).await;
+    let reply = keycloak.perform(fenced(true), &remove(&[]), &user, None).await;
+    assert_eq!(reply, Reply::Rejected { code: "user-is-read-only".to_owned() });
+    assert!(changes(&server).iter().all(|call| !call.starts_with("DELETE")));
+}
+
+async fn keycloak_of(server: &Server) -> Keycloak {
+    keycloak(&server.url).await
+}
+
+fn enrolled(user: &User) -> Vec<(&str, Option<Factor>, bool, &str)> {
+    let Seen::Known(factors) = &user.factors else { panic!("{user:?}") };
+    let told = |why: &Option<String>| match why.as_deref() {
+        None => "",
+        Some(why) if why.contains("is off") => "off",
+        Some(why) if why.contains("change the user's name") => "renamed",
+        Some(why) => panic!("{why}"),
+    };
+    factors.enrolled.iter().map(|one| (one.kind.as_str(), one.factor, one.alone, told(&one.hindered))).collect()
+}
+
+#[tokio::test]
+async fn what_would_come_of_a_reset_is_known_before() {
+    let kinds = ["password", "password-history", "otp", "webauthn", "webauthn-passwordless", "mobile-number"];
+    let all: Value = kinds.iter().map(|kind| json!({"id": kind, "type": kind, "createdDate": BEFORE - 1})).collect();
+    let usual = [
+        ("otp", Some(Factor::TOTP), false, ""),
+        ("webauthn", Some(Factor::WebAuthn), false, ""),
+        // The stub's realm has no such action at all.
+        ("webauthn-passwordless", Some(Factor::WebAuthn), true, "off"),
+        ("mobile-number", None, false, ""),
+    ];
+    let server = Server::start(with_user(json!({}), all.clone(), |_, _| None)).await;
+    let user = look_up(&keycloak_of(&server).await, Mode::MFA).await;
+    assert_eq!(enrolled(&user), usual);
+    assert!(user.lacks.is_empty());
+
+    let off = |_: &str, path: &str| {
+        (path == "/authentication/required-actions").then(|| ok(&actions(&["CONFIGURE_TOTP", "UPDATE_PASSWORD"])))
+    };
+    let server = Server::start(with_user(json!({"requiredActions": ["CONFIGURE_TOTP"]}), all.clone(), off)).await;
+    let keycloak = keycloak_of(&server).await;
+    let user = look_up(&keycloak, Mode::MFA).await;
+    let mut expected = usual;
+    expected[0].3 = "off";
+    assert_eq!(enrolled(&user), expected, "even if it is asked of the user already");
+    let why = &look_up(&keycloak, Mode::Password).await.lacks[&crate::core::world::Feature::ForceChangeOnLogin];
+    assert!(why.contains("UPDATE_PASSWORD") && why.contains("realm acme"), "{why}");
+}
+
+/// A realm that takes addresses for names shows the address as the name of everybody, and gives it to whom it writes.
+#[tokio::test]
+async fn where_addresses_are_names() {
+    let otp = json!([{"id": "p", "type": "password"}, {"id": "otp", "type": "otp"}]);
+    let shown = |pending: &[&str]| json!({"username": "ann@acme.example", "requiredActions": pending});
+    let find = |stored: &'static str| {
+        move |_: &str, path: &str| match path {
+            "" => Some(ok(&json!({"realm": "acme", "registrationEmailAsUsername": true}))),
+            path if path.starts_with("/users?username=") && !path.contains(stored) && !path.contains("service") => {
+                Some(ok(&json!([])))
+            }
+            _ => None,
+        }
+    };
+    for (stored, pending, expected) in
+        [("old2", &[][..], "renamed"), ("old2", &["CONFIGURE_TOTP"], ""), ("ann%40acme.example", &[], "")]
+    {
+        let server = Server::start(with_user(shown(pending), otp.clone(), find(stored))).await;
+        let keycloak = keycloak_of(&server).await;
+        for typed in [
+            UserRef::Email("ann@acme.example".to_owned()),
+            UserRef::Username("ANN@acme.example".to_owned()),
+            UserRef::Username(stored.replace("%40", "@")),
+        ] {
+            let found = keycloak.look_up(&typed, Mode::MFA).await.unwrap();
+            let Some(FoundUser::One(user)) = found else { panic!("{stored} {typed:?}: {found:?}") };
+            assert_eq!(enrolled(&user)[0].3, expected, "{stored} {typed:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_locked_out() {
+    let id = UserRef::Id("7".to_owned());
+    // For a while: by id 26.2 shows it so.
+    let by_id = |_: &str, path: &str| {
+        let mut user = ann();
+        user["enabled"] = json!(false);
+        (path == "/users/7").then(|| ok(&user))
+    };
+    let server = Server::start(realm(by_id)).await;
+    let found = keycloak_of(&server).await.look_up(&id, Mode::Password).await.unwrap();
+    assert!(matches!(&found, Some(FoundUser::One(user)) if user.active), "{found:?}");
+    // For good: Keycloak has switched the user off, and says why.
+    for (reason, told) in [(json!({"disabledReason": ["permanentLockout"]}), true), (json!({}), false)] {
+        let server =
+            Server::start(with_user(json!({"enabled": false, "attributes": reason}), json!([]), |_, _| None)).await;
+        let found = keycloak_of(&server).await.look_up(&id, Mode::Password).await.unwrap();
+        let Some(FoundUser::One(user)) = found else { panic!("{found:?}") };
+        assert!(!user.active);
+        assert_eq!(user.hindrance.is_some_and(|why| why.contains("for good")), told);
+    }
+}
+
+/// What cannot be ended keeps nothing else from being ended, and is named.
+#[tokio::test]
+async fn one_that_cannot_be_ended() {
+    let script = |method: &str, path: &str| match (method, path) {
+        ("GET", "/users/7/sessions") => Some(ok(&json!([{"id": "bad"}, {}, {"id": "good"}]))),
+        ("GET", "/users/7/consents") => {
+            Some(ok(&json!([{"clientId": "broken;client"}, {}, {"clientId": "https://app.example/a;b c%"}])))
+        }
+        ("DELETE", path) if path.contains("broken") || path.ends_with("/bad") || path.contains("attack") => {
+            Some(refused(400, &json!({"error": "invalidCharacter"})))
+        }
+        _ => None,
+    };
+    let server = Server::start(realm(script)).await;
+    let keycloak = keycloak_of(&server).await;
+    let ended = |path: &str| server.seen(&format!("/auth/admin/realms/acme{path}")).len();
+    let web = CleanUp { web_sessions: true, unlock: true, ..CleanUp::default() };
+    let said = keycloak.clean_up(&record(), web).await.unwrap_err().message;
+    for part in
+        ["the lock-out", "session bad: the directory answered 400", "a session: the directory shows it without an id"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(ended("/sessions/good"), 1);
+    let all = CleanUp { mobile_sessions_and_api_tokens: true, ..CleanUp::default() };
+    let said = keycloak.clean_up(&record(), all).await.unwrap_err().message;
+    assert!(said.contains("what client broken;client was granted: the directory answered 400"), "{said}");
+    assert_eq!(ended("/users/7/consents/https%3A%2F%2Fapp.example%2Fa%3Bb%20c%25"), 1);
+}
+
+/// It is there, and refuses what it is asked for: nothing is wrong with the way to it.
+#[tokio::test]
+async fn a_refusal_is_not_taken_for_an_outage() {
+    let odd = |_: &str, path: &str| path.starts_with("/groups?search").then(|| refused(400, &json!({"error": "odd"})));
+    let server = Server::start(realm(odd)).await;
+    let mut spec = spec(&server.url, &json!({}));
+    spec.protect.groups = vec!["/Semi;colon".to_owned()];
+    let error = connect(&spec, &credentials()).unwrap().check().await.unwrap_err();
+    assert_eq!(error.reason(), "InvalidConfiguration");
+    assert!(error.to_string().contains("group /Semi;colon") && error.to_string().contains("odd"), "{error}");
 }
 
 /// What an attempt of 09:00:00 to 09:00:25 sees in a password that was set then.

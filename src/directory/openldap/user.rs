@@ -1,6 +1,6 @@
 //! Who is meant, and what the guards ask about.
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, btree_map::Entry},
     fmt::Write as _,
 };
 
@@ -107,7 +107,9 @@ impl OpenLdap {
                 Seen::Known(self.groups_of(connection, entry).await?)
             },
             changed_at,
-            lacks: BTreeSet::new(),
+            lacks: BTreeMap::new(),
+            hindrance: None,
+            factors: Seen::Unread,
             must_change: Seen::Unread,
             handle: [("dn".to_owned(), entry.dn.clone()), (CONDITION.to_owned(), condition)].into(),
         })
