@@ -3,16 +3,19 @@
 #![allow(clippy::cast_precision_loss, reason = "counts of a few thousand")]
 use std::collections::{BTreeMap, HashSet};
 
-use credreset::directory::password::generate;
+use credreset::{
+    core::request::{Kinds, Policy, Source},
+    directory::password::generate,
+};
 use secrecy::ExposeSecret;
 
 fn draw(length: u8) -> String {
-    generate(length).unwrap().expose_secret().to_owned()
+    generate(length, &Kinds::default()).unwrap().expose_secret().to_owned()
 }
 
 #[test]
 fn length_is_as_asked_for_within_bounds() {
-    for (asked, got) in [(0, 12), (12, 12), (20, 20), (127, 127), (128, 128), (255, 128)] {
+    for (asked, got) in [(0, 8), (12, 12), (20, 20), (127, 127), (128, 128), (255, 128)] {
         assert_eq!(draw(asked).len(), got);
     }
 }
@@ -68,4 +71,65 @@ fn no_character_is_favoured() {
             "chi squared {chi} with {freedom} degrees of freedom: {counts:?}"
         );
     }
+}
+
+fn counts(password: &str) -> [usize; 4] {
+    let classes: [fn(&char) -> bool; 4] =
+        [char::is_ascii_lowercase, char::is_ascii_uppercase, char::is_ascii_digit, char::is_ascii_punctuation];
+    classes.map(|class| password.chars().filter(class).count())
+}
+
+#[test]
+fn as_many_of_each_kind_as_are_asked_for() {
+    let kinds = |lower, upper, digits, punctuation, from: Option<&str>| Kinds {
+        lower_case: lower,
+        upper_case: upper,
+        digits,
+        punctuation,
+        punctuation_from: from.map(str::to_owned),
+    };
+    for (length, asked) in [
+        (20, kinds(None, None, Some(3), Some(3), None)),
+        (20, kinds(Some(5), Some(5), Some(5), Some(5), None)),
+        (12, kinds(Some(1), Some(0), Some(11), Some(0), None)),
+        (20, kinds(None, None, None, Some(0), None)),
+        (16, kinds(Some(0), Some(2), Some(0), Some(4), Some("-."))),
+    ] {
+        for _ in 0..300 {
+            let password = generate(length, &asked).unwrap();
+            let password = password.expose_secret();
+            assert_eq!(password.len(), usize::from(length));
+            assert!(password.starts_with(|c: char| c.is_ascii_alphabetic()), "{password}");
+            for (least, n) in asked.least().into_iter().zip(counts(password)) {
+                assert!(n >= usize::from(least) && (least > 0 || n == 0), "{asked:?} {password}");
+            }
+            if let Some(from) = &asked.punctuation_from {
+                assert!(password.chars().filter(char::is_ascii_punctuation).all(|c| from.contains(c)), "{password}");
+            }
+        }
+    }
+    // What leaves no password that keeps every rule is drawn all the same.
+    assert_eq!(
+        counts(generate(12, &kinds(Some(1), Some(0), Some(0), Some(11), Some("-"))).unwrap().expose_secret()),
+        [1, 0, 0, 11]
+    );
+}
+
+#[test]
+fn what_the_directory_asks_for_is_in_every_draw() {
+    let drawn = |length, kinds: Kinds, policy: Policy| match (Source::Generate { length, kinds }).within(&policy) {
+        Source::Generate { length, kinds } => (length, kinds.least()),
+        other @ Source::FromSecret { .. } => panic!("{other:?}"),
+    };
+    let policy = Policy { length: 25, longest: None, least: [0, 2, 3, 3] };
+    assert_eq!(drawn(20, Kinds::default(), policy.clone()), (25, [1, 2, 3, 3]));
+    let none = Kinds { punctuation: Some(0), digits: Some(5), ..Kinds::default() };
+    assert_eq!(drawn(30, none, policy), (30, [1, 2, 5, 0]), "what is left out stays out");
+    let short = Policy { longest: Some(16), ..Policy::default() };
+    assert_eq!(drawn(20, Kinds::default(), short), (16, [1; 4]));
+    let many = Policy { least: [20; 4], ..Policy::default() };
+    assert_eq!(drawn(20, Kinds::default(), many), (80, [20; 4]));
+    // A request that says nothing of it has the digest that it has always had.
+    let source = serde_json::to_string(&Source::Generate { length: 20, kinds: Kinds::default() }).unwrap();
+    assert_eq!(source, r#"{"generate":{"length":20}}"#);
 }

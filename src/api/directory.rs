@@ -624,6 +624,7 @@ impl Directory {
             conditional: BTreeSet::new(),
             apart: crate::core::plan::CleanUp::default(),
             remains: None,
+            policy: crate::core::request::Policy::default(),
             allow: allow.iter().map(AllowRule::settings).collect::<Result<_, _>>()?,
             protect: world::Protect {
                 users: protect.users.clone(),

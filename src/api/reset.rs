@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::{
     ledger::{Evidence, UserId},
     report::{Outcome, Reason, Shown},
-    request::{Action, Factor, Mode, Request, Source, UserRef},
+    request::{Action, Factor, Kinds, LONGEST, Mode, Request, Source, UserRef},
     text::{OBJECT_NAME, is_object_name},
 };
 
@@ -147,14 +147,40 @@ pub struct Password {
     pub deliver_to: Option<DeliverTo>,
 }
 
-/// What kind of password is drawn.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+/// What kind of password is drawn. Characters that look alike do not occur. Where the directory shows what it asks of passwords, what is
+/// drawn has as many characters, and as many of each kind, as that needs.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.lowerCase) ? self.lowerCase : 1) + (has(self.upperCase) ? self.upperCase : 1) > 0").message("a password needs letters: lowerCase and upperCase cannot both be 0"),
+    validation = Rule::new("(has(self.lowerCase) ? self.lowerCase : 1) + (has(self.upperCase) ? self.upperCase : 1) + (has(self.digits) ? self.digits : 1) + (has(self.punctuation) ? self.punctuation : 1) <= self.length").message("length is too short for so many of each kind").field_path(".length"),
+    validation = Rule::new("!has(self.punctuationFrom) || !has(self.punctuation) || self.punctuation > 0").message("without punctuation (0) there is nothing to choose it from: leave punctuationFrom out"),
+)]
 pub struct Generate {
-    /// Number of characters, 12 to 128. All of lower case, upper case, digits and punctuation occur; characters that look
-    /// alike do not.
+    /// Number of characters, 12 to 128.
     #[serde(default = "twenty")]
     #[schemars(range(min = 12, max = 128))]
     pub length: i32,
+    /// At least so many lower case letters; 0: none at all. Left out: one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 64))]
+    pub lower_case: Option<i32>,
+    /// At least so many upper case letters; 0: none at all. Left out: one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 64))]
+    pub upper_case: Option<i32>,
+    /// At least so many digits; 0: none at all. Left out: one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 64))]
+    pub digits: Option<i32>,
+    /// At least so many characters of punctuation; 0: none at all. Left out: one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 64))]
+    pub punctuation: Option<i32>,
+    /// The punctuation to draw from. Left out: !#%*+-:=?@_~
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[!-/:-@\[-`{-~]+$"))]
+    pub punctuation_from: Option<String>,
 }
 
 fn twenty() -> i32 {
@@ -338,10 +364,7 @@ impl CredentialReset {
 impl Password {
     fn action(&self) -> Result<Action, String> {
         let source = match (&self.generate, &self.from_secret) {
-            (Some(generate), None) => match u8::try_from(generate.length) {
-                Ok(length @ 12..=128) => Source::Generate { length },
-                _ => return Err("spec.password.generate.length must be 12 to 128".to_owned()),
-            },
+            (Some(generate), None) => generate.source()?,
             // Names become part of addresses at the API server.
             (None, Some(secret)) if !is_object_name(&secret.name) => {
                 return Err("spec.password.fromSecret.name must be a name that a Secret can have".to_owned());
@@ -360,6 +383,37 @@ impl Password {
             email_to_user: self.email_to_user,
             deliver_to: self.deliver_to.as_ref().map(|d| d.secret.clone()),
         })
+    }
+}
+
+impl Generate {
+    fn source(&self) -> Result<Source, String> {
+        let Self { length, lower_case, upper_case, digits, punctuation, punctuation_from } = self;
+        let length = u8::try_from(*length).ok().filter(|length| (12..=LONGEST).contains(length));
+        let length = length.ok_or("spec.password.generate.length must be 12 to 128")?;
+        let count = |name: &str, n: &Option<i32>| match n.map(u8::try_from).transpose() {
+            Ok(n) if n.is_none_or(|n| n <= 64) => Ok(n),
+            _ => Err(format!("spec.password.generate.{name} must be 0 to 64")),
+        };
+        let kinds = Kinds {
+            lower_case: count("lowerCase", lower_case)?,
+            upper_case: count("upperCase", upper_case)?,
+            digits: count("digits", digits)?,
+            punctuation: count("punctuation", punctuation)?,
+            punctuation_from: punctuation_from.clone(),
+        };
+        let [lower, upper, digits, punctuation] = kinds.least();
+        if lower == 0 && upper == 0 {
+            return Err("spec.password.generate: lowerCase and upperCase cannot both be 0".to_owned());
+        }
+        if u32::from(lower) + u32::from(upper) + u32::from(digits) + u32::from(punctuation) > u32::from(length) {
+            return Err("spec.password.generate.length is too short for so many of each kind".to_owned());
+        }
+        let is_punctuation = |from: &String| !from.is_empty() && from.bytes().all(|byte| byte.is_ascii_punctuation());
+        if !punctuation_from.as_ref().is_none_or(is_punctuation) {
+            return Err("spec.password.generate.punctuationFrom may hold punctuation alone".to_owned());
+        }
+        Ok(Source::Generate { length, kinds })
     }
 }
 

@@ -10,6 +10,10 @@ use super::{
     world::{Holding, Past, Progress, Proof, Seen, Settlement, StepState, World},
 };
 
+/// So many passwords are drawn for a request, where the directory refuses them for what they are: chance helps with what a policy asks
+/// for, but not with everything.
+pub const DRAWS: u32 = 10;
+
 /// For so long at least a directory is left alone that asks for that.
 const LEAST: SignedDuration = SignedDuration::from_secs(5);
 
@@ -141,8 +145,8 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
                 .subject
                 .request()
                 .is_some_and(|r| matches!(&r.action, Action::Password { source: Source::Generate { .. }, .. }));
-            // A policy that the generator does not know: one more draw, under a new attempt.
-            refused(world, record, code, drawn && !record.attempt.redrawn)
+            // A policy that the generator does not know: another draw, under a new attempt.
+            refused(world, record, code, drawn && record.attempt.redraws + 1 < DRAWS)
         }
         Some(Reply::Done) => finish(world, record, Evidence::Response),
         Some(Reply::Conflict | Reply::Unsure) => verify(world, record),

@@ -125,9 +125,15 @@ pub struct Attempt {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub approved_by: Vec<String>,
-    /// The directory refused the first password that was drawn, and this is the second.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub redrawn: bool,
+    /// How many passwords were drawn before this one, and refused by the directory.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(with = "i32")]
+    pub redraws: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// The request that a record belongs to.

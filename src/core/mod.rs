@@ -243,7 +243,7 @@ fn start(world: &World, request: &Request, released: Option<&Record>) -> Decisio
     if let Action::Password { source, .. } = &request.action
         && world.stored.is_none()
     {
-        let source = source.clone();
+        let source = source.within(&pass.directory.policy);
         return Decision::Do(Effect::StorePassword { attempt: world.me.attempt.clone(), record: name, source });
     }
     let window = pass.directory.limits.request_timeout.saturating_add(ledger::SLACK);
@@ -257,8 +257,10 @@ fn start(world: &World, request: &Request, released: Option<&Record>) -> Decisio
         baseline: pass.user.baseline(),
         conditional: pass.directory.conditional.contains(&request.mode()),
         approved_by: pass.approved_by,
-        redrawn: released
-            .is_some_and(|r| r.attempt.redrawn || r.verdict.as_ref().is_some_and(|v| v.reason == Reason::Rejected)),
+        redraws: released.map_or(0, |r| {
+            let refused = r.verdict.as_ref().is_some_and(|v| v.reason == Reason::Rejected);
+            if refused { r.attempt.redraws.saturating_add(1) } else { r.attempt.redraws }
+        }),
     };
     Decision::Do(match released {
         Some(record) => Effect::TakeOver(Box::new(record.take_over(attempt))),

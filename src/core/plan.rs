@@ -110,7 +110,7 @@ pub fn steps(request: &Request) -> Vec<String> {
             deliver_to,
         } => {
             let mut steps = vec![match source {
-                Source::Generate { length } => format!("Draw a password of {length} characters."),
+                Source::Generate { length, .. } => format!("Draw a password of {length} characters."),
                 Source::FromSecret { name, key } => {
                     format!("Take the password from key {key} of Secret {namespace}/{name}.")
                 }

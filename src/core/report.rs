@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    follow::DRAWS,
     ledger::{Evidence, Record, State, UserId, Verdict},
     text,
 };
@@ -401,6 +402,13 @@ fn refusal(record: &Record, verdict: &Verdict) -> (Reason, String) {
         }
         Reason::Pending => "The request was withdrawn before anything took effect: nothing was changed. File a new request if a reset is still wanted."
                 .to_owned(),
+        _ if record.attempt.redraws + 1 >= DRAWS => format!(
+            "The directory refused all {} passwords that were drawn for {who}, the last with code {}: nothing was changed. Say in \
+             spec.password.generate of a new request how long it is to be, which characters it is drawn from and how many of each, or give one by \
+             fromSecret.",
+            record.attempt.redraws + 1,
+            verdict.code.as_deref().unwrap_or("(none)")
+        ),
         _ => format!(
             "The directory refused the reset of {who} with code {}: nothing was changed. Mend the cause and file a new request.",
             verdict.code.as_deref().unwrap_or("(none)")

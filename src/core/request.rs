@@ -61,6 +61,9 @@ pub enum Source {
     Generate {
         /// Characters, 12 to 128.
         length: u8,
+        /// Which, and how many of each kind.
+        #[serde(default, skip_serializing_if = "Kinds::is_default")]
+        kinds: Kinds,
     },
     /// Somebody put it into a Secret of the request's namespace.
     FromSecret {
@@ -69,6 +72,82 @@ pub enum Source {
         /// Key within it.
         key: String,
     },
+}
+
+/// Which characters a password is drawn from. Of each kind so many occur at least; one, if nothing is said; none at all, if that is 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Kinds {
+    /// Lower case letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lower_case: Option<u8>,
+    /// Upper case letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upper_case: Option<u8>,
+    /// Digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digits: Option<u8>,
+    /// Punctuation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub punctuation: Option<u8>,
+    /// The punctuation to draw from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub punctuation_from: Option<String>,
+}
+
+impl Kinds {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// How many of each at least: lower case, upper case, digits, punctuation.
+    #[must_use]
+    pub fn least(&self) -> [u8; 4] {
+        [self.lower_case, self.upper_case, self.digits, self.punctuation].map(|n| n.unwrap_or(1))
+    }
+}
+
+/// The longest password that is drawn.
+pub const LONGEST: u8 = 128;
+
+/// What the directory asks of passwords, as far as it shows that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Policy {
+    /// So many characters at least.
+    pub length: u8,
+    /// And at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest: Option<u8>,
+    /// So many of each at least: lower case, upper case, digits, punctuation.
+    pub least: [u8; 4],
+}
+
+impl Source {
+    /// The same, drawn so that `policy` takes it. What the request leaves out of a password stays out.
+    #[must_use]
+    pub fn within(&self, policy: &Policy) -> Self {
+        let Self::Generate { length, kinds } = self else { return self.clone() };
+        let more = |said: Option<u8>, least: u8| match said {
+            None if least > 1 => Some(least),
+            Some(n) if n > 0 => Some(n.max(least)),
+            said => said,
+        };
+        let [lower, upper, digits, punctuation] = policy.least;
+        let kinds = Kinds {
+            lower_case: more(kinds.lower_case, lower),
+            upper_case: more(kinds.upper_case, upper),
+            digits: more(kinds.digits, digits),
+            punctuation: more(kinds.punctuation, punctuation),
+            punctuation_from: kinds.punctuation_from.clone(),
+        };
+        let longest = policy.longest.unwrap_or(LONGEST).min(LONGEST);
+        let mut together = 0_u8;
+        for n in kinds.least() {
+            together = together.saturating_add(n);
+        }
+        Self::Generate { length: (*length).max(policy.length).max(together).min(longest), kinds }
+    }
 }
 
 /// A kind of second factor.

@@ -10,7 +10,7 @@ use super::{
     ledger::{Evidence, NEVER, Record, Reply, State, UserId},
     plan::CleanUp,
     report::{Outcome, Reason, Shown},
-    request::{Factor, Mode, Request},
+    request::{Factor, Mode, Policy, Request},
 };
 
 /// A fact.
@@ -271,6 +271,9 @@ pub struct Directory {
     /// What lives on after a password reset, as a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remains: Option<String>,
+    /// What it asks of passwords, as far as it shows that.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub policy: Policy,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -302,6 +305,7 @@ impl Directory {
             conditional: BTreeSet::new(),
             apart: CleanUp::default(),
             remains: None,
+            policy: Policy::default(),
         }
     }
 }

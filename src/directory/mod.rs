@@ -24,7 +24,7 @@ use crate::{
     core::{
         ledger::{Attempt, Finish, Record, Reply},
         plan::{CleanUp, Once},
-        request::{Mode, UserRef},
+        request::{Mode, Policy, UserRef},
         world::{self, Feature, Found, Proof, User, Why},
     },
 };
@@ -130,19 +130,22 @@ pub struct Checked {
     pub apart: CleanUp,
     /// What a reset leaves alive and the operator cannot end, as a sentence.
     pub remains: Option<&'static str>,
+    /// What it asks of passwords, as far as it shows that.
+    pub policy: Policy,
 }
 
 impl Checked {
     /// Adds what was found to what the Directory's object says.
     #[must_use]
     pub fn add_to(&self, said: world::Directory) -> world::Directory {
-        let Self { identity, guarantees, supports, apart, remains } = self;
+        let Self { identity, guarantees, supports, apart, remains, policy } = self;
         world::Directory {
             identity: identity.clone(),
             supports: supports.clone(),
             conditional: guarantees.conditional(),
             apart: *apart,
             remains: remains.map(str::to_owned),
+            policy: policy.clone(),
             ..said
         }
     }

@@ -103,7 +103,7 @@ pub(super) fn record() -> Record {
             baseline: Some("never".to_owned()),
             conditional: false,
             approved_by: Vec::new(),
-            redrawn: false,
+            redraws: 0,
         },
         adopted_by: None,
         gave_up_at: None,

@@ -521,7 +521,7 @@ impl Directories {
         let told = old.is_some_and(|c| c.reason == reason);
         let mut next = shown.clone().unwrap_or_default();
         next.observed_generation = object.meta().generation.unwrap_or_default();
-        if let Ok(Checked { identity, guarantees, supports, apart: _, remains: _ }) = result {
+        if let Ok(Checked { identity, guarantees, supports, apart: _, remains: _, policy: _ }) = result {
             next.identity = Some(identity.clone());
             next.guarantees = Some(*guarantees);
             next.supports = supports.iter().copied().collect();

@@ -32,7 +32,7 @@ impl Run {
         match effect {
             Effect::StorePassword { attempt, record, source } => {
                 let password = match &source {
-                    Source::Generate { length } => password::generate(*length)?,
+                    Source::Generate { length, kinds } => password::generate(*length, kinds)?,
                     // The very one that was found usable; gone if it was stored before and dropped.
                     Source::FromSecret { .. } => {
                         let Some(password) = self.entered.take() else {

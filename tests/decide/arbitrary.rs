@@ -8,7 +8,7 @@ use credreset::core::{
     ledger::{Attempt, Evidence, Finish, Record, Reply, State, UserId, Verdict},
     plan::CleanUp,
     report::{Outcome, Shown},
-    request::{Action, Factor, Source, UserRef},
+    request::{Action, Factor, Kinds, Policy, Source, UserRef},
     world::{
         Delivery, Directory, Entered, Feature, Found, Holding, Limits, Me, Past, Progress, Proof, Protect, Rule, Seen,
         Settlement, StepState, Subject, User, Users, Why,
@@ -57,7 +57,7 @@ fn seen<T: Clone + std::fmt::Debug + 'static>(known: impl Strategy<Value = T> + 
 
 fn request() -> impl Strategy<Value = Request> {
     let source = prop_oneof![
-        Just(Source::Generate { length: 20 }),
+        Just(Source::Generate { length: 20, kinds: Kinds::default() }),
         Just(Source::FromSecret { name: "chosen".to_owned(), key: "password".to_owned() })
     ];
     let password = (source, any::<[bool; 3]>(), option::of(text(&["annette-password"]))).prop_map(
@@ -154,6 +154,7 @@ fn directory() -> impl Strategy<Value = Directory> {
         .prop_map(|(identity, suspend, broken, supports, allow, protect, limits, mail, conditional)| Directory {
             apart: CleanUp { web_sessions: true, ..CleanUp::default() },
             remains: Some("Tickets live on.".to_owned()),
+            policy: Policy::default(),
             name: "zylker".to_owned(),
             identity,
             kind: "a directory".to_owned(),
@@ -262,7 +263,7 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
                     baseline: None,
                     conditional,
                     approved_by: Vec::new(),
-                    redrawn,
+                    redraws: if redrawn { 9 } else { 0 },
                 };
                 let mut record = Record::open(&request, &directory, annette(), finish, attempt);
                 if !own {

@@ -53,7 +53,7 @@ fn told(world: &World, once: &Once) -> Vec<String> {
         ) => {
             assert!(*email_to_user || !by_directory, "a mail that nobody asked for");
             let mut all = vec![match source {
-                Source::Generate { length } => format!("Draw a password of {length} characters."),
+                Source::Generate { length, .. } => format!("Draw a password of {length} characters."),
                 Source::FromSecret { name, key } => format!("Take the password from key {key} of Secret {}.", at(name)),
             }];
             all.push(match force_change_on_login {

@@ -34,6 +34,7 @@ mod keycloak_crashes;
 mod keycloak_evidence;
 mod keycloak_failures;
 mod keycloak_rights;
+mod keycloak_untidy;
 mod ldap_both;
 mod openldap;
 mod openldap_failures;

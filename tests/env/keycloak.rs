@@ -290,8 +290,12 @@ impl Realm {
 
     /// What the token endpoint says to the client `shop`.
     fn grant(&self, form: &[(&str, &str)]) -> Value {
-        let client = self.server.client.post(self.endpoint("token"));
-        send(client.form(&[form, &[("client_id", "shop")]].concat())).json()
+        self.grant_to("shop", form)
+    }
+
+    fn grant_to(&self, client: &str, form: &[(&str, &str)]) -> Value {
+        let request = self.server.client.post(self.endpoint("token"));
+        send(request.form(&[form, &[("client_id", client)]].concat())).json()
     }
 
     fn grant_by_password(&self, name: &str, password: &str, more: &[(&str, &str)]) -> Value {
@@ -317,8 +321,25 @@ impl Realm {
 
     /// Whether a refresh token is still good.
     pub fn lives(&self, token: &str) -> bool {
-        let answer = self.grant(&[("grant_type", "refresh_token"), ("refresh_token", token)]);
+        self.lives_of("shop", token)
+    }
+
+    /// The same of one of another client's.
+    pub fn lives_of(&self, client: &str, token: &str) -> bool {
+        let answer = self.grant_to(client, &[("grant_type", "refresh_token"), ("refresh_token", token)]);
         answer["access_token"].is_string()
+    }
+
+    /// A refresh token of this client that needs no session.
+    pub fn offline_token_of(&self, client: &str, name: &str, password: &str) -> String {
+        let form = [
+            ("grant_type", "password"),
+            ("username", name),
+            ("password", password),
+            ("scope", "openid offline_access"),
+        ];
+        let answer = self.grant_to(client, &form);
+        answer["refresh_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
     /// Two failures within a second lock a user out.
@@ -339,7 +360,7 @@ impl Realm {
     }
 
     pub fn browser(&self) -> Browser<'_> {
-        Browser { realm: self, cookies: BTreeMap::new() }
+        Browser { realm: self, cookies: BTreeMap::new(), asked: String::new() }
     }
 }
 
@@ -366,6 +387,8 @@ fn code() -> String {
 pub struct Browser<'a> {
     realm: &'a Realm,
     cookies: BTreeMap<String, String>,
+    /// Where the page is that asks for a required action.
+    asked: String,
 }
 
 impl Browser<'_> {
@@ -375,6 +398,15 @@ impl Browser<'_> {
         let page = self.open("");
         let action = attribute(&page.text, "action=\"");
         let form = [("username", name), ("password", password)];
+        let answer = self.call(self.realm.server.client.post(action).form(&form));
+        self.follow(answer)
+    }
+
+    /// Fills in the page that asks for another password. What comes then, as of `sign_in`.
+    pub fn choose_password(&mut self, password: &str) -> String {
+        let page = self.call(self.realm.server.client.get(&self.asked));
+        let action = attribute(&page.text, "action=\"");
+        let form = [("password-new", password), ("password-confirm", password)];
         let answer = self.call(self.realm.server.client.post(action).form(&form));
         self.follow(answer)
     }
@@ -399,7 +431,9 @@ impl Browser<'_> {
                 return "signed in".to_owned();
             }
             if let Some((_, execution)) = answer.location.split_once("required-action?execution=") {
-                return execution.split('&').next().unwrap().to_owned();
+                let action = execution.split('&').next().unwrap().to_owned();
+                self.asked = answer.location;
+                return action;
             }
             answer = self.call(self.realm.server.client.get(&answer.location));
         }

@@ -258,11 +258,11 @@ fn brief(record: &Record) -> impl Hash + use<> {
         baseline,
         conditional: _,
         approved_by: _,
-        redrawn,
+        redraws,
     } = record.attempt.clone();
     let verdict = record.verdict.as_ref().map(|v| v.reason);
     let ends = (record.evidence, verdict, record.retry_at, record.note.is_some(), record.settled_at);
-    let attempt = (id, number, holder, started_at, baseline, redrawn);
+    let attempt = (id, number, holder, started_at, baseline, redraws);
     let others = (record.adopted_by.clone(), record.sign_in_by.clone());
     (record.requested_at, record.request.uid.clone(), record.state, attempt, others, ends)
 }

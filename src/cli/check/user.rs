@@ -13,7 +13,7 @@ use crate::{
         forecast::{Verdict, forecast},
         ledger::UserId,
         report::{Reason, Shown},
-        request::{Action, Mode, Source as Password, UserRef},
+        request::{Action, Kinds, Mode, Source as Password, UserRef},
         world::{Directory, Feature, Found, Me, Seen, Subject, Why},
     },
     directory::Provider,
@@ -189,7 +189,7 @@ fn tell(
     let now = Timestamp::now();
     let action = match mode {
         Mode::Password => Action::Password {
-            source: Password::Generate { length: 20 },
+            source: Password::Generate { length: 20, kinds: Kinds::default() },
             force_change_on_login: facts.supports.contains(&Feature::ForceChangeOnLogin),
             clear_mobile_sessions_and_api_tokens: false,
             email_to_user: false,

@@ -166,6 +166,7 @@ impl ActiveDirectory {
             // It keeps no sessions, and a lock-out ends with the call.
             apart: CleanUp { must_change: exact, ..CleanUp::default() },
             remains: Some("Kerberos tickets that the user has, and sessions opened with them, live until they expire."),
+            policy: crate::core::request::Policy::default(),
         })
     }
 

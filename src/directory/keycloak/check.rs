@@ -10,6 +10,7 @@ use crate::{
     api::directory::Guarantees,
     core::{
         plan::CleanUp,
+        request::Policy,
         text,
         world::{Feature, Guarantee},
     },
@@ -89,6 +90,7 @@ impl Keycloak {
                 ..CleanUp::default()
             },
             remains: None,
+            policy: text_of(&realm, "passwordPolicy").map(policy).unwrap_or_default(),
         })
     }
 
@@ -124,4 +126,26 @@ impl Keycloak {
             _ => answer.into_read(what).map(Some).map_err(|why| NotReady::Unreachable(why.message)),
         }
     }
+}
+
+/// What a realm's password policy asks for that a draw can see to, as in `length(12) and digits(2)`. Only who may view the realm is
+/// shown it.
+fn policy(text: &str) -> Policy {
+    let mut policy = Policy::default();
+    for part in text.split(" and ") {
+        let Some((name, value)) = part.trim().strip_suffix(')').and_then(|part| part.split_once('(')) else { continue };
+        let Ok(n) = value.trim().parse::<u64>() else { continue };
+        let n = u8::try_from(n).unwrap_or(u8::MAX);
+        let [lower, upper, digits, punctuation] = &mut policy.least;
+        match name.trim() {
+            "length" => policy.length = n,
+            "maxLength" => policy.longest = Some(n),
+            "lowerCase" => *lower = n,
+            "upperCase" => *upper = n,
+            "digits" => *digits = n,
+            "specialChars" => *punctuation = n,
+            _ => {}
+        }
+    }
+    policy
 }

@@ -148,6 +148,7 @@ impl OpenLdap {
             // It keeps no sessions, and a reset ends a lock-out by itself.
             apart: CleanUp::default(),
             remains: Some("Applications that the user is signed in to know nothing of it."),
+            policy: crate::core::request::Policy::default(),
         })
     }
 

@@ -212,6 +212,7 @@ impl Zoho {
             // Whatever Zoho ends, it ends with the call.
             apart: CleanUp::default(),
             remains: None,
+            policy: crate::core::request::Policy::default(),
         })
     }
 
