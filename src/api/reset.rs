@@ -217,7 +217,8 @@ pub struct Mfa {
     /// The user, typed again: the second yes.
     #[schemars(length(min = 1, max = 320))]
     pub confirm: String,
-    /// Only these kinds of factors: TOTP, WebAuthn, RecoveryCodes. All if left out.
+    /// Only these kinds of factors: TOTP, WebAuthn, RecoveryCodes. Left out: all of them. Where the directory shows factors one by one, those
+    /// of other kinds stay, and the message of success names what was removed and what was left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), with = "Vec<FactorName>")]
     pub factors: Vec<Factor>,

@@ -321,8 +321,9 @@ fn policies(site: &Site) {
     }
     // A pattern is not met by chance, but by who knows it.
     let letters = json!({"user": {"username": "bob"}, "password": {"generate": {"length": 20, "punctuation": 0}}});
-    site.apply(&[password("plain", "ann", json!({})), password("plain", "letters", letters)].join("\n---\n"));
-    let told = refused(site, "ann", "Rejected");
+    let chance = json!({"user": {"username": "ann"}});
+    site.apply(&[password("plain", "chance", chance), password("plain", "letters", letters)].join("\n---\n"));
+    let told = refused(site, "chance", "Rejected");
     assert!(told.contains("all 10 passwords") && told.contains("invalidPasswordRegexPatternMessage"), "{told}");
     assert_eq!(plain.sign_in("ann", "ann-old-1"), "signed in");
     applied(site, "letters");

@@ -507,12 +507,12 @@ async fn a_factor_that_cannot_be_enrolled_anew_is_not_taken_away() {
 
 /// The realm with this user, who has these credentials, and with what else `special` answers.
 fn with_user(
-    patch: Value,
+    different: Value,
     credentials: Value,
     special: impl Fn(&str, &str) -> Option<Answered> + Send + Sync + 'static,
 ) -> impl Fn(&str, &str) -> Answered {
     let mut user = ann();
-    if let (Value::Object(all), Value::Object(new)) = (&mut user, patch) {
+    if let (Value::Object(all), Value::Object(new)) = (&mut user, different) {
         all.extend(new);
     }
     realm(move |method, path| {
