@@ -11,7 +11,6 @@ use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
-    core::PartialObjectMeta,
     runtime::{
         Controller, PredicateConfig, WatchStreamExt,
         controller::{self, Action},
@@ -165,14 +164,15 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
 /// Requests with an outcome: nothing more is done about them. Should the generation of one rise all the same, tools wait until its status
 /// is about that.
 async fn settled(operator: &Operator) {
-    let api: Api<PartialObjectMeta<CredentialReset>> = Api::all(operator.client.clone());
+    let api: Api<Lean<CredentialReset>> = Api::all(operator.client.clone());
     let done = watcher::Config::default().fields("status.outcome!=").page_size(PAGE);
     let mut touched = pin!(watcher(api, done).default_backoff().applied_objects());
     while let Some(event) = touched.next().await {
         match event {
-            Ok(object) if object.metadata.generation > Some(1) && object.metadata.deletion_timestamp.is_none() => {
-                let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-                if let Err(error) = status::take_over_generation(&operator.client, &namespace, &name).await {
+            // One that is being deleted has another generation for that alone.
+            Ok(Lean(object)) if !object.is_seen() && object.metadata.deletion_timestamp.is_none() => {
+                if let Err(error) = status::take_over_generation(&operator.client, &object).await {
+                    let (namespace, name) = (object.namespace(), object.name_any());
                     tracing::warn!(namespace, name, error = %error, "the status could not take the generation over");
                 }
             }

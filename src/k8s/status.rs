@@ -103,18 +103,15 @@ pub async fn show(
 ///
 /// # Errors
 /// If the API server does not answer, or refuses.
-pub async fn take_over_generation(client: &Client, namespace: &str, name: &str) -> kube::Result<()> {
-    let api: Api<Lean<CredentialReset>> = Api::namespaced(client.clone(), namespace);
-    let Some(Lean(object)) = api.get_opt(name).await? else { return Ok(()) };
-    let Some(mut status) = object.status.clone().filter(|status| status.outcome.is_some()) else { return Ok(()) };
-    if object.is_seen() || object.request().ok().map(|request| request.spec_digest()) != status.digest {
-        return Ok(());
-    }
+pub async fn take_over_generation(client: &Client, object: &CredentialReset) -> kube::Result<()> {
+    let asked = object.request().ok().map(|request| request.spec_digest());
+    let Some(mut status) = object.status.clone().filter(|status| status.digest == asked) else { return Ok(()) };
     let generation = object.metadata.generation;
     status.observed_generation = generation.unwrap_or_default();
     status.conditions.iter_mut().for_each(|condition| condition.observed_generation = generation);
     let patch = json!({ "metadata": {"resourceVersion": object.resource_version()}, "status": status });
-    api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+    let api: Api<Lean<CredentialReset>> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    api.patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
 }
 
 /// The completion time of a request without a record is when it was first said.
