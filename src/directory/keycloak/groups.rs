@@ -21,7 +21,7 @@ const LEVELS: usize = 100;
 #[derive(Clone, Debug)]
 pub(super) struct Named {
     path: String,
-    /// None is under a protected path that names several: all are meant.
+    /// Several, where a protected path can mean several.
     groups: Vec<Group>,
     protected: bool,
 }
