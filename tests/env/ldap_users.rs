@@ -13,8 +13,20 @@ pub mod openldap {
 
     pub const KIND: &str = "openLDAP";
 
+    /// Whose names are as they are in the world (tests/env/openldap.sh).
+    pub const UNTIDY: [&str; 4] = ["doe", "ace", "joerg", "multi"];
+
+    /// As the server spells it.
     pub fn dn(name: &str) -> String {
-        format!("uid={name},ou=people,dc=acme,dc=example")
+        let first = match name {
+            "doe" => r"cn=Doe\2C John".to_owned(),
+            "ace" => r"cn=Ann \22Ace\22 \2B Co\3B \3C1\3E".to_owned(),
+            "joerg" => r"cn=\231 Jörg Größe".to_owned(),
+            "multi" => "cn=Mia+uid=multi".to_owned(),
+            "resetbot" => r"cn=reset\2C bot".to_owned(),
+            _ => format!("uid={name}"),
+        };
+        format!("{first},ou=people,dc=acme,dc=example")
     }
 
     /// `OpenLDAP` does not tell who administers it.
@@ -46,8 +58,14 @@ pub mod samba {
 
     pub const KIND: &str = "activeDirectory";
 
+    /// As the server spells it (tests/env/samba.sh).
     pub fn dn(name: &str) -> String {
-        format!("CN={name},OU=People,DC=acme,DC=example")
+        let first = match name {
+            "doe" => r"Doe\, John",
+            "joerg" => r#"Jörg \"Größe\" \+ \#1/2"#,
+            _ => name,
+        };
+        format!("CN={first},OU=People,DC=acme,DC=example")
     }
 
     /// Users whose password is `NAME-Old-1`.

@@ -26,12 +26,23 @@ BASE=dc=acme,dc=example
 ADMIN_PASSWORD=admin-secret
 RESET_PASSWORD=reset-secret
 
+schema() { # as much as Samba's own schema has of passwords
+  cat <<'END'
+attributetype ( 1.3.6.1.4.1.7165.2.1.25 NAME 'sambaNTPassword' EQUALITY caseIgnoreIA5Match
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.26{32} SINGLE-VALUE )
+attributetype ( 1.3.6.1.4.1.7165.2.1.20 NAME 'sambaSID' EQUALITY caseIgnoreIA5Match
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.26{64} SINGLE-VALUE )
+objectclass ( 1.3.6.1.4.1.7165.2.2.6 NAME 'sambaSamAccount' SUP top AUXILIARY MUST ( uid $ sambaSID ) MAY sambaNTPassword )
+END
+}
+
 config() { # config FOLDER
   cat <<END
 include $1/etc/ldap/schema/core.schema
 include $1/etc/ldap/schema/cosine.schema
 include $1/etc/ldap/schema/nis.schema
 include $1/etc/ldap/schema/inetorgperson.schema
+include $DIR/samba.schema
 modulepath $1/usr/lib/ldap
 moduleload back_mdb
 moduleload ppolicy
@@ -71,7 +82,8 @@ access to dn.subtree="ou=people,$BASE" attrs=pwdReset
 access to attrs=userPassword by anonymous auth by self =w by * none
 access to attrs=pwdHistory by * none
 access to *
-  by dn.exact="cn=credreset,ou=services,$BASE" read by dn.exact="cn=norights,ou=services,$BASE" read by self read by * none
+  by dn.exact="cn=credreset,ou=services,$BASE" read by dn.exact="cn=norights,ou=services,$BASE" read
+  by dn.exact="cn=reset\\\\2C bot,ou=people,$BASE" read by self read by * none
 END
 }
 
@@ -94,8 +106,15 @@ service() { # service CN
   printf 'dn: cn=%s,ou=services,%s\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: %s\nuserPassword: %s\n\n' \
     "$1" "$BASE" "$1" "$RESET_PASSWORD"
 }
+named() { # named RDN UID ATTRIBUTE...: whoever has another name than a user name, or more than an inetOrgPerson
+  local rdn=$1 uid=$2
+  shift 2
+  printf 'dn: %s,ou=people,%s\nobjectClass: inetOrgPerson\nuid: %s\nsn: %s\nmail: %s@acme.example\nuserPassword: %s-old-1\n' \
+    "$rdn" "$BASE" "$uid" "$uid" "$uid" "$uid"
+  printf '%s\n' "$@" ''
+}
 group() { # group CN MEMBER
-  printf 'dn: cn=%s,ou=groups,%s\nobjectClass: groupOfNames\ncn: %s\nmember: %s\n\n' "$1" "$BASE" "$1" "$2"
+  printf 'dn: cn=%s,ou=groups,%s\nobjectClass: groupOfNames\ncn: %s\nmember: %s\n\n' "$1" "$BASE" "${1//\\/}" "$2"
 }
 
 tree() { # loaded with slapadd: dan is an imported user
@@ -131,15 +150,31 @@ people() {
   group staff "uid=ann,ou=people,$BASE"
   group operators "uid=bob,ou=people,$BASE"
   group administrators "cn=operators,ou=groups,$BASE"
+  # Names as they are in the world.
+  named 'cn=Doe\, John' doe 'cn: Doe, John'
+  named 'cn=Ann \22Ace\22 \2B Co\; \3C1\3E' ace 'cn: Ann "Ace" + Co; <1>'
+  named 'cn=\#1 Jörg Größe' joerg 'cn: #1 Jörg Größe'
+  named 'cn=Mia+uid=multi' multi 'cn: Mia'
+  named 'cn=reset\, bot' resetbot 'cn: reset, bot'
+  group 'Admins\, Berlin' "cn=Doe\\2C John,ou=people,$BASE"
+  # Who keeps more than one password, or the one elsewhere, or begins later.
+  named uid=sam sam 'cn: sam' 'objectClass: sambaSamAccount' 'sambaSID: S-1-5-21-1-2-3-1001' \
+    'sambaNTPassword: 0CB6948805F797BF2A82807973B89537'
+  named uid=shadow shadow 'cn: shadow' 'objectClass: shadowAccount' 'shadowLastChange: 10000' 'shadowMax: 90'
+  named uid=central central 'cn: central' 'employeeType: central'
 }
 
+six() { grep -q '^0\{31\}1 ' /proc/net/if_inet6; } 2>/dev/null # there is a loopback of IPv6
+
 serve() { # serve FOLDER
-  local plain tls
+  local plain tls urls
   say "starting slapd"
   for _ in 1 2 3; do
     [ -e "$DIR/ports" ] || echo "$(free_port) $(free_port)" >"$DIR/ports"
     read -r plain tls <"$DIR/ports"
-    start slapd "$1/usr/sbin/slapd" -d stats -f "$DIR/slapd.conf" -h "ldap://127.0.0.1:$plain ldaps://127.0.0.1:$tls"
+    urls="ldap://127.0.0.1:$plain ldaps://127.0.0.1:$tls"
+    ! six || urls+=" ldap://[::1]:$plain ldaps://[::1]:$tls"
+    start slapd "$1/usr/sbin/slapd" -d stats -f "$DIR/slapd.conf" -h "$urls"
     if until_ok slapd listens 127.0.0.1 "$tls"; then return; fi
     # On a new instance another program may take a port first.
     if [ -e "$DIR/ready" ] || ! tail -n 20 "$DIR/slapd.log" | grep -qi 'address already in use'; then break; fi
@@ -171,6 +206,7 @@ up() {
       else
         authority && server_certificate /CN=localhost
       fi
+      schema >"$DIR/samba.schema"
       config "$folder" >"$DIR/slapd.conf"
       [ -n "${PROVIDER:-}" ] || tree | run slapadd "$folder/usr/sbin/slapd" -T add -f "$DIR/slapd.conf"
     fi
@@ -184,6 +220,7 @@ up() {
   fi
   echo "LDAP_URL=ldap://127.0.0.1:$plain"
   echo "LDAPS_URL=ldaps://127.0.0.1:$tls"
+  ! six || printf '%s\n' "LDAP_URL_6=ldap://[::1]:$plain" "LDAPS_URL_6=ldaps://[::1]:$tls"
   echo "CA_FILE=$DIR/pki/ca.pem"
   echo "BASE_DN=$BASE"
   echo "ADMIN_DN=cn=admin,$BASE"

@@ -50,8 +50,14 @@ unicodePwd:: $(utf16 "$2")
 
 END
 }
+other() { # other RDN NAME PASSWORD [LINE...]: without a userPrincipalName
+  local rdn=$1 name=$2 password=$3
+  shift 3
+  printf 'dn: %s,OU=People,%s\nobjectClass: user\nsAMAccountName: %s\nunicodePwd:: %s\n' "$rdn" "$BASE" "$name" "$(utf16 "$password")"
+  printf '%s\n' "$@" ''
+}
 group() { # group NAME MEMBER
-  printf 'dn: CN=%s,OU=Groups,%s\nobjectClass: group\nsAMAccountName: %s\nmember: %s,%s\n\n' "$1" "$BASE" "$1" "$2" "$BASE"
+  printf 'dn: CN=%s,OU=Groups,%s\nobjectClass: group\nsAMAccountName: %s\nmember: %s,%s\n\n' "$1" "$BASE" "${1//[\\,]/}" "$2" "$BASE"
 }
 
 # The rights that docs/active-directory.md asks for, on users below one organizational unit: the right "Reset Password", and
@@ -79,6 +85,14 @@ seed() {
     group operators CN=bob,OU=People
     group desk CN=operators,OU=Groups
     group chiefs CN=chief,OU=People
+    # Names as they are in the world, and whom something else than the password keeps out.
+    other 'CN=Doe\, John' doe doe-Old-1 'userAccountControl: 512'
+    other 'CN=Jörg \22Größe\22 \+ \#1/2' joerg joerg-Old-1 'userAccountControl: 512' 'mail: joerg@acme.example' \
+      'proxyAddresses: SMTP:joerg@acme.example' 'proxyAddresses: smtp:j.groesse@acme.example'
+    other CN=night night night-Old-1 'userAccountControl: 512' "logonHours:: $(head -c 21 /dev/zero | base64)"
+    other CN=bound bound bound-Old-1 'userAccountControl: 512' 'userWorkstations: PC1'
+    other CN=smart smart smart-Old-1 'userAccountControl: 262656'
+    group 'Admins\, Berlin' 'CN=Doe\, John,OU=People'
   } >"$DIR/seed.ldif"
   run setup ldbadd -H "$SAM" "$DIR/seed.ldif"
   # boss administers the domain; chief does, too, since the group of chiefs does.
