@@ -9,6 +9,9 @@ use crate::{
     directory::NotReady,
 };
 
+/// Active Directory's code for a change that is not taken at all, such as by a global catalog.
+const NO_CHANGES: &str = "00002035";
+
 /// The password policy control (draft-behera-ldap-password-policy-10, section 6).
 pub const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 
@@ -117,10 +120,32 @@ impl fmt::Display for Code {
         if !name.is_empty() {
             write!(f, " {name}")?;
         }
-        match &self.detail {
-            Some(detail) => write!(f, ", {detail}"),
+        if let Some(detail) = &self.detail {
+            write!(f, ", {detail}")?;
+        }
+        match self.meaning() {
+            Some(meaning) => write!(f, " ({meaning})"),
             None => Ok(()),
         }
+    }
+}
+
+impl Code {
+    /// What it is about where its name does not say so, and what would do.
+    fn meaning(&self) -> Option<&'static str> {
+        Some(match (self.number, self.detail.as_deref()?) {
+            (_, "0000052D") => "the domain's password policy: its length, complexity or minimum age",
+            (53, NO_CHANGES) => "no changes are taken here, as by a global catalog",
+            (_, "mustSupplyOldPassword") => "pwdSafeModify of the password policy has to be FALSE",
+            (_, "insufficientPasswordQuality") => {
+                "pwdCheckModule or pwdCheckQuality of the password policy wants another"
+            }
+            (_, "passwordTooShort") => "pwdMinLength of the password policy wants a longer one",
+            (_, "passwordTooLong") => "pwdMaxLength of the password policy wants a shorter one",
+            (_, "passwordTooYoung") => "pwdMinAge of the password policy: the last change is too recent",
+            (_, "passwordInHistory") => "pwdInHistory of the password policy: it was used before",
+            _ => return None,
+        })
     }
 }
 
@@ -159,11 +184,12 @@ impl Answer {
     pub fn reply(&self) -> Reply {
         match self.code.number {
             0 => Reply::Done,
-            8 | 13 | 49 => Reply::Denied { code: self.code.to_string() },
+            8 | 10 | 13 | 49 => Reply::Denied { code: self.code.to_string() },
+            53 if self.code.detail.as_deref() == Some(NO_CHANGES) => Reply::Denied { code: self.code.to_string() },
             32 => Reply::NoSuchUser,
             51 => Reply::Throttled { after: None },
             19 | 53 if self.is_about_the_password() => Reply::PasswordRefused { code: self.code.to_string() },
-            2 | 10 | 12 | 16..=21 | 33 | 34 | 36 | 48 | 50 | 53 | 64..=69 | 71 | 122 => {
+            2 | 12 | 16..=21 | 33 | 34 | 36 | 48 | 50 | 53 | 64..=69 | 71 | 122 => {
                 Reply::Rejected { code: self.code.to_string() }
             }
             _ => Reply::Unsure,
@@ -174,7 +200,13 @@ impl Answer {
     /// name what they are about.
     fn is_about_the_password(&self) -> bool {
         match self.code.detail.as_deref() {
-            Some("0000052D" | "insufficientPasswordQuality" | "passwordTooShort" | "passwordInHistory") => true,
+            Some(
+                "0000052D"
+                | "insufficientPasswordQuality"
+                | "passwordTooShort"
+                | "passwordTooLong"
+                | "passwordInHistory",
+            ) => true,
             Some(_) => false,
             None => self.code.number == 19 && self.text.to_ascii_lowercase().contains("password"),
         }
@@ -224,6 +256,7 @@ fn policy_error(result: &LdapResult) -> Option<&'static str> {
         6 => "passwordTooShort",
         7 => "passwordTooYoung",
         8 => "passwordInHistory",
+        9 => "passwordTooLong",
         _ => return None,
     })
 }

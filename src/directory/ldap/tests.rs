@@ -80,17 +80,24 @@ fn result(rc: u32, text: &str, control: Option<&[u8]>) -> LdapResult {
 fn codes_are_numbers_and_fixed_words() {
     for (result, says) in [
         (result(19, "secret-password is bad", None), "19 constraintViolation"),
-        (result(19, "", Some(&[0x30, 3, 0x81, 1, 7])), "19 constraintViolation, passwordTooYoung"),
+        (
+            result(19, "", Some(&[0x30, 3, 0x81, 1, 7])),
+            "19 constraintViolation, passwordTooYoung (pwdMinAge of the password policy: the last change is too recent)",
+        ),
         // With a warning before it.
         (
             result(19, "", Some(&[0x30, 8, 0xa0, 3, 0x80, 1, 5, 0x81, 1, 8])),
-            "19 constraintViolation, passwordInHistory",
+            "19 constraintViolation, passwordInHistory (pwdInHistory of the password policy: it was used before)",
+        ),
+        (
+            result(19, "", Some(&[0x30, 3, 0x81, 1, 9])),
+            "19 constraintViolation, passwordTooLong (pwdMaxLength of the password policy wants a shorter one)",
         ),
         (result(19, "", Some(&[0x30, 200, 0x81, 1, 8])), "19 constraintViolation"),
         (result(19, "", Some(&[0x30, 3, 0x81, 9, 8])), "19 constraintViolation"),
         (
             result(19, "0000052D: Constraint violation - check_password_restrictions", None),
-            "19 constraintViolation, 0000052D",
+            "19 constraintViolation, 0000052D (the domain's password policy: its length, complexity or minimum age)",
         ),
         (
             result(49, "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data 52e, v1db1", None),
@@ -111,12 +118,12 @@ fn what_an_answer_means() {
     for trouble in [1, 3, 11, 52, 80, 4711] {
         assert_eq!(reply(trouble), Reply::Unsure, "{trouble}");
     }
-    for ours in [8, 13, 49] {
+    for ours in [8, 10, 13, 49] {
         assert!(matches!(reply(ours), Reply::Denied { .. }), "{ours}");
     }
     assert_eq!(reply(32), Reply::NoSuchUser);
     assert_eq!(reply(51), Reply::Throttled { after: None });
-    for refused in [10, 19, 50, 53] {
+    for refused in [19, 50, 53] {
         assert!(matches!(reply(refused), Reply::Rejected { .. }), "{refused}");
     }
     // Of these another may do.
@@ -128,6 +135,7 @@ fn what_an_answer_means() {
     ] {
         assert!(matches!(says(number, text), Reply::PasswordRefused { .. }), "{text}");
     }
+    assert!(matches!(says(53, "00002035: Only allowed on the primary"), Reply::Denied { .. }));
     assert!(matches!(says(53, "no global superior knowledge of Password"), Reply::Rejected { .. }));
 }
 
@@ -163,7 +171,7 @@ proptest! {
     #[test]
     fn answers_of_any_kind(number in any::<u32>(), text in "\\PC{0,80}", control in proptest::collection::vec(any::<u8>(), 0..12)) {
         let shown = Code::of(&result(number, &text, Some(&control))).to_string();
-        prop_assert!(shown.len() < 80 && shown.is_ascii());
+        prop_assert!(shown.len() < 160 && shown.is_ascii());
     }
 
     #[test]
