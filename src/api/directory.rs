@@ -184,6 +184,28 @@ pub struct OpenLdap {
     /// ppolicy_hash_cleartext, or the operator with SSHA (RFC 2307). Left out: Server.
     #[serde(default)]
     pub hash: Hash,
+    /// Users who fit it have their password elsewhere, such as behind a userPassword of {SASL}, and are not reset here. The operator's
+    /// account must be able to search by what it names. Left out: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 1024))]
+    pub federated_filter: Option<String>,
+    /// Object classes that keep passwords of their own in a user's entry, and whose users are reset all the same: what they keep stays
+    /// as it is, such as the old password's hash for Samba. Left out: users of such a class are refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub leave_other_passwords: Vec<OtherPasswords>,
+}
+
+/// An object class that keeps a password, or something that goes with one, beside userPassword.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "a text on a variant would turn the schema's enum into oneOf")]
+pub enum OtherPasswords {
+    SambaSamAccount,
+    ShadowAccount,
+    KrbPrincipalAux,
+    #[serde(rename = "krb5KDCEntry")]
+    Krb5KdcEntry,
 }
 
 /// Who makes a hash of a password.

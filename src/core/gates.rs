@@ -3,12 +3,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Decision, Fact, Next, approvals,
+    dn::Dn,
     ledger::{Finish, MARGIN},
     limits,
     plan::plan,
     report::{Reason, View},
     request::{Action, Request, Source, later},
-    text::{folded, same_dn},
     world::{CONDITION, Delivery, Directory, Entered, Found, Rule, Seen, Subject, User, Why, World},
 };
 
@@ -409,10 +409,10 @@ fn fit(request: &Request, user: &User) -> Result<(), Decision> {
 fn protected(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
     let who = &user.id.name;
     let named = |entry: &String| {
-        let entry = folded(entry);
+        let entry = Dn::of(entry).folded();
         let mut known = [who, &user.id.id].into_iter().chain(&user.email).chain(&user.aliases);
-        // Of what is no distinguished name it asks for nothing more.
-        known.any(|name| same_dn(&folded(name), &entry))
+        // What is no distinguished name is compared as it is.
+        known.any(|name| Dn::of(name).folded() == entry)
     };
     let protect = &directory.protect;
     let why = if user.operator == Seen::Known(true) {

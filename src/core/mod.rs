@@ -12,6 +12,7 @@
 //! ```
 //! The record's own states are drawn in [`ledger`].
 pub mod approvals;
+pub mod dn;
 mod follow;
 pub mod forecast;
 mod gates;

@@ -67,23 +67,6 @@ pub fn folded(text: &str) -> String {
     nfkc.normalize(folded.trim()).into_owned()
 }
 
-/// Whether two distinguished names are the same, as far as that can be told without the schema: case and blanks around
-/// separators do not matter.
-#[must_use]
-pub fn same_dn(one: &str, other: &str) -> bool {
-    plain_dn(one) == plain_dn(other)
-}
-
-/// A distinguished name without what does not matter in that comparison.
-#[must_use]
-pub fn plain_dn(dn: &str) -> String {
-    let parts = dn.split(',').map(|part| {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        format!("{}={}", name.trim(), value.trim()).to_lowercase()
-    });
-    parts.collect::<Vec<_>>().join(",")
-}
-
 /// Whether `text` is a name that a Kubernetes object can have: [`OBJECT_NAME`], and not too long.
 #[must_use]
 pub fn is_object_name(text: &str) -> bool {

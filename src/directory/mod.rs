@@ -25,6 +25,7 @@ use crate::{
         ledger::{Attempt, Finish, Record, Reply},
         plan::{CleanUp, Once},
         request::{Mode, Policy, UserRef},
+        text,
         world::{self, Feature, Found, Proof, User, Why},
     },
 };
@@ -132,13 +133,27 @@ pub struct Checked {
     pub remains: Option<&'static str>,
     /// What it asks of passwords, as far as it shows that.
     pub policy: Policy,
+    /// Groups of rules that the operator's account does not see: nobody is found to be in them.
+    pub unknown_groups: Vec<String>,
 }
 
 impl Checked {
+    /// What is said of groups that rules name in vain.
+    #[must_use]
+    pub fn unknown_groups(&self) -> Option<String> {
+        let names: Vec<String> = self.unknown_groups.iter().map(|name| text::shown(name, text::NAME)).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "spec.allow names {}, and the operator's account sees no such group: nobody is in it.",
+                names.join("; ")
+            )
+        })
+    }
+
     /// Adds what was found to what the Directory's object says.
     #[must_use]
     pub fn add_to(&self, said: world::Directory) -> world::Directory {
-        let Self { identity, guarantees, supports, apart, remains, policy } = self;
+        let Self { identity, guarantees, supports, apart, remains, policy, unknown_groups: _ } = self;
         world::Directory {
             identity: identity.clone(),
             supports: supports.clone(),

@@ -511,7 +511,11 @@ impl Directories {
             "sees what it has to; whether it may set passwords, only a reset tells"
         };
         let (status, reason, message) = match result {
-            Ok(_) => ("True", "Connected", format!("The directory answers and the operator's account {rights}.{mail}")),
+            Ok(checked) => {
+                let unknown = checked.unknown_groups().map_or_else(String::new, |why| format!(" But {why}"));
+                let said = format!("The directory answers and the operator's account {rights}.{mail}{unknown}");
+                ("True", "Connected", text::shown(&said, text::MESSAGE))
+            }
             Err(not_ready) => ("False", not_ready.reason(), text::shown(&not_ready.to_string(), text::MESSAGE)),
         };
         let old = shown.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));
@@ -521,7 +525,7 @@ impl Directories {
         let told = old.is_some_and(|c| c.reason == reason);
         let mut next = shown.clone().unwrap_or_default();
         next.observed_generation = object.meta().generation.unwrap_or_default();
-        if let Ok(Checked { identity, guarantees, supports, apart: _, remains: _, policy: _ }) = result {
+        if let Ok(Checked { identity, guarantees, supports, .. }) = result {
             next.identity = Some(identity.clone());
             next.guarantees = Some(*guarantees);
             next.supports = supports.iter().copied().collect();

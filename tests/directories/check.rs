@@ -102,6 +102,7 @@ fn openldap() {
             (&id, FINE, &ann),
             ("bob", protected, "(a member of cn=Administrators, ou=groups,dc=acme,dc=example)"),
             ("off", "user ok, fit wrong", "off is not active in the directory"),
+            ("sam", "user ok, fit wrong", "sambaNTPassword and sambaLMPassword (objectClass sambaSamAccount)"),
             (
                 "one@acme.example",
                 "user wrong",
@@ -113,6 +114,19 @@ fn openldap() {
     );
     let fine = sound("note", FINE);
     tried.says("ann", &started(json!(server.ca())), &fine, "its certificate is trusted.");
+    for (url, start_tls) in [("LDAPS_URL_6", false), ("LDAP_URL_6", true)] {
+        if let Some(url) = server.has(url) {
+            tried.says(
+                "ann",
+                &provider(json!({"urls": [url], "startTLS": start_tls})),
+                &fine,
+                "its certificate is trusted.",
+            );
+        }
+    }
+    let federated = provider(json!({"federatedFilter": "(employeeType=central)"}));
+    let lines = sound("note", "user ok, fit wrong");
+    tried.says("central", &federated, &lines, "central signs in through another identity provider");
     // It sees all and may change nothing: that is not found out.
     let norights = keys(json!({"bind-dn": "cn=norights,ou=services,dc=acme,dc=example"}));
     tried.says("ann", &norights, &fine, "whether it may set passwords, only a reset tells.");
@@ -168,6 +182,10 @@ fn samba() {
             ("bob", protected, "(a member of Desk)"),
             ("boss", protected, "(an administrator of the directory)"),
             ("cat", "user ok, fit wrong", "is not active in the directory"),
+            ("smart", "user ok, fit wrong", "may only sign in with a smart card"),
+            ("doe@acme.example", FINE, "doe (id"),
+            (r"ACME\doe", FINE, "doe (id"),
+            ("j.groesse@acme.example", FINE, "joerg (id"),
             ("*)(cn=*", "user wrong", nobody),
             (&samba::dn("ann"), "user wrong", nobody),
         ],
@@ -186,7 +204,17 @@ fn samba() {
             "is not in the server's domain, DC=acme,DC=example.",
         ),
         (started(json!(null)), UNREACHED, UNTRUSTED),
+        (
+            provider(json!({"urls": [format!("{url}:3269")]})),
+            UNUSABLE,
+            "those of the global catalog: name the controller's own",
+        ),
     ]);
+    let nobodies =
+        json!([{"name": "desk", "namespaces": ["helpdesk"], "modes": ["Password"], "users": {"groups": ["Nobodies"]}}]);
+    let lines = sound("note", "user ok, fit ok, protection ok, rule wrong")
+        .replace("settings ok", "settings ok, settings wrong");
+    tried.says("ann", &json!({"spec": {"allow": nobodies}}), &lines, "spec.allow names Nobodies");
     server.run("stop");
     tried.is_wrong(&[(json!({}), UNREACHED, "nothing answers at")]);
 }

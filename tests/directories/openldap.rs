@@ -1,10 +1,10 @@
 //! What a reset does at a real `OpenLDAP`, as its user sees it, and who is not reset.
 use serde_json::json;
 
-pub use crate::ldap_users::openldap::{KIND, add, dn, protect};
+pub use crate::ldap_users::openldap::{KIND, UNTIDY, add, dn, protect};
 use crate::{
     applied, delivered, entered,
-    env::{Site, time, wait_for},
+    env::{Site, message, time, wait_for},
     ldap_server::Server,
     mfa, password, refused,
 };
@@ -73,7 +73,18 @@ fn openldap_passwords() {
     let site = Site::start();
     site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), protect());
     // Failed sign-ins, and anything else but the password, do not stand in the way.
-    add(&server, &["loc".to_owned(), "amy".to_owned()]);
+    add(&server, &["loc", "amy", "six", "seven"].map(str::to_owned));
+    // What a user keeps besides may stay, if the Directory says so.
+    let mut left = protect();
+    left["provider"] = json!({KIND: {"leaveOtherPasswords": ["sambaSamAccount", "shadowAccount"]}});
+    site.ldap("left", KIND, &server, server.value("LDAPS_URL"), left);
+    // Where this machine has a loopback of IPv6, with TLS of either kind.
+    let six = [("six", "LDAPS_URL_6"), ("seven", "LDAP_URL_6")].map(|(name, url)| (name, server.has(url)));
+    for (name, url) in six {
+        let mut spec = protect();
+        spec["provider"] = json!({KIND: {"startTLS": name == "seven"}});
+        site.ldap(name, KIND, &server, url.unwrap_or(server.value("LDAPS_URL")), spec);
+    }
     for _ in 0..5 {
         sign_in(&server, "loc", "wrong");
     }
@@ -88,9 +99,28 @@ fn openldap_passwords() {
     site.apply(&password("acme", "dan", json!({"user": {"username": null, "id": dan}})));
     site.apply(&password("acme", "loc", json!({"user": {"username": null, "email": "LOC@acme.example"}})));
     site.apply(&password("acme", "amy", json!({"password": {"forceChangeOnLogin": false}})));
-    for name in ["ann", "dan", "loc", "amy"] {
+    for name in UNTIDY {
+        site.apply(&password("acme", name, json!({})));
+    }
+    for name in ["sam", "shadow"] {
+        site.apply(&password("left", name, json!({})));
+    }
+    for (name, url) in six.iter().filter(|(_, url)| url.is_some()) {
+        println!("{name}: {url:?}");
+        site.until_directory(name, "Connected");
+        site.apply(&password(name, name, json!({})));
+        assert_eq!(applied(&site, name), "Response");
+        opens(&server, &site, name, MUST_CHANGE);
+    }
+    for name in ["ann", "dan", "loc", "amy", "sam", "shadow"].iter().chain(&UNTIDY) {
         assert_eq!(applied(&site, name), "Response");
     }
+    for name in ["sam", "shadow"].iter().chain(&UNTIDY) {
+        opens(&server, &site, name, MUST_CHANGE);
+    }
+    let said = message(&site.reset("sam"));
+    assert!(said.contains("leaveOtherPasswords"), "{said}");
+    assert_eq!(server.get(&dn("sam"), "sambaNTPassword"), ["0CB6948805F797BF2A82807973B89537"]);
     assert_eq!(site.reset("dan")["status"]["user"]["id"], dan.as_str());
     let new = opens(&server, &site, "ann", MUST_CHANGE);
     for name in ["dan", "loc"] {
@@ -112,9 +142,10 @@ fn openldap_refusals() {
     let server = Server::openldap();
     let site = Site::start();
     site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), protect());
-    add(&server, &["amy".to_owned(), "off".to_owned(), "one".to_owned(), "two".to_owned()]);
+    add(&server, &["amy", "off", "one", "two", "soon"].map(str::to_owned));
     server.set(&dn("two"), "mail", &["one@acme.example"]);
     server.set(&dn("off"), "pwdAccountLockedTime", &["000001010000Z"]);
+    server.set(&dn("soon"), "pwdStartTime", &["20991231235959Z"]);
     let _operator = site.operator();
     site.until_directory("acme", "Connected");
 
@@ -131,6 +162,14 @@ fn openldap_refusals() {
     refused(&site, "nobody", "UserNotFound");
     site.apply(&password("acme", "off", json!({})));
     refused(&site, "off", "UserInactive");
+    // Whose new password would be answered "Account locked".
+    site.apply(&password("acme", "soon", json!({})));
+    refused(&site, "soon", "UserInactive");
+    for (name, says) in [("sam", "sambaNTPassword"), ("shadow", "shadowLastChange")] {
+        site.apply(&password("acme", name, json!({})));
+        let said = refused(&site, name, "NotSupported");
+        assert!(said.contains(says) && said.contains("spec.provider.openLDAP.leaveOtherPasswords"), "{said}");
+    }
     site.apply(&password("acme", "one", json!({"user": {"username": null, "email": "one@acme.example"}})));
     refused(&site, "one", "UserAmbiguous");
 
@@ -165,9 +204,11 @@ fn openldap_refusals() {
     site.apply(&password("acme", "boss", json!({})));
     let said = refused(&site, "boss", "Rejected");
     assert!(said.contains("50 insufficientAccessRights"), "{said}");
+    server.set(POLICY, "pwdMaxLength", &["128"]);
     for (chosen, code) in [
         ("short-1", "19 constraintViolation, passwordTooShort"),
         ("amy-old-1", "19 constraintViolation, passwordInHistory"),
+        (&"long-enough-".repeat(12), "19 constraintViolation, passwordTooLong (pwdMaxLength"),
         ("{SSHA}aGVsbG8", "passwordLooksHashed"),
     ] {
         site.apply(&password("acme", "amy", entered(&site, "amy", chosen)));
@@ -187,7 +228,98 @@ fn openldap_refusals() {
     site.apply(&password("acme", "amy", json!({"password": {"deliverTo": {"secret": "amy-again"}}})));
     let said = refused(&site, "amy", "Rejected");
     assert!(said.contains("passwordTooYoung"), "{said}");
-    for name in ["ann", "bob", "off", "one", "two", "pam"] {
+    for name in ["ann", "bob", "off", "one", "two", "pam", "soon", "sam", "shadow"] {
         assert_eq!(changes(&server, name), 0, "{name}");
     }
+}
+
+/// A distinguished name has many spellings, and each of them means the entry.
+#[test]
+fn openldap_names() {
+    const PEOPLE: &str = "ou=people,dc=acme,dc=example";
+    let server = Server::openldap();
+    let site = Site::start();
+    let url = server.value("LDAPS_URL");
+    // The operator's own account, which would lock itself out.
+    for (name, first) in [
+        ("comma", r"cn=reset\, bot"),
+        ("quoted", r#"CN="reset, bot""#),
+        ("number", r"2.5.4.3=Reset\2c\20bot"),
+        ("schema", r"commonName=reset\, bot"),
+    ] {
+        let mut spec = protect();
+        spec["protect"]["groups"] = json!([]);
+        site.ldap(name, KIND, &server, url, spec);
+        site.ldap_secret(name, &format!("{first},{PEOPLE}"), "resetbot-old-1");
+    }
+    let groups = [r"cn=Admins\, Berlin", r"CN=admins\2c Berlin", r#"cn="Admins, Berlin""#, r"2.5.4.3=Admins\, Berlin"]
+        .map(|first| format!("{first},ou=groups,dc=acme,dc=example"));
+    for (n, group) in groups.iter().enumerate() {
+        let mut allows = protect();
+        allows["allow"] =
+            json!([{"name": "desk", "namespaces": ["helpdesk"], "modes": ["Password"], "users": {"groups": [group]}}]);
+        site.ldap(&format!("allows{n}"), KIND, &server, url, allows.clone());
+        // The rule spells it in another way than the protection.
+        allows["protect"]["groups"] = json!([groups[(n + 1) % groups.len()]]);
+        site.ldap(&format!("protects{n}"), KIND, &server, url, allows);
+    }
+    let users = [
+        ("doe", r"cn=Doe\, John"),
+        ("doe", r#"CN="doe, john""#),
+        ("ace", r#"cn=Ann \"Ace\" \+ Co\; \<1\>"#),
+        ("joerg", r"cn=\#1 J\c3\b6rg Gr\C3\B6\C3\9Fe"),
+        // Only the server knows that these are one attribute.
+        ("multi", "0.9.2342.19200300.100.1.1=MULTI+2.5.4.3=mia"),
+    ];
+    for (n, (_, first)) in users.iter().enumerate() {
+        let mut spec = protect();
+        spec["protect"]["users"] = json!([format!("{first}, ou=People,dc=acme,dc=example")]);
+        site.ldap(&format!("user{n}"), KIND, &server, url, spec);
+    }
+    // Who has the password elsewhere.
+    let mut central = protect();
+    central["provider"] = json!({KIND: {"federatedFilter": "(employeeType=central)"}});
+    site.ldap("central", KIND, &server, url, central.clone());
+    // Nobody may search by that, and it would be nobody's.
+    central["provider"] = json!({KIND: {"federatedFilter": "(userPassword={SASL}*)"}});
+    site.ldap("blind", KIND, &server, url, central);
+    let mut unknown = protect();
+    unknown["allow"] = json!([{"name": "desk", "namespaces": ["helpdesk"], "modes": ["Password"],
+        "users": {"groups": ["cn=Nobodies,ou=groups,dc=acme,dc=example"]}}]);
+    site.ldap("unknown", KIND, &server, url, unknown);
+
+    let _operator = site.operator();
+    for name in ["comma", "quoted", "number", "schema"] {
+        site.until_directory(name, "Connected");
+        site.apply(&password(name, "resetbot", json!({})));
+        assert!(refused(&site, "resetbot", "UserProtected").contains("operator's own account"), "{name}");
+        site.delete("resetbot");
+    }
+    for (n, (user, _)) in users.iter().enumerate() {
+        site.until_directory(&format!("user{n}"), "Connected");
+        site.apply(&password(&format!("user{n}"), user, json!({})));
+        assert!(refused(&site, user, "UserProtected").contains("listed in spec.protect.users"), "{user}");
+        site.delete(user);
+    }
+    for n in 0..groups.len() {
+        site.until_directory(&format!("protects{n}"), "Connected");
+        site.apply(&password(&format!("protects{n}"), "doe", json!({})));
+        assert!(refused(&site, "doe", "UserProtected").contains("a member of"), "{n}");
+        site.delete("doe");
+        site.until_directory(&format!("allows{n}"), "Connected");
+        // It is allowed, so what is asked for is looked at.
+        let asks = json!({"password": {"clearMobileSessionsAndApiTokens": true}});
+        site.apply(&password(&format!("allows{n}"), "doe", asks));
+        refused(&site, "doe", "NotSupported");
+        site.delete("doe");
+    }
+    let said = site.until_directory("blind", "InvalidConfiguration");
+    assert!(said.contains("federatedFilter"), "{said}");
+    site.until_directory("central", "Connected");
+    site.apply(&password("central", "central", json!({})));
+    refused(&site, "central", "UserFederated");
+    site.apply(&password("central", "ann", json!({})));
+    assert_eq!(applied(&site, "ann"), "Response");
+    let said = site.until_directory("unknown", "Connected");
+    assert!(said.contains("cn=Nobodies,ou=groups") && said.contains("no such group"), "{said}");
 }

@@ -58,7 +58,7 @@ fn samba_passwords() {
     let server = Server::samba();
     let site = Site::start();
     site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), json!({}));
-    let all = ["amy", "ida", "kim", "new", "loc"].map(str::to_owned);
+    let mut all = ["amy", "ida", "kim", "new", "loc"].map(str::to_owned).to_vec();
     add(&server, &all);
     // Told at their first sign-in to choose a password, and not there yet.
     for name in ["kim", "new"] {
@@ -83,16 +83,22 @@ fn samba_passwords() {
             password("acme", "kim", json!({"user": {"username": "KIM@acme.example"}})),
             password("acme", "new", keep),
             password("acme", "loc", json!({"user": {"username": null, "email": "Loc@acme.example"}})),
+            // By what they sign in with, though it is written nowhere, and by an address beside the first.
+            password("acme", "doe", json!({"user": {"username": "DOE@acme.example"}})),
+            password("acme", "ann", json!({"user": {"username": r"acme\ann"}})),
+            password("acme", "joerg", json!({"user": {"username": null, "email": "J.Groesse@acme.example"}})),
         ]
         .join("\n---\n"),
     );
+    all.extend(["doe", "joerg"].map(str::to_owned));
+    assert_eq!(applied(&site, "ann"), "Response");
     for name in &all {
         assert_eq!(applied(&site, name), "Response", "{name}");
     }
     let said = message(&site.reset("ida"));
     assert!(said.contains("Kerberos tickets"), "{said}");
     assert_eq!(site.reset("ida")["status"]["user"], json!({"id": ida, "name": "ida@acme.example"}));
-    for name in ["ida", "kim", "loc"] {
+    for name in ["ida", "kim", "loc", "doe", "joerg"] {
         opens(&server, &site, name, MUST_CHANGE);
     }
     for name in ["amy", "new"] {
@@ -115,6 +121,8 @@ fn samba_refusals() {
     let site = Site::start();
     let url = server.value("LDAPS_URL");
     add(&server, &["ever", "gone", "far", "one", "two", "main", "deep"].map(str::to_owned));
+    // The first address of one is the second of another.
+    server.set(&dn("deep"), "mail", &["j.groesse@acme.example"]);
     server.set(&dn("ever"), "userAccountControl", &["66048"]);
     server.set(&dn("gone"), "accountExpires", &[LONG_AGO]);
     server.set(&dn("far"), "adminCount", &["1"]);
@@ -128,7 +136,8 @@ fn samba_refusals() {
     );
     server.set(&dn("main"), "primaryGroupID", &["512"]);
     let everybody =
-        ["ann", "bob", "cat", "boss", "chief", "ever", "gone", "far", "one", "two", "main"].map(str::to_owned);
+        ["ann", "bob", "cat", "boss", "chief", "ever", "gone", "far", "one", "two", "main", "smart", "joerg", "doe"]
+            .map(str::to_owned);
     let before = everybody.each_ref().map(|name| changes(&server, name));
     site.ldap("acme", KIND, &server, url, json!({"protect": {"groups": ["Desk"], "users": ["Second@acme.example"]}}));
     let own = json!({"provider": {KIND: {"baseDN": "OU=Services,DC=acme,DC=example"}}});
@@ -141,6 +150,8 @@ fn samba_refusals() {
         url,
         json!({"allow": [{"name": "desk", "namespaces": ["helpdesk"], "modes": ["Password"], "users": desk["users"]}]}),
     );
+    // What is read from a copy for searching may not be changed there.
+    site.ldap("catalog", KIND, &server, &format!("{url}:3269"), json!({}));
     for (name, spec) in [
         ("nogroup", json!({"protect": {"groups": ["Nobodies"]}})),
         ("nobase", json!({"provider": {KIND: {"baseDN": "OU=Nowhere,DC=acme,DC=example"}}})),
@@ -152,9 +163,12 @@ fn samba_refusals() {
     for name in ["acme", "services", "desk"] {
         site.until_directory(name, "Connected");
     }
-    for (name, says) in
-        [("nogroup", "Nobodies"), ("nobase", "no such entry"), ("elsewhere", "not in the server's domain")]
-    {
+    for (name, says) in [
+        ("nogroup", "Nobodies"),
+        ("nobase", "no such entry"),
+        ("elsewhere", "not in the server's domain"),
+        ("catalog", "00002035"),
+    ] {
         let said = site.until_directory(name, "InvalidConfiguration");
         assert!(said.contains(says), "{said}");
     }
@@ -170,6 +184,7 @@ fn samba_refusals() {
         ("gone", "UserInactive", ""),
         ("nobody", "UserNotFound", ""),
         ("ever", "NotSupported", "ForceChangeOnLogin for ever@acme.example"),
+        ("smart", "NotSupported", "may only sign in with a smart card"),
     ] {
         site.apply(&password("acme", name, json!({})));
         let said = refused(&site, name, reason);
@@ -177,6 +192,8 @@ fn samba_refusals() {
     }
     site.apply(&password("acme", "one", json!({"user": {"username": null, "email": "one@acme.example"}})));
     refused(&site, "one", "UserAmbiguous");
+    site.apply(&password("acme", "joerg", json!({"user": {"username": null, "email": "j.groesse@acme.example"}})));
+    refused(&site, "joerg", "UserAmbiguous");
     site.apply(&mfa("acme", "ann", json!({})));
     assert!(refused(&site, "ann", "NotSupported").contains("mode MFA"));
     site.delete("ann");
@@ -192,10 +209,11 @@ fn samba_refusals() {
     assert!(said.contains("50 insufficientAccessRights"), "{said}");
     site.apply(&password("acme", "ann", entered(&site, "ann", "short")));
     let said = refused(&site, "ann", "Rejected");
-    assert!(said.contains("19 constraintViolation, 0000052D"), "{said}");
+    assert!(said.contains("19 constraintViolation, 0000052D (the domain's password policy"), "{said}");
     site.delete("ann");
     assert_eq!(everybody.each_ref().map(|name| changes(&server, name)), before);
 
+    spellings(&server, &site);
     // By group, in a roundabout way; and a user whose password never expires, without the flag.
     site.delete("bob");
     site.apply(&[password("desk", "ann", json!({})), password("desk", "bob", json!({}))].join("\n---\n"));
@@ -205,4 +223,46 @@ fn samba_refusals() {
     site.apply(&password("acme", "ever", json!({"password": {"forceChangeOnLogin": false}})));
     applied(&site, "ever");
     opens(&server, &site, "ever", MAY_ENTER);
+}
+
+/// Each spelling of a name means the entry.
+fn spellings(server: &Server, site: &Site) {
+    let url = server.value("LDAPS_URL");
+    let groups = [r"cn=Admins\, Berlin", r"CN=admins\2C Berlin", r#"CN="Admins, Berlin""#]
+        .map(|first| format!("{first},OU=Groups,DC=acme,DC=example"));
+    for (n, group) in groups.iter().enumerate() {
+        let mut rule = json!({"name": "desk", "namespaces": ["helpdesk"], "modes": ["Password"]});
+        rule["users"] = json!({"groups": [group, "Nobodies"]});
+        // The rule spells it in another way than the protection.
+        let other = &groups[(n + 1) % groups.len()];
+        site.ldap(&format!("allows{n}"), KIND, server, url, json!({"allow": [rule]}));
+        let protect = json!({"groups": [other]});
+        site.ldap(&format!("protects{n}"), KIND, server, url, json!({"allow": [rule], "protect": protect}));
+    }
+    let users =
+        [r"cn=Doe\2C John,OU=People,DC=acme,DC=example", r#"CN="doe, john",ou=people,DC=acme,DC=example"#, r"ACME\Doe"];
+    for (n, user) in users.iter().enumerate() {
+        site.ldap(&format!("user{n}"), KIND, server, url, json!({"protect": {"users": [user]}}));
+    }
+    for n in 0..users.len() {
+        site.until_directory(&format!("user{n}"), "Connected");
+        site.apply(&password(&format!("user{n}"), "doe", json!({})));
+        assert!(refused(site, "doe", "UserProtected").contains("listed in spec.protect.users"), "{n}");
+        site.delete("doe");
+    }
+    for n in 0..groups.len() {
+        site.until_directory(&format!("protects{n}"), "Connected");
+        site.apply(&password(&format!("protects{n}"), "doe", json!({})));
+        assert!(refused(site, "doe", "UserProtected").contains("a member of"), "{n}");
+        site.delete("doe");
+    }
+    for n in 0..groups.len() {
+        let said = site.until_directory(&format!("allows{n}"), "Connected");
+        assert!(said.contains("spec.allow names Nobodies") && said.contains("no such group"), "{said}");
+        // It is allowed, so what is asked for is looked at.
+        let asks = json!({"password": {"clearMobileSessionsAndApiTokens": true}});
+        site.apply(&password(&format!("allows{n}"), "doe", asks));
+        refused(site, "doe", "NotSupported");
+        site.delete("doe");
+    }
 }

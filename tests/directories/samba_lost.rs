@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
-    applied,
+    applied, delivered,
     env::{Site, message, wait_for},
     ldap_both::{SAMBA, races},
     ldap_proxy::{Cut, LdapProxy},
@@ -164,6 +164,15 @@ fn samba_without_the_condition() {
     ] {
         assert_eq!(applied(&site, name), known, "{name}");
         opens(&server, &site, name, says);
+    }
+    // Kept out by the hour or by the computer, which only the right password is told.
+    for (name, says) in [("night", "530"), ("bound", "531")] {
+        assert_eq!(sign_in(&server, name, "wrong"), WRONG);
+        proxy.cut(&id(&server, name), Cut::Answer(0));
+        site.apply(&password("acme", name, stays.clone()));
+        assert_eq!(applied(&site, name), "SignIn", "{name}");
+        assert_eq!(sign_in(&server, name, &delivered(&site, name)), says);
+        assert_eq!(changes(&server, name), 2, "{name}");
     }
     let said = message(&site.until(asked, "OutcomeUnknown"));
     assert!(said.contains("shows the Password unchanged"), "{said}");

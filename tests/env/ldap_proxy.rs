@@ -42,7 +42,7 @@ pub enum Cut {
 struct Shared {
     /// By a part of the entry's name.
     rules: Mutex<HashMap<String, Cut>>,
-    /// Bytes of changes and of their answers that came whole: the longest.
+    /// Bytes of changes that were made and of their answers that came whole: the longest.
     longest: Mutex<(usize, usize)>,
     held: Mutex<usize>,
     /// How many messages clients have sent.
@@ -237,9 +237,12 @@ async fn pass(
                         }
                         None => {}
                     }
-                    let mut longest = shared.longest.lock().unwrap();
-                    longest.0 = longest.0.max(sizes.remove(&id).unwrap_or(0));
-                    longest.1 = longest.1.max(message.len());
+                    let asked = sizes.remove(&id).unwrap_or(0);
+                    // A check sends one that is always refused.
+                    if message.windows(3).any(|code| code == [0x0a, 1, 0]) {
+                        let mut longest = shared.longest.lock().unwrap();
+                        *longest = (longest.0.max(asked), longest.1.max(message.len()));
+                    }
                 }
                 to_client.write_all(&message).await?;
                 to_client.flush().await?;

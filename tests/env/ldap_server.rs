@@ -96,6 +96,11 @@ impl Server {
         self.values.get(name).unwrap_or_else(|| panic!("{}.sh up prints no {name}", self.script))
     }
 
+    /// What the script prints where this machine has what it takes.
+    pub fn has(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
     /// PEM, of the authority that signed its certificate.
     pub fn ca(&self) -> String {
         std::fs::read_to_string(self.value("CA_FILE")).unwrap()

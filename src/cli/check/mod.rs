@@ -316,6 +316,7 @@ async fn of_account(
                     format!("A rule allows MFA, and none can be reset in {}: take it out of spec.allow.", facts.kind);
                 lines.push(Line::wrong(About::Settings, message));
             }
+            lines.extend(checked.unknown_groups().map(|why| Line::wrong(About::Settings, why)));
             lines.push(signed_in);
             lines.push(if tells_rights {
                 let message = format!("The account holds what the rules need ({}).", modes.join(", "));

@@ -47,6 +47,7 @@ pub(super) async fn lines(
             return Ok(vec![Line::wrong(About::User, format!("{typed} could not be looked up: {}", why.message))]);
         }
     };
+    let hindered = matches!(&found, Found::One(user) if user.hindrance.is_some());
     let mut lines = vec![match &found {
         Found::One(user) => {
             let UserId { id, name } = &user.id;
@@ -72,6 +73,10 @@ pub(super) async fn lines(
             // These are asked before any rule.
             match said.reason {
                 Some(Reason::UserNotConfirmed | Reason::UserInactive | Reason::UserFederated) => {
+                    lines.push(Line::wrong(About::Fit, said.message));
+                    return Ok(lines);
+                }
+                Some(Reason::NotSupported) if hindered => {
                     lines.push(Line::wrong(About::Fit, said.message));
                     return Ok(lines);
                 }

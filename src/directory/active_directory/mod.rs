@@ -20,20 +20,20 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use ldap3::{Mod, Scope, SearchEntry};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::OnceCell;
 
 use super::{
     Checked, Credentials, Fenced, NotReady,
     ldap::{
-        Client, Connection,
+        ANY, Client, Connection,
         answer::{Answer, Failed, no_such_group, not_ready},
-        entry::{equals, is_under, replace, value, values},
+        entry::{replace, value, values},
         fence::{Fence, judge},
     },
 };
 use crate::{
     api::directory::{self, DirectorySpec, Guarantees},
     core::{
+        dn::Dn,
         ledger::{Evidence, MARGIN, Record, Reply},
         plan::{CleanUp, Once},
         request::Mode,
@@ -50,8 +50,8 @@ const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
 /// How Samba begins its `vendorName` (RFC 3045).
 const SAMBA: &str = "Samba Team";
 /// What the right password is answered where something else keeps its owner out: it must be changed, the account is
-/// disabled, or has expired.
-const RIGHT_BUT: [&str; 3] = ["data 773", "data 533", "data 701"];
+/// disabled, or has expired; not at this hour, not from this computer.
+const RIGHT_BUT: [&str; 5] = ["data 773", "data 533", "data 701", "data 530", "data 531"];
 /// Longer than anybody waits for a step after the call.
 const FORGET: SignedDuration = SignedDuration::from_hours(24 * 14);
 /// `pwdLastSet` of a user who must choose another password at the next sign-in.
@@ -69,8 +69,7 @@ pub struct ActiveDirectory {
     /// Groups that rules and protections are about, as they are written there.
     groups: Vec<String>,
     protected: Vec<String>,
-    /// The id of the operator's account.
-    own: OnceCell<String>,
+    protected_users: Vec<String>,
     /// When it was first asked whether a user may be marked, by attempt.
     asked: Mutex<HashMap<String, Timestamp>>,
     /// How long a call may be on its way.
@@ -100,7 +99,7 @@ impl ActiveDirectory {
             unlock: spec.unlock,
             groups: spec.groups().cloned().collect(),
             protected: spec.protect.groups.clone(),
-            own: OnceCell::new(),
+            protected_users: spec.protect.users.clone(),
         })
     }
 
@@ -111,7 +110,7 @@ impl ActiveDirectory {
     pub async fn check(&self, _modes: &BTreeSet<Mode>) -> Result<Checked, NotReady> {
         let connection = self.client.connection().await.map_err(|e| not_ready(&e))?;
         let is = async |dn: &str, attribute: &'static str| {
-            let found = self.client.search(&connection, dn, Scope::Base, "(objectClass=*)", &[attribute]).await;
+            let found = self.client.search(&connection, dn, Scope::Base, ANY, &[attribute]).await;
             found.map_err(|e| not_ready(&e)).map(|found| found.into_iter().next())
         };
         let wrong = |what: &str| NotReady::InvalidConfiguration(format!("{WHERE}.{what}"));
@@ -124,20 +123,20 @@ impl ActiveDirectory {
             return Err(wrong("urls: the server is a read-only domain controller: name those that can be written to."));
         }
         let domain = value(&connection.root, "defaultNamingContext").unwrap_or_default();
-        if !is_under(&self.base, domain) {
+        if !Dn::of(&self.base).is_under(&Dn::of(domain)) {
             return Err(wrong(&format!("baseDN is not in the server's domain, {}.", text::shown(domain, text::NAME))));
         }
         if is(&self.base, "objectGUID").await?.is_none() {
             return Err(wrong("baseDN: there is no such entry, or the operator's account may not see it."));
         }
-        for group in &self.protected {
-            let filter = Self::named(std::slice::from_ref(group));
-            let found = self.client.search(&connection, domain, Scope::Subtree, &filter, &["sAMAccountName"]).await;
-            // The server may find more than a user's groups are then compared with.
-            if !found.map_err(|e| not_ready(&e))?.iter().any(|found| user::is_named(found, group)) {
-                return Err(no_such_group(group));
-            }
+        let known = self.named(&connection, &self.groups).await.map_err(|e| not_ready(&e))?;
+        let unknown = self.groups.iter().filter(|group| known.iter().all(|(_, name)| name != group));
+        let (protected, allowed): (Vec<&String>, Vec<&String>) =
+            unknown.partition(|group| self.protected.contains(group));
+        if let Some(group) = protected.first() {
+            return Err(no_such_group(group));
         }
+        let unknown_groups = allowed.into_iter().cloned().collect();
         // Not that of baseDN: a user found under two of them is one.
         let id = is(domain, "objectGUID").await?.as_ref().and_then(user::id_of).ok_or_else(|| {
             let domain = text::shown(domain, text::NAME);
@@ -150,6 +149,7 @@ impl ActiveDirectory {
                     .to_owned(),
             )
         })?;
+        self.takes_changes(&connection).await?;
         let exact = keeps_conditions(&connection);
         Ok(Checked {
             identity: format!("activedirectory:{}#{id}", domain.to_lowercase()),
@@ -167,27 +167,43 @@ impl ActiveDirectory {
             apart: CleanUp { must_change: exact, ..CleanUp::default() },
             remains: Some("Kerberos tickets that the user has, and sessions opened with them, live until they expire."),
             policy: crate::core::request::Policy::default(),
+            unknown_groups,
         })
     }
 
-    /// The id of the operator's own account. `None`: it is not found.
-    async fn own(&self, connection: &Connection) -> Result<Option<&String>, Failed> {
-        if self.own.initialized() {
-            return Ok(self.own.get());
+    /// A change that can never be made, since it takes away what is not there: of a copy for searching, which a global catalog is, nothing
+    /// that may be read tells the port.
+    async fn takes_changes(&self, connection: &Connection) -> Result<(), NotReady> {
+        const NO_VALUE: &[u8] = b"credreset: does this server take changes? 5a0f6c0e-6d0b-4c35-9d5c-8f1c7a4b2f0e";
+        let change = vec![Mod::Delete(b"description".to_vec(), [NO_VALUE.to_vec()].into())];
+        let answer = self.client.modify(connection, &self.base, change, Vec::new()).await.map_err(|e| not_ready(&e))?;
+        match answer.reply() {
+            Reply::Denied { .. } => {}
+            Reply::Unsure | Reply::Throttled { .. } => return Err(not_ready(&Failed::Answered(answer.code))),
+            // No such value, or no right.
+            _ => return Ok(()),
         }
+        // The next check begins with the first server again.
+        self.client.forget(connection);
+        Err(NotReady::InvalidConfiguration(format!(
+            "{WHERE}.urls: {} takes no changes ({}). The ports 3268 and 3269 are those of the global catalog: name the controller's own, \
+             636, or 389 with startTLS.",
+            text::shown(connection.url.as_str(), text::NAME),
+            answer.code
+        )))
+    }
+
+    /// The id of the operator's own account. `None`: it is not found.
+    async fn own(&self, connection: &Connection) -> Result<Option<String>, Failed> {
         let name = self.client.bind_dn();
-        let domain = value(&connection.root, "defaultNamingContext").unwrap_or_default();
-        let (base, scope, filter) = match name.split_once('\\') {
-            _ if name.contains('=') => (name, Scope::Base, "(objectClass=*)".to_owned()),
-            Some((_, account)) => (domain, Scope::Subtree, equals("sAMAccountName", account)),
-            None => (domain, Scope::Subtree, equals("userPrincipalName", name)),
+        let found = if name.contains('=') {
+            self.client.entry(connection, name, ANY, &["objectGUID"]).await?
+        } else {
+            let domain = value(&connection.root, "defaultNamingContext").unwrap_or_default();
+            let filter = user::any(&user::signs_in(name, &self.domain(connection).await?));
+            self.client.search(connection, domain, Scope::Subtree, &filter, &["objectGUID"]).await?.into_iter().next()
         };
-        let found = self.client.search(connection, base, scope, &filter, &["objectGUID"]).await?;
-        let id = found.first().and_then(user::id_of);
-        Ok(match id {
-            Some(id) => Some(self.own.get_or_init(async || id).await),
-            None => None,
-        })
+        Ok(found.as_ref().and_then(user::id_of))
     }
 
     /// Sends the call, once.

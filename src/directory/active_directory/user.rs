@@ -1,5 +1,8 @@
 //! Who is meant, and what the guards ask about.
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use jiff::Timestamp;
 use ldap3::{Scope, SearchEntry};
@@ -9,11 +12,10 @@ use crate::{
     core::{
         ledger::UserId,
         request::UserRef,
-        text::same_dn,
         world::{CONDITION, Feature, Found, Seen, User, Why},
     },
     directory::ldap::{
-        Connection,
+        ANY, Connection,
         answer::Failed,
         entry::{bytes, end_of_second, equals, equals_bytes, value, values, word},
         fence::Fence,
@@ -35,6 +37,8 @@ const ATTRIBUTES: [&str; 10] = [
 
 /// `userAccountControl`: disabled.
 const DISABLED: u32 = 0x2;
+/// Only a smart card signs in.
+const SMART_CARD: u32 = 0x4_0000;
 /// The password never expires: then the must-change mark means nothing.
 const NEVER_EXPIRES: u32 = 0x1_0000;
 /// Groups whose members administer a domain, by the last number of their ids (\[MS-DTYP\] 2.4.2.4): read-only domain
@@ -47,6 +51,38 @@ const BUILT_IN: [u32; 6] = [544, 548, 549, 550, 551, 552];
 const ALL_BITS: &str = "1.2.840.113556.1.4.803";
 /// `LDAP_MATCHING_RULE_IN_CHAIN`: groups in groups.
 const IN_CHAIN: &str = "member:1.2.840.113556.1.4.1941:";
+const GROUP: &str = "(objectClass=group)";
+
+/// What the domain is called in front of a name, and behind one.
+#[derive(Debug, Default)]
+pub(super) struct Domain {
+    /// `ACME`.
+    short: Option<String>,
+    /// `acme.example`.
+    dns: Option<String>,
+}
+
+/// Attributes with their values.
+type Names<'a> = Vec<(&'static str, &'a str)>;
+
+/// What whoever signs in as `typed` goes by. A name in the domain's own form is there without being written anywhere.
+pub(super) fn signs_in<'a>(typed: &'a str, domain: &Domain) -> Names<'a> {
+    let is_ours =
+        |name: &str| [&domain.short, &domain.dns].into_iter().flatten().any(|ours| ours.eq_ignore_ascii_case(name));
+    let account = match (typed.split_once('\\'), typed.rsplit_once('@')) {
+        (Some((name, account)), _) if is_ours(name) => Some(account),
+        (None, Some((account, name))) if is_ours(name) => Some(account),
+        _ => None,
+    };
+    let account = account.map(|account| ("sAMAccountName", account));
+    [("sAMAccountName", typed), ("userPrincipalName", typed)].into_iter().chain(account).collect()
+}
+
+/// A filter for what goes by one of these.
+pub(super) fn any(names: &Names<'_>) -> String {
+    let all: String = names.iter().map(|(attribute, value)| equals(attribute, value)).collect();
+    format!("(|{all})")
+}
 
 impl ActiveDirectory {
     /// Finds a user. The server compares names and addresses without regard to case.
@@ -57,8 +93,14 @@ impl ActiveDirectory {
         let connection = self.client.connection().await.map_err(|e| e.why())?;
         let found = match user {
             UserRef::Id(id) => self.by_id(&connection, id).await.map(|found| found.into_iter().collect()),
-            UserRef::Username(name) => self.find(&connection, &["sAMAccountName", "userPrincipalName"], name).await,
-            UserRef::Email(email) => self.find(&connection, &["mail"], email).await,
+            UserRef::Username(name) => match self.domain(&connection).await {
+                Ok(domain) => self.find(&connection, &signs_in(name, &domain)).await,
+                Err(error) => Err(error),
+            },
+            UserRef::Email(email) => {
+                let proxy = format!("smtp:{email}");
+                self.find(&connection, &vec![("mail", email), ("proxyAddresses", &proxy)]).await
+            }
         };
         match found.map_err(|e| e.why())?.as_slice() {
             [] => Ok(None),
@@ -67,13 +109,29 @@ impl ActiveDirectory {
         }
     }
 
-    async fn find(&self, connection: &Connection, names: &[&str], typed: &str) -> Result<Vec<SearchEntry>, Failed> {
-        let any: String = names.iter().map(|name| equals(name, typed)).collect();
-        let mut found = self.users(connection, &format!("(|{any})")).await?;
+    async fn find(&self, connection: &Connection, names: &Names<'_>) -> Result<Vec<SearchEntry>, Failed> {
+        let mut found = self.users(connection, &any(names)).await?;
         // Matching rules may be more generous.
-        let typed = typed.to_lowercase();
-        found.retain(|entry| names.iter().any(|name| values(entry, name).any(|known| known.to_lowercase() == typed)));
+        let is = |known: &str, name: &str| known.to_lowercase() == name.to_lowercase();
+        found.retain(|entry| {
+            names.iter().any(|(attribute, name)| values(entry, attribute).any(|known| is(known, name)))
+        });
         Ok(found)
+    }
+
+    /// Empty, if the operator's account may not see it.
+    pub(super) async fn domain(&self, connection: &Connection) -> Result<Domain, Failed> {
+        let [Some(domain), Some(configuration)] =
+            ["defaultNamingContext", "configurationNamingContext"].map(|name| value(&connection.root, name))
+        else {
+            return Ok(Domain::default());
+        };
+        let base = format!("CN=Partitions,{configuration}");
+        let filter = format!("(&(objectClass=crossRef){})", equals("nCName", domain));
+        let found =
+            self.client.search(connection, &base, Scope::OneLevel, &filter, &["nETBIOSName", "dnsRoot"]).await?;
+        let of = |name: &str| found.first().and_then(|entry| value(entry, name)).map(str::to_owned);
+        Ok(Domain { short: of("nETBIOSName"), dns: of("dnsRoot") })
     }
 
     /// People, not machines, nor the accounts of trusted domains: `userAccountControl` has 0x200.
@@ -108,8 +166,16 @@ impl ActiveDirectory {
         let sids = self.token(connection, &entry.dn).await.map_err(|e| e.why())?;
         let marked = value(entry, "adminCount").is_some_and(|count| count != "0");
         let own = self.own(connection).await.map_err(|e| e.why())?;
+        let own = own.ok_or_else(|| Why::new("the operator's own account is not found, and this may be it."))?;
+        let is_it = |found: &SearchEntry| id_of(found).is_some_and(|known| known == id);
+        let protected = self.client.spelt(connection, &self.protected_users, "objectGUID", is_it).await;
+        let mut aliases = protected.map_err(|e| e.why())?;
         let names = mails.iter().copied().chain(proxies(entry)).chain([account, name, &entry.dn]);
-        let aliases = names.map(str::to_owned).collect();
+        aliases.extend(names.map(str::to_owned));
+        let domain = self.domain(connection).await.map_err(|e| e.why())?;
+        for ours in [domain.short, domain.dns].into_iter().flatten() {
+            aliases.extend([format!("{ours}\\{account}"), format!("{account}@{ours}")]);
+        }
         Ok(User {
             email: mails.first().and_then(|mail| word(mail)),
             aliases,
@@ -121,10 +187,7 @@ impl ActiveDirectory {
                 None => Seen::Unknown(Why::new("the operator's account may not read tokenGroups of the user.")),
                 Some(sids) => Seen::Known(sids.iter().any(|sid| administers(sid))),
             },
-            operator: match own {
-                None => Seen::Unknown(Why::new("the operator's own account is not found.")),
-                Some(own) => Seen::Known(*own == id),
-            },
+            operator: Seen::Known(own == id),
             groups: if self.groups.is_empty() {
                 Seen::Unread
             } else {
@@ -137,7 +200,12 @@ impl ActiveDirectory {
             } else {
                 [(Feature::ForceChangeOnLogin, "as the account is set up".to_owned())].into()
             },
-            hindrance: None,
+            hindrance: (control & SMART_CARD != 0).then(|| {
+                "The account may only sign in with a smart card (userAccountControl, 0x40000), so the new password would let its owner in \
+                 at no computer, and be good for whatever asks for passwords alone. Give its owner another card, or take the mark away \
+                 and file a new request."
+                    .to_owned()
+            }),
             factors: Seen::Unread,
             must_change: Seen::Known(state.must_change()),
             handle,
@@ -149,34 +217,52 @@ impl ActiveDirectory {
     /// `None`: the account may not see them.
     async fn token(&self, connection: &Connection, dn: &str) -> Result<Option<Vec<Vec<u8>>>, Failed> {
         // Worked out for one entry alone.
-        let found = self.client.search(connection, dn, Scope::Base, "(objectClass=*)", &["tokenGroups"]).await?;
+        let found = self.client.search(connection, dn, Scope::Base, ANY, &["tokenGroups"]).await?;
         let sids = found.iter().flat_map(|entry| bytes(entry, "tokenGroups"));
         let sids: Vec<Vec<u8>> = sids.map(<[u8]>::to_vec).collect();
         // Everybody has a primary group.
         Ok((!sids.is_empty()).then_some(sids))
     }
 
-    /// A filter for groups with one of these names: `sAMAccountName` or distinguished name.
-    pub(super) fn named(groups: &[String]) -> String {
-        let all = groups
-            .iter()
-            .map(|group| equals(if group.contains('=') { "distinguishedName" } else { "sAMAccountName" }, group));
-        format!("(&(objectClass=group)(|{}))", all.collect::<String>())
+    /// The groups that go by these names, `sAMAccountName` or distinguished name, with their ids.
+    pub(super) async fn named<'a>(
+        &self,
+        connection: &Connection,
+        names: &'a [String],
+    ) -> Result<Vec<(String, &'a String)>, Failed> {
+        let domain = value(&connection.root, "defaultNamingContext").unwrap_or(&self.base);
+        let mut all = Vec::new();
+        for name in names {
+            let found = if name.contains('=') {
+                self.client.entry(connection, name, GROUP, &["objectGUID"]).await?
+            } else {
+                let filter = format!("(&{GROUP}{})", equals("sAMAccountName", name));
+                let attributes = ["objectGUID", "sAMAccountName"];
+                let found = self.client.search(connection, domain, Scope::Subtree, &filter, &attributes).await?;
+                // The matching rule may be more generous.
+                let is = |known: &str| known.to_lowercase() == name.to_lowercase();
+                found.into_iter().find(|group| value(group, "sAMAccountName").is_some_and(is))
+            };
+            all.extend(found.as_ref().and_then(id_of).map(|id| (id, name)));
+        }
+        Ok(all)
     }
 
     /// Of the groups that rules and protections are about, spelt as there.
     async fn groups_of(&self, connection: &Connection, dn: &str, sids: &[Vec<u8>]) -> Result<Vec<String>, Failed> {
         let domain = value(&connection.root, "defaultNamingContext").unwrap_or(&self.base);
+        let named = self.named(connection, &self.groups).await?;
         let ids: String = sids.iter().map(|sid| equals_bytes("objectSid", sid)).collect();
-        // Those that only mail is sent to have no part in the token.
-        let mine = format!("(|{}{ids})", equals(IN_CHAIN, dn));
-        let filter = format!("(&{mine}{})", Self::named(&self.groups));
-        let found = self.client.search(connection, domain, Scope::Subtree, &filter, &["sAMAccountName"]).await?;
-        let mut all = Vec::new();
-        for group in &found {
-            all.extend(self.groups.iter().filter(|name| is_named(group, name)).cloned());
+        let all: String =
+            named.iter().filter_map(|(id, _)| guid(id)).map(|id| equals_bytes("objectGUID", &id)).collect();
+        if all.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(all)
+        // Those that only mail is sent to have no part in the token.
+        let filter = format!("(&{GROUP}(|{}{ids})(|{all}))", equals(IN_CHAIN, dn));
+        let found = self.client.search(connection, domain, Scope::Subtree, &filter, &["objectGUID"]).await?;
+        let found: BTreeSet<String> = found.iter().filter_map(id_of).collect();
+        Ok(named.into_iter().filter(|(id, _)| found.contains(id)).map(|(_, name)| name.clone()).collect())
     }
 }
 
@@ -186,11 +272,6 @@ pub(super) fn proxies(entry: &SearchEntry) -> impl Iterator<Item = &str> {
         let (kind, address) = address.split_once(':')?;
         kind.eq_ignore_ascii_case("smtp").then_some(address)
     })
-}
-
-/// The group goes by this name, as it is written in rules and protections.
-pub(super) fn is_named(group: &SearchEntry, name: &str) -> bool {
-    same_dn(name, &group.dn) || value(group, "sAMAccountName").map(str::to_lowercase) == Some(name.to_lowercase())
 }
 
 /// When the password was set, to the end of the second where no more is known. Unknown: the account may not see it.

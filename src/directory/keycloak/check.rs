@@ -91,6 +91,7 @@ impl Keycloak {
             },
             remains: None,
             policy: text_of(&realm, "passwordPolicy").map(policy).unwrap_or_default(),
+            unknown_groups: Vec::new(),
         })
     }
 

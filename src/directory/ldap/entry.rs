@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt::Write as _};
 use jiff::{SignedDuration, Timestamp};
 use ldap3::{Mod, SearchEntry};
 
-use crate::core::text::{self, same_dn};
+use crate::core::text;
 
 /// The first value of an attribute. Names are compared as RFC 4512 says, without regard to case.
 #[must_use]
@@ -47,15 +47,6 @@ pub fn equals_bytes(attribute: &str, value: &[u8]) -> String {
 #[must_use]
 pub fn end_of_second(at: Timestamp) -> Timestamp {
     at.saturating_add(SignedDuration::from_nanos(999_999_999)).unwrap_or(Timestamp::MAX)
-}
-
-/// Whether the entry is this one or below it.
-#[must_use]
-pub fn is_under(dn: &str, above: &str) -> bool {
-    let depth = above.split(',').count();
-    let parts: Vec<&str> = dn.split(',').collect();
-    let end = parts.len().checked_sub(depth).and_then(|from| parts.get(from..));
-    !above.is_empty() && end.is_some_and(|end| same_dn(&end.join(","), above))
 }
 
 /// A change of one attribute to these values; none: it is removed.

@@ -61,6 +61,9 @@ pub struct Client {
     idle: Idle,
 }
 
+/// Fits every entry.
+pub const ANY: &str = "(objectClass=*)";
+
 /// Connections that nobody uses right now.
 type Idle = Arc<Mutex<Vec<Connection>>>;
 
@@ -221,10 +224,11 @@ impl Client {
         if answer.number() != 0 {
             return Err(Failed::Refused(answer.code));
         }
-        let asked = ["dnsHostName", "defaultNamingContext", "namingContexts", "vendorName"];
+        let asked =
+            ["dnsHostName", "defaultNamingContext", "configurationNamingContext", "namingContexts", "vendorName"];
         let timeout = self.timeout;
         let found = handle.guarded(async move |mut ldap| {
-            let found = ldap.with_timeout(timeout).search("", Scope::Base, "(objectClass=*)", asked).await?;
+            let found = ldap.with_timeout(timeout).search("", Scope::Base, ANY, asked).await?;
             Ok(found.0.into_iter().next().map(SearchEntry::construct))
         });
         let root = found.await?.unwrap_or_else(|| SearchEntry {
@@ -346,6 +350,45 @@ impl Client {
             (_, result) if result.rc == 32 => Ok(Vec::new()),
             (_, result) => Err(Failed::Answered(Code::of(&result))),
         }
+    }
+
+    /// The entry of this name, in whatever way that is spelt. `None`: there is none that fits, or the account may not see it.
+    ///
+    /// # Errors
+    /// Why it could not be told.
+    pub async fn entry(
+        &self,
+        connection: &Connection,
+        dn: &str,
+        filter: &str,
+        attributes: &[&'static str],
+    ) -> Result<Option<SearchEntry>, Failed> {
+        match self.search(connection, dn, Scope::Base, filter, attributes).await {
+            Ok(found) => Ok(found.into_iter().next()),
+            // It is elsewhere, or no distinguished name.
+            Err(Failed::Answered(code)) if matches!(code.number, 10 | 34) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Of these names, the distinguished ones under which the server finds what `is` it, in whatever way they are spelt.
+    ///
+    /// # Errors
+    /// Why it could not be told.
+    pub async fn spelt(
+        &self,
+        connection: &Connection,
+        names: &[String],
+        attribute: &'static str,
+        is: impl Fn(&SearchEntry) -> bool,
+    ) -> Result<Vec<String>, Failed> {
+        let mut all = Vec::new();
+        for name in names.iter().filter(|name| name.contains('=')) {
+            if self.entry(connection, name, ANY, &[attribute]).await?.is_some_and(|entry| is(&entry)) {
+                all.push(name.clone());
+            }
+        }
+        Ok(all)
     }
 
     /// Changes an entry, once. [`Failed::NoConnection`] says that nothing was sent.

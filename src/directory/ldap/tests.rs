@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::{answer::*, entry::*, *};
-use crate::core::{ledger::Reply, text::same_dn};
+use crate::core::{dn::Dn, ledger::Reply};
 
 fn settings(urls: &[&str], start_tls: bool) -> Settings {
     let text = json!({"urls": urls, "startTLS": start_tls, "baseDN": "dc=acme", "credentials": {"secret": "s"}});
@@ -139,13 +139,6 @@ fn what_an_answer_means() {
     assert!(matches!(says(53, "no global superior knowledge of Password"), Reply::Rejected { .. }));
 }
 
-#[test]
-fn names_are_compared_without_case_and_blanks() {
-    assert!(same_dn("CN=Ann Lee, OU=People,DC=acme", "cn=ann lee,ou=people,dc=ACME"));
-    assert!(!same_dn("cn=ann,dc=acme", "cn=ann,ou=x,dc=acme"));
-    assert!(!same_dn("cn=ann", "cn=annb"));
-}
-
 /// The value within a filter `(attribute=value)`, as it goes over the wire.
 fn value_of(filter: &str) -> Vec<u8> {
     let mut wire = bytes_of(filter);
@@ -165,6 +158,17 @@ proptest! {
         // An equality match, not a search for parts: [3] over the whole.
         prop_assert_eq!(bytes_of(&equals("uid", &typed))[0], 0xa3);
         prop_assert_eq!(&bytes_of(&equals_bytes("uid", typed.as_bytes())), &bytes_of(&equals("uid", &typed)));
+    }
+
+    /// Whatever a part of a name holds, it stays that part; and nothing that is no name makes it stumble.
+    #[test]
+    fn parts_of_names(value in "[a-z][-a-z,+=\"\\\\<>;#äöü]{0,20}[a-z]", odd in "\\PC{0,40}|[=,+;\"\\\\#a0 ]{0,20}") {
+        let named = |value: &str| Dn::of(&format!("cn={},dc=acme", ldap3::dn_escape(value)));
+        let bytes: Vec<String> = value.bytes().map(|byte| format!("\\{byte:02X}")).collect();
+        prop_assert_eq!(named(&value), Dn::of(&format!("CN={},DC=acme", bytes.concat())));
+        prop_assert_ne!(named(&value), named(&(value.clone() + "x")));
+        prop_assert!(named(&value).is_under(&Dn::of("dc=acme")));
+        prop_assert!(!named(&value).is_under(&Dn::of(&odd)));
     }
 
     /// No control and no words of a server make it stumble, and nothing of the words is shown.

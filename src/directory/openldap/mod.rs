@@ -20,19 +20,20 @@ use sha1::{Digest, Sha1};
 use super::{
     Checked, Credentials, Fenced, NotReady,
     ldap::{
-        Client, Connection, Lease,
+        ANY, Client, Connection, Lease,
         answer::{Answer, Failed, ask_for_policy, no_such_group, not_ready},
-        entry::{is_under, replace, value},
+        entry::{replace, value},
         fence::{Fence, is_in_time, judge},
     },
 };
 use crate::{
-    api::directory::{self, DirectorySpec, Guarantees, Hash},
+    api::directory::{self, DirectorySpec, Guarantees, Hash, OtherPasswords},
     core::{
+        dn::Dn,
         ledger::{Record, Reply},
         plan::{CleanUp, Once},
         request::Mode,
-        text::{self, same_dn},
+        text,
         world::{Feature, Guarantee, Proof, User, Why},
     },
 };
@@ -50,9 +51,14 @@ pub struct OpenLdap {
     user_filter: String,
     hash: Hash,
     sign_in: bool,
+    /// Who has the password elsewhere.
+    federated: Option<String>,
+    /// Of whose other passwords nobody minds that they stay.
+    left: Vec<OtherPasswords>,
     /// Groups that rules and protections are about, as they are written there.
     groups: Vec<String>,
     protected: Vec<String>,
+    protected_users: Vec<String>,
 }
 
 impl OpenLdap {
@@ -69,7 +75,8 @@ impl OpenLdap {
     }
 
     fn new(spec: &DirectorySpec, openldap: &directory::OpenLdap, credentials: &Credentials) -> Result<Self, String> {
-        let directory::OpenLdap { ldap, user_filter, groups_base_dn, hash } = openldap;
+        let directory::OpenLdap { ldap, user_filter, groups_base_dn, hash, federated_filter, leave_other_passwords } =
+            openldap;
         if spec.protect.administrators {
             return Err("OpenLDAP does not show who administers it: list its administrators in spec.protect.users or \
                  spec.protect.groups, and say spec.protect.administrators: false"
@@ -83,8 +90,11 @@ impl OpenLdap {
             ));
         }
         let user_filter = user_filter.clone().unwrap_or_else(|| "(objectClass=inetOrgPerson)".to_owned());
-        if ldap3::parse_filter(&user_filter).is_err() || !user_filter.starts_with('(') {
-            return Err(format!("{WHERE}.userFilter is no filter such as (objectClass=inetOrgPerson)"));
+        let filters = [("userFilter", Some(&user_filter)), ("federatedFilter", federated_filter.as_ref())];
+        for (field, filter) in filters {
+            if filter.is_some_and(|filter| ldap3::parse_filter(filter).is_err() || !filter.starts_with('(')) {
+                return Err(format!("{WHERE}.{field} is no filter such as (objectClass=inetOrgPerson)"));
+            }
         }
         Ok(Self {
             client: Client::new(WHERE, ldap, credentials, super::ldap::timeout(spec)?)?,
@@ -93,8 +103,11 @@ impl OpenLdap {
             user_filter,
             hash: *hash,
             sign_in: ldap.sign_in,
+            federated: federated_filter.clone(),
+            left: leave_other_passwords.clone(),
             groups: spec.groups().cloned().collect(),
             protected: spec.protect.groups.clone(),
+            protected_users: spec.protect.users.clone(),
         })
     }
 
@@ -110,29 +123,48 @@ impl OpenLdap {
                  SSHA, or add the overlay with ppolicy_hash_cleartext."
             )));
         }
-        let found = self.client.search(&connection, &self.base, Scope::Base, "(objectClass=*)", &["entryUUID"]).await;
+        let found = self.client.search(&connection, &self.base, Scope::Base, ANY, &["entryUUID"]).await;
         if found.map_err(|e| not_ready(&e))?.is_empty() {
             return Err(NotReady::InvalidConfiguration(format!(
                 "{WHERE}.baseDN: there is no such entry, or the operator's account may not see it."
             )));
         }
-        // In the way that a user's groups are found, and spelt as the server spells it: else it would protect nobody.
+        // In the way that a user's groups are found: else it would protect nobody.
         for group in &self.protected {
-            let found = self.client.search(&connection, group, Scope::Base, user::GROUP, &["1.1"]).await;
-            let found = found.map_err(|e| not_ready(&e))?;
-            if !is_under(group, self.groups_base(&connection)) || !found.iter().any(|entry| same_dn(&entry.dn, group)) {
+            let found =
+                self.client.entry(&connection, group, user::GROUP, &["1.1"]).await.map_err(|e| not_ready(&e))?;
+            let base = Dn::of(self.groups_base(&connection));
+            if found.is_none_or(|found| !Dn::of(&found.dn).is_under(&base)) {
                 return Err(no_such_group(group));
+            }
+        }
+        let mut unknown_groups = Vec::new();
+        for group in self.groups.iter().filter(|group| !self.protected.contains(group)) {
+            if self.client.entry(&connection, group, ANY, &["1.1"]).await.map_err(|e| not_ready(&e))?.is_none() {
+                unknown_groups.push(group.clone());
+            }
+        }
+        if let Some(filter) = &self.federated {
+            // It holds or it does not, unless what it names is unknown or may not be searched by.
+            let either = format!("(|{filter}(!{filter}))");
+            let told = self.client.entry(&connection, &self.base, &either, &["1.1"]).await;
+            if told.map_err(|e| not_ready(&e))?.is_none() {
+                return Err(NotReady::InvalidConfiguration(format!(
+                    "{WHERE}.federatedFilter names an attribute that the server does not know, or that the operator's account may not \
+                     search by: nobody would be found to have the password elsewhere."
+                )));
             }
         }
         // Not that of baseDN: a user found under two of them is one.
         let suffix = self.suffix(&connection).ok_or_else(|| {
             NotReady::InvalidConfiguration(format!("{WHERE}.baseDN is under none of the server's namingContexts."))
         })?;
-        let found = self.client.search(&connection, suffix, Scope::Base, "(objectClass=*)", &["entryUUID"]).await;
+        let found = self.client.search(&connection, suffix, Scope::Base, ANY, &["entryUUID", "objectClass"]).await;
         let found = found.map_err(|e| not_ready(&e))?;
-        let id = found.first().and_then(|entry| value(entry, "entryUUID")).filter(|id| is_uuid(id)).ok_or_else(|| {
+        let shown = found.first().filter(|entry| value(entry, "objectClass").is_some());
+        let id = shown.and_then(|entry| value(entry, "entryUUID")).filter(|id| is_uuid(id)).ok_or_else(|| {
             NotReady::PermissionMissing(format!(
-                "the operator's account may not read entryUUID of {}: it needs to read the entries from there down to the users.",
+                "the operator's account may not read entryUUID and objectClass of {}: it needs to read the entries from there down to the users.",
                 text::shown(suffix, text::NAME)
             ))
         })?;
@@ -147,7 +179,13 @@ impl OpenLdap {
             supports,
             // It keeps no sessions, and a reset ends a lock-out by itself.
             apart: CleanUp::default(),
-            remains: Some("Applications that the user is signed in to know nothing of it."),
+            remains: Some(if self.left.is_empty() {
+                "Applications that the user is signed in to know nothing of it."
+            } else {
+                "Applications that the user is signed in to know nothing of it, and what spec.provider.openLDAP.leaveOtherPasswords \
+                 names stays as it was in the user's entry."
+            }),
+            unknown_groups,
             policy: crate::core::request::Policy::default(),
         })
     }

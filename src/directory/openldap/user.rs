@@ -1,6 +1,6 @@
 //! Who is meant, and what the guards ask about.
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
 };
 
@@ -12,26 +12,29 @@ use super::{
     condition::{changed_at, condition, generalized_time},
 };
 use crate::{
+    api::directory::OtherPasswords,
     core::{
+        dn::Dn,
         ledger::UserId,
         request::UserRef,
-        text::{plain_dn, same_dn},
         world::{CONDITION, Found, Seen, User, Why},
     },
     directory::ldap::{
-        Connection,
+        ANY, Connection,
         answer::Failed,
-        entry::{equals, is_under, value, values, word},
+        entry::{equals, value, values, word},
     },
 };
 
-const ATTRIBUTES: [&str; 9] = [
+const ATTRIBUTES: [&str; 11] = [
+    "objectClass",
     "entryUUID",
     "uid",
     "mail",
     "entryCSN",
     "pwdChangedTime",
     "pwdAccountLockedTime",
+    "pwdStartTime",
     "pwdEndTime",
     "memberOf",
     "gidNumber",
@@ -40,6 +43,13 @@ const ATTRIBUTES: [&str; 9] = [
 const GROUPS: usize = 10_000;
 /// What has members, as far as they are looked for.
 pub(super) const GROUP: &str = "(|(member=*)(uniqueMember=*)(memberUid=*)(gidNumber=*))";
+/// Object classes with what their users keep beside userPassword.
+const OTHER_PASSWORDS: [(OtherPasswords, &str, &str); 4] = [
+    (OtherPasswords::SambaSamAccount, "sambaSamAccount", "sambaNTPassword and sambaLMPassword"),
+    (OtherPasswords::ShadowAccount, "shadowAccount", "shadowLastChange"),
+    (OtherPasswords::KrbPrincipalAux, "krbPrincipalAux", "krbPrincipalKey"),
+    (OtherPasswords::Krb5KdcEntry, "krb5KDCEntry", "krb5Key"),
+];
 
 impl OpenLdap {
     /// Finds a user. The server compares names and addresses without regard to case.
@@ -79,6 +89,8 @@ impl OpenLdap {
     async fn user(&self, connection: &Connection, entry: &SearchEntry) -> Result<User, Why> {
         let unreadable = |name: &str| Why::new(format!("the directory shows the user without a readable {name}."));
         let id = value(entry, "entryUUID").filter(|id| is_uuid(id)).ok_or_else(|| unreadable("entryUUID"))?;
+        // By these it is told what else the entry keeps.
+        value(entry, "objectClass").ok_or_else(|| unreadable("objectClass"))?;
         let mails: Vec<&str> = values(entry, "mail").collect();
         let names: Vec<&str> = values(entry, "uid").collect();
         let name = names.first().or(mails.first()).copied().unwrap_or(&entry.dn);
@@ -90,17 +102,27 @@ impl OpenLdap {
             None => Seen::Unknown(Why::new("without a password policy the server keeps no time of the last change.")),
         };
         let now = Timestamp::now();
+        let begun =
+            value(entry, "pwdStartTime").is_none_or(|start| generalized_time(start).is_some_and(|at| at <= now));
         let ended = value(entry, "pwdEndTime").is_some_and(|end| generalized_time(end).is_none_or(|end| end <= now));
+        let is_it = |found: &SearchEntry| value(found, "entryUUID").is_some_and(|known| known.eq_ignore_ascii_case(id));
+        let own = self.client.entry(connection, self.client.bind_dn(), ANY, &["entryUUID"]).await;
+        let own = own.map_err(|e| e.why())?.is_some_and(|own| is_it(&own));
+        let protected = self.client.spelt(connection, &self.protected_users, "entryUUID", is_it).await;
+        let mut aliases = protected.map_err(|e| e.why())?;
+        aliases.extend(mails.iter().chain(&names).map(|name| (*name).to_owned()));
+        aliases.push(entry.dn.clone());
         Ok(User {
             id: UserId::new(id.to_lowercase(), name),
             email: mails.first().and_then(|mail| word(mail)),
-            aliases: mails.iter().chain(&names).map(|name| (*name).to_owned()).chain([entry.dn.clone()]).collect(),
+            aliases,
             confirmed: true,
             // The one value that failed sign-ins do not set: an administrator has locked the account for good.
-            active: value(entry, "pwdAccountLockedTime") != Some("000001010000Z") && !ended,
-            federated: false,
+            active: value(entry, "pwdAccountLockedTime") != Some("000001010000Z") && begun && !ended,
+            federated: self.is_federated(connection, &entry.dn).await?,
             administrator: Seen::Unknown(Why::new("OpenLDAP does not show who administers it.")),
-            operator: Seen::Known(same_dn(&entry.dn, self.client.bind_dn())),
+            // An account without an entry, such as rootdn, is nobody's.
+            operator: Seen::Known(own || Dn::of(&entry.dn) == Dn::of(self.client.bind_dn())),
             groups: if self.groups.is_empty() {
                 Seen::Unread
             } else {
@@ -108,23 +130,50 @@ impl OpenLdap {
             },
             changed_at,
             lacks: BTreeMap::new(),
-            hindrance: None,
+            hindrance: self.other_passwords(entry),
             factors: Seen::Unread,
             must_change: Seen::Unread,
             handle: [("dn".to_owned(), entry.dn.clone()), (CONDITION.to_owned(), condition)].into(),
         })
     }
 
-    /// By `memberOf` and by search, with those above; as rules and protections spell them where they do.
+    /// The password is kept elsewhere.
+    async fn is_federated(&self, connection: &Connection, dn: &str) -> Result<bool, Why> {
+        let Some(filter) = &self.federated else { return Ok(false) };
+        // What may not be searched by, neither fits nor does not.
+        for (filter, federated) in [(filter.clone(), true), (format!("(!{filter})"), false)] {
+            let found = self.client.entry(connection, dn, &filter, &["1.1"]).await.map_err(|e| e.why())?;
+            if found.is_some() {
+                return Ok(federated);
+            }
+        }
+        Err(Why::new("the operator's account may not search by what spec.provider.openLDAP.federatedFilter names."))
+    }
+
+    /// What would stay of the old password, and what to do.
+    fn other_passwords(&self, entry: &SearchEntry) -> Option<String> {
+        let kept = OTHER_PASSWORDS.iter().filter(|(kind, class, _)| {
+            !self.left.contains(kind) && values(entry, "objectClass").any(|one| one.eq_ignore_ascii_case(class))
+        });
+        let kept: Vec<String> = kept.map(|(_, class, what)| format!("{what} (objectClass {class})")).collect();
+        (!kept.is_empty()).then(|| {
+            format!(
+                "The entry keeps more than userPassword, which would stay as it is: {}. Use a tool that changes all of it, or list the \
+                 object class in spec.provider.openLDAP.leaveOtherPasswords.",
+                kept.join(", ")
+            )
+        })
+    }
+
+    /// By `memberOf` and by search, with those above; of those that rules and protections are about, as these spell them.
     async fn groups_of(&self, connection: &Connection, entry: &SearchEntry) -> Result<Vec<String>, Why> {
         let base = self.groups_base(connection);
-        let (mut all, mut below) = (BTreeMap::new(), vec![entry.dn.clone()]);
+        let (mut all, mut below) = (BTreeSet::new(), vec![entry.dn.clone()]);
         let mut found: Vec<String> = values(entry, "memberOf").map(str::to_owned).collect();
         loop {
             // Each is looked at once.
             for dn in found {
-                if let Entry::Vacant(new) = all.entry(plain_dn(&dn)) {
-                    new.insert(dn.clone());
+                if all.insert(Dn::of(&dn)) {
                     below.push(dn);
                 }
             }
@@ -149,8 +198,15 @@ impl OpenLdap {
             let groups = self.client.search(connection, base, Scope::Subtree, &(filter + ")"), &["1.1"]).await;
             found = groups.map_err(|e| e.why())?.into_iter().map(|group| group.dn).collect();
         }
-        let named: BTreeMap<String, &String> = self.groups.iter().map(|named| (plain_dn(named), named)).collect();
-        Ok(all.into_iter().map(|(plain, dn)| named.get(&plain).map_or(dn, |named| (*named).clone())).collect())
+        let mut groups = Vec::new();
+        for named in &self.groups {
+            // Spelt as the server does, if it shows the group at all.
+            let found = self.client.entry(connection, named, ANY, &["1.1"]).await.map_err(|e| e.why())?;
+            if all.contains(&Dn::of(found.as_ref().map_or(named, |found| &found.dn))) {
+                groups.push(named.clone());
+            }
+        }
+        Ok(groups)
     }
 
     pub(super) fn groups_base<'a>(&'a self, connection: &'a Connection) -> &'a str {
@@ -159,7 +215,8 @@ impl OpenLdap {
 
     /// The top of the tree that the users are in.
     pub(super) fn suffix<'a>(&self, connection: &'a Connection) -> Option<&'a str> {
-        let above = |context: &&str| is_under(&self.base, context);
+        let base = Dn::of(&self.base);
+        let above = |context: &&str| base.is_under(&Dn::of(context));
         values(&connection.root, "namingContexts").filter(above).max_by_key(|context| context.len())
     }
 }

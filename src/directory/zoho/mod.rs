@@ -213,6 +213,7 @@ impl Zoho {
             apart: CleanUp::default(),
             remains: None,
             policy: crate::core::request::Policy::default(),
+            unknown_groups: Vec::new(),
         })
     }
 
