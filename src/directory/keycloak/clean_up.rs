@@ -66,7 +66,7 @@ impl Keycloak {
             match text_of(&session, "id").filter(|id| is_segment(id)) {
                 Some(session) => {
                     let done = self.end(Method::DELETE, &["sessions", session]).await;
-                    not.tell(&format!("session {session}"), done);
+                    not.tell("a session", done);
                 }
                 None => not.tell("a session", Err(Why::new("the directory shows it without an id."))),
             }

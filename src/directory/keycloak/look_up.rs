@@ -67,15 +67,15 @@ impl Keycloak {
             UserRef::Id(id) if !is_segment(id) || matches!(id.as_str(), "count" | "profile") => Ok(Vec::new()),
             UserRef::Id(id) => Ok(self.by_id(id).await?.into_iter().collect()),
             UserRef::Username(name) => self.by_name(name).await,
-            UserRef::Email(email) => self.search("email", email, "email").await,
+            UserRef::Email(email) => self.search("email", email).await,
         }
     }
 
-    /// Users whom an exact search for `typed` finds; `shown` is the field that must show it.
-    async fn search(&self, field: &str, typed: &str, shown: &str) -> Result<Vec<Value>, Why> {
+    /// Users of this address whom an exact search for it finds.
+    async fn search(&self, field: &str, typed: &str) -> Result<Vec<Value>, Why> {
         let answer = self.get(&["users"], &[(field, typed), ("exact", "true")]).await?;
         let mut users = answer.into_list("the look-up of the user")?;
-        users.retain(|user| text_of(user, shown).is_some_and(|known| same(known, typed)));
+        users.retain(|user| text_of(user, "email").is_some_and(|known| same(known, typed)));
         Ok(users)
     }
 
@@ -96,7 +96,8 @@ impl Keycloak {
             (Some(shown), Some(email)) => same(shown, email),
             _ => false,
         });
-        let others = self.search("email", name, "username").await?;
+        // 26.2 shows the name as it was before.
+        let others = self.search("email", name).await?;
         let known: Vec<Value> = users.iter().filter_map(|user| user.get("id").cloned()).collect();
         users.extend(others.into_iter().filter(|other| !other.get("id").is_some_and(|id| known.contains(id))));
         Ok(users)
@@ -237,7 +238,7 @@ impl Keycloak {
             return Ok(false);
         }
         let Some(email) = text_of(user, "email") else { return Ok(false) };
-        let named = self.search("username", email, "email").await?;
+        let named = self.search("username", email).await?;
         Ok(!named.iter().any(|named| named.get("id") == user.get("id")))
     }
 

@@ -681,7 +681,7 @@ async fn one_that_cannot_be_ended() {
     let web = CleanUp { web_sessions: true, unlock: true, ..CleanUp::default() };
     let said = keycloak.clean_up(&record(), web).await.unwrap_err().message;
     for part in
-        ["the lock-out", "session bad: the directory answered 400", "a session: the directory shows it without an id"]
+        ["the lock-out", "a session: the directory answered 400", "a session: the directory shows it without an id"]
     {
         assert!(said.contains(part), "{said}");
     }
