@@ -570,7 +570,7 @@ pub struct DirectoryStatus {
 pub struct Refused {
     /// The directory's error code.
     pub code: String,
-    /// Version of the Secret: another one is tried.
+    /// resourceVersion of the Secret. When the Secret has another, the password is tried again.
     pub secret_version: String,
 }
 

@@ -127,7 +127,9 @@ pub struct User {
     validation = Rule::new("!(has(self.fromSecret) && has(self.deliverTo))").message("a password from a Secret is not delivered into another: leave deliverTo out"),
 )]
 pub struct Password {
-    /// The operator draws the password.
+    /// The operator draws the password. Characters that look alike do not occur, but for those that punctuationFrom names. Where the
+    /// directory shows its password policy, length and numbers are raised to what that asks for, and length is cut to its longest; a kind
+    /// that is 0 stays out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate: Option<Generate>,
     /// The password is in a Secret of this namespace.
@@ -147,17 +149,22 @@ pub struct Password {
     pub deliver_to: Option<DeliverTo>,
 }
 
-/// What kind of password is drawn. Characters that look alike do not occur. Where the directory shows what it asks of passwords, what is
-/// drawn has as many characters, and as many of each kind, as that needs.
+/// So many characters of a password are not bound to be digits or punctuation, which the request may narrow to one: else it could be guessed.
+const FREE: u32 = 8;
+const GUESSED: &str =
+    "at least 8 characters must be neither digits nor punctuation that is asked for, or the password could be guessed";
+
+/// What kind of password is drawn.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.lowerCase) ? self.lowerCase : 1) + (has(self.upperCase) ? self.upperCase : 1) > 0").message("a password needs letters: lowerCase and upperCase cannot both be 0"),
     validation = Rule::new("(has(self.lowerCase) ? self.lowerCase : 1) + (has(self.upperCase) ? self.upperCase : 1) + (has(self.digits) ? self.digits : 1) + (has(self.punctuation) ? self.punctuation : 1) <= self.length").message("length is too short for so many of each kind").field_path(".length"),
+    validation = Rule::new("(has(self.digits) ? self.digits : 1) + (has(self.punctuation) ? self.punctuation : 1) + 8 <= self.length").message(GUESSED),
     validation = Rule::new("!has(self.punctuationFrom) || !has(self.punctuation) || self.punctuation > 0").message("without punctuation (0) there is nothing to choose it from: leave punctuationFrom out"),
 )]
 pub struct Generate {
-    /// Number of characters, 12 to 128.
+    /// Number of characters, 12 to 128, unless the directory's policy asks for more or allows fewer.
     #[serde(default = "twenty")]
     #[schemars(range(min = 12, max = 128))]
     pub length: i32,
@@ -413,6 +420,10 @@ impl Generate {
         let is_punctuation = |from: &String| !from.is_empty() && from.bytes().all(|byte| byte.is_ascii_punctuation());
         if !punctuation_from.as_ref().is_none_or(is_punctuation) {
             return Err("spec.password.generate.punctuationFrom may hold punctuation alone".to_owned());
+        }
+        // The others are drawn from letters, too.
+        if u32::from(digits) + u32::from(punctuation) + FREE > u32::from(length) {
+            return Err(format!("spec.password.generate: {GUESSED}"));
         }
         Ok(Source::Generate { length, kinds })
     }

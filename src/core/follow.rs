@@ -85,7 +85,11 @@ fn released(world: &World, record: &Record) -> Decision {
             Some(Verdict { code: Some(code), .. }) => View::of(
                 record,
                 Reason::DirectoryNotReady,
-                format!("The directory refused the operator's call with {code}, and nothing took effect: {again}."),
+                format!(
+                    "The directory refused the operator's call with {code}, and nothing took effect: {again}. The Directory's conditions say \
+                     more (kubectl describe directory {}).",
+                    record.directory
+                ),
             ),
             _ => View::of(
                 record,
@@ -146,7 +150,9 @@ fn sent(world: &World, record: &Record, holding: &Holding) -> Decision {
                 .request()
                 .is_some_and(|r| matches!(&r.action, Action::Password { source: Source::Generate { .. }, .. }));
             // A policy that the generator does not know: another draw, under a new attempt.
-            refused(world, record, code, drawn && record.attempt.redraws + 1 < DRAWS)
+            // Where the kinds are of another version the count is not kept, but the attempt's number is.
+            let again = record.attempt.redraws + 1 < DRAWS && record.attempt.number < 2 * DRAWS;
+            refused(world, record, code, drawn && again)
         }
         Some(Reply::Done) => finish(world, record, Evidence::Response),
         Some(Reply::Conflict | Reply::Unsure) => verify(world, record),

@@ -8,7 +8,8 @@ use super::{
     limits,
     plan::plan,
     report::{Reason, View},
-    request::{Action, Request, Source, later},
+    request::{Action, Request, Source, UserRef, later},
+    text,
     world::{CONDITION, Delivery, Directory, Entered, Found, Rule, Seen, Subject, User, Why, World},
 };
 
@@ -44,8 +45,7 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     fit(request, user)?;
     protected(world, request, directory, user)?;
     let rule = allowed(world, request, directory, user)?;
-    let finish = plan(request, directory, user)
-        .map_err(|missing| refuse(View::new(Reason::NotSupported, missing).about(&user.id)))?;
+    let finish = supported(request, directory, user)?;
     same_delivery(world, user, &finish)?;
     can_be_mailed(world, request, directory, user, &finish)?;
     // Before the Secrets: of a reset that was carried out and is on no record any more the delivered password is there still, and
@@ -64,8 +64,14 @@ pub(super) fn still_allowed(world: &World, request: &Request) -> Result<(), Deci
     same_directory(world, request, directory)?;
     let user = user(world, request, directory)?;
     same_user(world, request, user)?;
+    fit(request, user)?;
     protected(world, request, directory, user)?;
-    allowed(world, request, directory, user).map(drop)
+    allowed(world, request, directory, user)?;
+    supported(request, directory, user).map(drop)
+}
+
+fn supported(request: &Request, directory: &Directory, user: &User) -> Result<Finish, Decision> {
+    plan(request, directory, user).map_err(|missing| refuse(View::new(Reason::NotSupported, missing).about(&user.id)))
 }
 
 /// The rule that allows it, where the Directory and the user are known.
@@ -409,10 +415,12 @@ fn fit(request: &Request, user: &User) -> Result<(), Decision> {
 fn protected(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
     let who = &user.id.name;
     let named = |entry: &String| {
-        let entry = Dn::of(entry).folded();
-        let mut known = [who, &user.id.id].into_iter().chain(&user.email).chain(&user.aliases);
-        // What is no distinguished name is compared as it is.
-        known.any(|name| Dn::of(name).folded() == entry)
+        // Also by what was typed: the directory may find a user by a name that it does not show.
+        let (UserRef::Email(typed) | UserRef::Username(typed) | UserRef::Id(typed)) = &request.user;
+        let mut known = [who, &user.id.id, typed].into_iter().chain(&user.email).chain(&user.aliases);
+        // What is no distinguished name is compared as it is; what is not seen may keep one from being read as one.
+        let same = |one: &str, other: &str| Dn::of(one).folded() == Dn::of(other).folded();
+        known.any(|name| same(name, entry) || same(&text::folded(name), &text::folded(entry)))
     };
     let protect = &directory.protect;
     let why = if user.operator == Seen::Known(true) {

@@ -110,7 +110,20 @@ pub fn steps(request: &Request) -> Vec<String> {
             deliver_to,
         } => {
             let mut steps = vec![match source {
-                Source::Generate { length, .. } => format!("Draw a password of {length} characters."),
+                Source::Generate { length, kinds } => {
+                    let numbers = [
+                        ("lower case letters", kinds.lower_case),
+                        ("upper case letters", kinds.upper_case),
+                        ("digits", kinds.digits),
+                        ("punctuation", kinds.punctuation),
+                    ];
+                    let said = numbers.into_iter().filter_map(|(what, n)| match n? {
+                        0 => Some(format!("; no {what}")),
+                        n => Some(format!("; {what}: at least {n}")),
+                    });
+                    let from = kinds.punctuation_from.iter().map(|from| format!("; punctuation from {from}"));
+                    format!("Draw a password of {length} characters{}.", said.chain(from).collect::<String>())
+                }
                 Source::FromSecret { name, key } => {
                     format!("Take the password from key {key} of Secret {namespace}/{name}.")
                 }
@@ -135,7 +148,9 @@ pub fn steps(request: &Request) -> Vec<String> {
             steps.extend(email_to_user.then(|| "Mail it to the user.".to_owned()));
             steps
         }
-        Action::Mfa { factors } if factors.is_empty() => vec![format!("Remove all second factors {whose}.")],
+        Action::Mfa { factors } if factors.is_empty() => {
+            vec![format!("Remove the second factors {whose} that the directory lets the operator remove.")]
+        }
         Action::Mfa { factors } => {
             let kinds: Vec<String> = factors.iter().map(|factor| format!("{factor:?}")).collect();
             vec![format!("Remove second factors {whose} of these kinds: {}.", kinds.join(", "))]
@@ -156,7 +171,9 @@ pub fn cost(request: &Request) -> Vec<String> {
             let change = force_change_on_login.then_some("has to choose another password at the next sign-in");
             ["can no longer sign in with the old password", sessions].into_iter().chain(change).collect()
         }
-        Action::Mfa { factors } if factors.is_empty() => vec!["loses every second factor and has to enrol anew"],
+        Action::Mfa { factors } if factors.is_empty() => {
+            vec!["loses the second factors that the operator can remove and has to enrol anew"]
+        }
         Action::Mfa { .. } => vec!["loses the second factors of these kinds and has to enrol anew"],
     };
     said.into_iter().map(ToOwned::to_owned).collect()

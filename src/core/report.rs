@@ -403,9 +403,9 @@ fn refusal(record: &Record, verdict: &Verdict) -> (Reason, String) {
         Reason::Pending => "The request was withdrawn before anything took effect: nothing was changed. File a new request if a reset is still wanted."
                 .to_owned(),
         _ if record.attempt.redraws + 1 >= DRAWS => format!(
-            "The directory refused all {} passwords that were drawn for {who}, the last with code {}: nothing was changed. Say in \
-             spec.password.generate of a new request how long it is to be, which characters it is drawn from and how many of each, or give one by \
-             fromSecret.",
+            "The directory refused {} passwords that were drawn for {who}, one after the other; the last refusal was {}: nothing was changed. If \
+             that is about the password, say in spec.password.generate of a new request how long it is to be, which characters it is drawn from \
+             and how many of each, or give one by fromSecret.",
             record.attempt.redraws + 1,
             verdict.code.as_deref().unwrap_or("(none)")
         ),

@@ -490,7 +490,8 @@ pub struct User {
     /// What the directory can do, but not for this user, and why, with what to do: to complete "... does not support it for USER, ...".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lacks: BTreeMap<Feature, String>,
-    /// Why a reset would not come to what it says, for this user, and what to do: whole sentences.
+    /// Why a reset would not come to what it says, for this user; or, of one who is not active, why that is. With what to do: whole
+    /// sentences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hindrance: Option<String>,
     /// Must choose another password already, before any reset. Only read where that makes a difference.

@@ -21,7 +21,7 @@ pub struct Error;
 /// Draws a password of `length` characters, taken as 8 to 128.
 ///
 /// So many of each kind as are asked for are drawn from that kind, the others from all characters alike; then they are shuffled. A draw
-/// that breaks a rule is thrown away whole, if others keep it: it starts with a letter, so that no spreadsheet or shell takes it for something else; no
+/// that breaks a rule is thrown away whole, up to 1000 times; the last one is taken as it is, since some wishes leave none that keeps the rules: it starts with a letter, so that no spreadsheet or shell takes it for something else; no
 /// character three times in a row and no run such as abc or 321, which some directories refuse. Characters of one kind are as likely as
 /// each other.
 ///

@@ -235,6 +235,12 @@ impl Directories {
                     }
                     let stopped = stop.is_some();
                     let (code, secret_version) = (code.clone(), entry.secret_version.clone());
+                    // A call that was under way beside it takes nothing back.
+                    let stays =
+                        entry.refusal.as_ref().is_some_and(|r| r.stop.is_some() && r.secret_version == secret_version);
+                    if stays && !stopped {
+                        return false;
+                    }
                     entry.refusal = Some(Refusal { code, at: Timestamp::now(), secret_version, stop });
                     entry.kick.now.notify_one();
                     return stopped;
@@ -371,7 +377,7 @@ impl Directories {
             let (result, refusal) = self.publish(&object, current.as_ref(), refused, result);
             self.metrics.directory_ready(&name, result.is_ok());
             let trouble = current.as_ref().and_then(|c| c.mail_trouble.clone());
-            self.show(&object, &mut shown, &result, refusal.as_ref(), trouble.as_deref()).await;
+            self.show(&object, &mut shown, &result, refusal.as_ref(), current.is_some(), trouble.as_deref()).await;
             drop(work);
             let fine = result.is_ok() && trouble.is_none();
             let pause = if fine { EVERY } else { retry };
@@ -500,6 +506,7 @@ impl Directories {
         shown: &mut Option<DirectoryStatus>,
         result: &Result<Checked, NotReady>,
         refusal: Option<&Refusal>,
+        connected: bool,
         mail_trouble: Option<&str>,
     ) {
         let mail = mail_trouble.map_or_else(String::new, |why| {
@@ -541,6 +548,10 @@ impl Directories {
         next.refused = refusal
             .filter(|refusal| refusal.stop.is_some())
             .map(|refusal| Refused { code: refusal.code.clone(), secret_version: refusal.secret_version.clone() });
+        if !connected {
+            // Whether the Secret is the same is not known yet.
+            next.refused = next.refused.or_else(|| shown.as_ref()?.refused.clone());
+        }
         let name = object.name_any();
         let old = |type_: &str| shown.iter().flat_map(|s| &s.conditions).find(|c| c.type_ == type_);
         let besides = |type_: &str, reason: &str, message: String| Condition {
@@ -592,8 +603,9 @@ impl Directories {
 fn calls_refused(refusal: &Refusal) -> String {
     let Refusal { code, at, .. } = refusal;
     format!(
-        "At {at:.0} the directory refused a reset with {code}, though all that a check can tell is in order: look at what the operator's account \
-         may do, and at the call's path if spec.provider says one. Requests that are refused so are tried again ever more rarely."
+        "At {at:.0} the directory refused a reset with {code}, though the check finds nothing wrong: look at what the operator's account may do, \
+         and at the call's path if spec.provider names one. Such requests are tried again ever more rarely. This is said until a call is \
+         answered in another way."
     )
 }
 

@@ -337,6 +337,12 @@ fn refused_by_the_call_alone() {
     site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", limit]);
     site.kubectl(&["wait", "--for=jsonpath={.status.observedGeneration}=2", "--timeout=60s", "directory/zylker"]);
     site.until_directory("zylker", "CredentialsRefused");
+    // Nor is it forgotten while there is no connection at all.
+    for (authority, reason) in [(json!("none"), "InvalidConfiguration"), (Value::Null, "CredentialsRefused")] {
+        let patch = json!({"spec": {"provider": {"zoho": {"caBundle": authority}}}}).to_string();
+        site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", &patch]);
+        site.until_directory("zylker", reason);
+    }
     site.apply(&mfa_reset("third", "jan.n@zylker.biz", json!({})));
     let said = message(&site.until("third", "DirectoryNotReady"));
     assert!(said.contains("ADMIN_PASSWORD_MISMATCH"), "{said}");

@@ -265,6 +265,11 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
                     approved_by: Vec::new(),
                     redraws: if redrawn { 9 } else { 0 },
                 };
+                let mut directory = directory;
+                // What a directory cannot do was never begun.
+                if matches!(&request.action, Action::Mfa { factors } if !factors.is_empty()) {
+                    directory.supports.insert(Feature::FactorsByKind);
+                }
                 let mut record = Record::open(&request, &directory, annette(), finish, attempt);
                 if !own {
                     record.request.digest = "another".to_owned();

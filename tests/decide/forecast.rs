@@ -73,12 +73,14 @@ fn told(world: &World, once: &Once) -> Vec<String> {
             all
         }
         (Action::Mfa { factors }, Once::ResetMfa {}) if factors.is_empty() => {
-            vec![format!("Remove all second factors {whose}.")]
+            vec![format!("Remove the second factors {whose} that the directory lets the operator remove.")]
         }
         (Action::Mfa { .. }, Once::RemoveFactors { factors, .. }) => {
             let name = |factor: &Factor| format!("{factor:?}");
             match factors.iter().map(name).collect::<Vec<_>>().join(", ") {
-                none if none.is_empty() => vec![format!("Remove all second factors {whose}.")],
+                none if none.is_empty() => {
+                    vec![format!("Remove the second factors {whose} that the directory lets the operator remove.")]
+                }
                 kinds => vec![format!("Remove second factors {whose} of these kinds: {kinds}.")],
             }
         }

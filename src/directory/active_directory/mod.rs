@@ -142,13 +142,13 @@ impl ActiveDirectory {
             let domain = text::shown(domain, text::NAME);
             NotReady::PermissionMissing(format!("the operator's account may not read objectGUID of {domain}."))
         })?;
-        self.own(&connection).await.map_err(|e| not_ready(&e))?.ok_or_else(|| {
-            NotReady::InvalidConfiguration(
+        if self.own(&connection).await.map_err(|e| not_ready(&e))?.is_empty() {
+            return Err(NotReady::InvalidConfiguration(
                 "the operator's account is not found in the domain under the name that bind-dn gives it: write its \
                  distinguished name or its userPrincipalName."
                     .to_owned(),
-            )
-        })?;
+            ));
+        }
         self.takes_changes(&connection).await?;
         let exact = keeps_conditions(&connection);
         Ok(Checked {
@@ -193,17 +193,17 @@ impl ActiveDirectory {
         )))
     }
 
-    /// The id of the operator's own account. `None`: it is not found.
-    async fn own(&self, connection: &Connection) -> Result<Option<String>, Failed> {
+    /// The ids of the accounts that the operator's own may be: its name may be given out in two ways. Empty: it is not found.
+    async fn own(&self, connection: &Connection) -> Result<Vec<String>, Failed> {
         let name = self.client.bind_dn();
         let found = if name.contains('=') {
-            self.client.entry(connection, name, ANY, &["objectGUID"]).await?
+            self.client.entry(connection, name, ANY, &["objectGUID"]).await?.into_iter().collect()
         } else {
             let domain = value(&connection.root, "defaultNamingContext").unwrap_or_default();
             let filter = user::any(&user::signs_in(name, &self.domain(connection).await?));
-            self.client.search(connection, domain, Scope::Subtree, &filter, &["objectGUID"]).await?.into_iter().next()
+            self.client.search(connection, domain, Scope::Subtree, &filter, &["objectGUID"]).await?
         };
-        Ok(found.as_ref().and_then(user::id_of))
+        Ok(found.iter().filter_map(user::id_of).collect())
     }
 
     /// Sends the call, once.

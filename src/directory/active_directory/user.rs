@@ -163,10 +163,13 @@ impl ActiveDirectory {
             handle.insert(CONDITION.to_owned(), Fence::text(&state.text(), &connection.server));
         }
         let expired = value(entry, "accountExpires").and_then(file_time).is_some_and(|end| end <= Timestamp::now());
+        let active = control & DISABLED == 0 && !expired;
         let sids = self.token(connection, &entry.dn).await.map_err(|e| e.why())?;
         let marked = value(entry, "adminCount").is_some_and(|count| count != "0");
         let own = self.own(connection).await.map_err(|e| e.why())?;
-        let own = own.ok_or_else(|| Why::new("the operator's own account is not found, and this may be it."))?;
+        if own.is_empty() {
+            return Err(Why::new("the operator's own account is not found in the domain, and this user may be it."));
+        }
         let is_it = |found: &SearchEntry| id_of(found).is_some_and(|known| known == id);
         let protected = self.client.spelt(connection, &self.protected_users, "objectGUID", is_it).await;
         let mut aliases = protected.map_err(|e| e.why())?;
@@ -180,14 +183,14 @@ impl ActiveDirectory {
             email: mails.first().and_then(|mail| word(mail)),
             aliases,
             confirmed: true,
-            active: control & DISABLED == 0 && !expired,
+            active,
             federated: false,
             administrator: match &sids {
                 _ if marked => Seen::Known(true),
                 None => Seen::Unknown(Why::new("the operator's account may not read tokenGroups of the user.")),
                 Some(sids) => Seen::Known(sids.iter().any(|sid| administers(sid))),
             },
-            operator: Seen::Known(own == id),
+            operator: Seen::Known(own.contains(&id)),
             groups: if self.groups.is_empty() {
                 Seen::Unread
             } else {
@@ -198,9 +201,9 @@ impl ActiveDirectory {
             lacks: if control & NEVER_EXPIRES == 0 {
                 BTreeMap::new()
             } else {
-                [(Feature::ForceChangeOnLogin, "as the account is set up".to_owned())].into()
+                [(Feature::ForceChangeOnLogin, "since the password never expires (userAccountControl, 0x10000): take that mark away, or ask for forceChangeOnLogin: false".to_owned())].into()
             },
-            hindrance: (control & SMART_CARD != 0).then(|| {
+            hindrance: (active && control & SMART_CARD != 0).then(|| {
                 "The account may only sign in with a smart card (userAccountControl, 0x40000), so the new password would let its owner in \
                  at no computer, and be good for whatever asks for passwords alone. Give its owner another card, or take the mark away \
                  and file a new request."

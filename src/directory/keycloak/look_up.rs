@@ -109,8 +109,8 @@ impl Keycloak {
         Ok(realm.get("registrationEmailAsUsername") == Some(&Value::Bool(true)))
     }
 
-    /// The user with this id. `None`: there is none. Whom Keycloak 26.2 keeps out for a while it shows as disabled by id, but not where it
-    /// lists users: that counts.
+    /// The user with this id. `None`: there is none. Keycloak 26.2 shows a user who is locked out for a while as disabled by id, and as
+    /// enabled in lists: the list counts.
     async fn by_id(&self, id: &str) -> Result<Option<Value>, Why> {
         let user = self.representation(id).await?;
         let Some(disabled) = user.as_ref().filter(|user| user.get("enabled") == Some(&Value::Bool(false))) else {
@@ -247,14 +247,14 @@ impl Keycloak {
         let hindered = |action: &str| {
             if !asked.contains(action) {
                 Some(format!(
-                    "Nobody would be asked to enrol a new factor, and the password alone would open the account: required action {action} is \
-                     off. To reset it, {}.",
+                    "Nobody would be asked to enrol a new factor, so the account would be open without one: required action {action} is off. To \
+                     reset it, {}, then file a new request.",
                     self.switch_on()
                 ))
             } else if renamed && !pending.contains(&action) {
                 Some(format!(
-                    "To ask for {action} would change the user's name to the e-mail address, since realm {} takes addresses for names and this \
-                     account has had another: save the user once by hand, which renames it, or ask for {action} there.",
+                    "Asking for {action} would change the user's name to the e-mail address: realm {} takes addresses for names, and this \
+                     account has another. Save the user once by hand, which renames it, or ask for {action} there. Then file a new request.",
                     text::shown(&self.name, text::NAME)
                 ))
             } else {

@@ -112,13 +112,14 @@ impl OpenLdap {
         let mut aliases = protected.map_err(|e| e.why())?;
         aliases.extend(mails.iter().chain(&names).map(|name| (*name).to_owned()));
         aliases.push(entry.dn.clone());
+        let active = value(entry, "pwdAccountLockedTime") != Some("000001010000Z") && begun && !ended;
         Ok(User {
             id: UserId::new(id.to_lowercase(), name),
             email: mails.first().and_then(|mail| word(mail)),
             aliases,
             confirmed: true,
             // The one value that failed sign-ins do not set: an administrator has locked the account for good.
-            active: value(entry, "pwdAccountLockedTime") != Some("000001010000Z") && begun && !ended,
+            active,
             federated: self.is_federated(connection, &entry.dn).await?,
             administrator: Seen::Unknown(Why::new("OpenLDAP does not show who administers it.")),
             // An account without an entry, such as rootdn, is nobody's.
@@ -130,7 +131,7 @@ impl OpenLdap {
             },
             changed_at,
             lacks: BTreeMap::new(),
-            hindrance: self.other_passwords(entry),
+            hindrance: if active { self.other_passwords(entry) } else { None },
             factors: Seen::Unread,
             must_change: Seen::Unread,
             handle: [("dn".to_owned(), entry.dn.clone()), (CONDITION.to_owned(), condition)].into(),
@@ -158,8 +159,8 @@ impl OpenLdap {
         let kept: Vec<String> = kept.map(|(_, class, what)| format!("{what} (objectClass {class})")).collect();
         (!kept.is_empty()).then(|| {
             format!(
-                "The entry keeps more than userPassword, which would stay as it is: {}. Use a tool that changes all of it, or list the \
-                 object class in spec.provider.openLDAP.leaveOtherPasswords.",
+                "The entry keeps more than userPassword, which would stay as it is: {}. Use a tool that changes all of it. Or list the \
+                 object class in spec.provider.openLDAP.leaveOtherPasswords, then file a new request.",
                 kept.join(", ")
             )
         })
