@@ -80,10 +80,12 @@ struct Entry {
     task: JoinHandle<()>,
 }
 
-/// What has a Directory checked before its time.
+/// What has a Directory checked before its time, or shown anew.
 #[derive(Debug, Default)]
 struct Kick {
     now: Notify,
+    /// Another has its identity, or no longer has.
+    twins: Notify,
     /// A Secret that it names was written.
     secret: Notify,
 }
@@ -148,16 +150,19 @@ impl Directories {
         })
     }
 
-    /// What has this identity is no longer, or not yet, all there is: each says so in its status.
-    fn check_twins(&self, name: &str, identity: &str) {
-        self.twins(name, identity).iter().for_each(|other| self.check_now(other));
+    /// What has this identity is no longer, or not yet, all there is: each says so in its status. The directory is not asked for that: of
+    /// many that share one, each would be asked for each other.
+    fn tell_twins(&self, name: &str, identity: &str) {
+        for other in self.twins(name, identity) {
+            self.entry(&other, |entry| entry.kick.twins.notify_one());
+        }
     }
 
     /// The Directory `name` is no more.
     fn gone(&self, name: &str) {
         let gone = self.with(|entries| entries.get_or_insert_default().remove(name));
         if let Some(gone) = gone {
-            self.check_twins(name, &gone.connected.facts.identity);
+            self.tell_twins(name, &gone.connected.facts.identity);
         }
         self.metrics.directory_gone(name);
         self.tell(name);
@@ -389,6 +394,9 @@ impl Directories {
                 tokio::select! {
                     () = &mut next => break,
                     () = kick.now.notified() => break,
+                    () = kick.twins.notified() => {
+                        self.show(&object, &mut shown, &result, refusal.as_ref(), current.is_some(), trouble.as_deref()).await;
+                    }
                     // Of a new Secret the watch tells when it may have been read already.
                     () = kick.secret.notified() => {
                         let read = self.credentials(&object).await;
@@ -489,8 +497,8 @@ impl Directories {
         });
         if let Some((changed, was, is)) = changed {
             if was != is {
-                self.check_twins(&name, &was);
-                self.check_twins(&name, &is);
+                self.tell_twins(&name, &was);
+                self.tell_twins(&name, &is);
             }
             if changed {
                 self.tell(&name);

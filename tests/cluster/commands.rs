@@ -89,7 +89,7 @@ fn what_happened_is_what_is_said() {
     };
     fault(
         18,
-        json!({"fault": "refuse", "status": 400, "body": {"data": {"errorCode": "PASSWORD_POLICY"}}, "times": 2}),
+        json!({"fault": "refuse", "status": 400, "body": {"data": {"errorCode": "PASSWORD_POLICY"}}, "times": 10}),
     );
     fault(19, json!({"fault": "apply-then-drop"}));
     let _operator = site.operator();
@@ -326,5 +326,5 @@ fn checks(site: &Site) {
         assert_eq!((code, out.as_str(), error.lines().count()), (Some(1), "", 1), "{arguments:?}: {error}");
         assert!(error.contains(says), "{arguments:?}: {error}");
     }
-    assert_eq!(site.sandbox.count("reset-password") + site.sandbox.count("reset-mfa"), 17, "nothing more was sent");
+    assert_eq!(site.sandbox.count("reset-password") + site.sandbox.count("reset-mfa"), 25, "nothing more was sent");
 }

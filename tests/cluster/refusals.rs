@@ -127,7 +127,7 @@ fn who_and_when() {
     site.kubectl(&["create", "secret", "generic", "-n", TEAM, "empty", "--from-literal=password="]);
     site.kubectl(&["create", "secret", "generic", "-n", TEAM, "break", "--from-literal=password=Correct-horse-7\n"]);
     for (name, says) in
-        [("key", "has no key password"), ("empty", "has an empty key"), ("break", "ends with a line break")]
+        [("key", "has no key password"), ("empty", "has an empty key"), ("break", "with a line break at its end")]
     {
         let from = json!({"generate": null, "deliverTo": null, "fromSecret": {"name": name}});
         site.apply(&password_reset(name, EMAIL, json!({"spec": {"password": from}})));
@@ -288,7 +288,7 @@ fn strange_answers() {
     site.sandbox.fault(json!({"call": "reset-password", "fault": "refuse", "times": 10, "status": 400, "body": {"error": "PASSWORD_POLICY"}}));
     site.apply(&password_reset("refused", EMAIL, json!({})));
     let said = message(&site.until("refused", "Rejected"));
-    assert!(said.contains("all 10 passwords") && said.contains("PASSWORD_POLICY"), "{said}");
+    assert!(said.contains("refused 10 passwords") && said.contains("PASSWORD_POLICY"), "{said}");
     // Throttled: waits as long as it was asked to, then goes on.
     site.sandbox.fault(json!({"call": "reset-password", "fault": "throttle", "retryAfter": 2}));
     site.apply(&password_reset("throttled", EMAIL, json!({})));
