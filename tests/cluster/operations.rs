@@ -228,10 +228,12 @@ fn memory_and_start() {
         let (resident, own) = operator.memory();
         println!("{name}: {} MB resident, {} MB of its own, start {start} s", resident / MB, own / MB);
         assert_eq!(operator.stop(), Some(0));
-        (resident, start)
+        (resident, own, start)
     };
-    let (at_rest, _) = measure("at-rest");
-    assert!(at_rest <= 25 * MB, "{at_rest} bytes at rest");
+    // Most of it is the program as it lies on the disk. The image of the tests is larger than the one to install, of which
+    // docs/benchmarks.md has the whole.
+    let (at_rest, own, _) = measure("at-rest");
+    assert!(at_rest <= 28 * MB && own <= 4 * MB, "{at_rest} bytes at rest, {own} of its own");
     if !site.is_own() {
         return;
     }
@@ -240,8 +242,11 @@ fn memory_and_start() {
     for objects in [&RESETS, &RECORDS] {
         site.when("the history", objects, |all| (all.len() == SETTLED + 1).then_some(()));
     }
-    let (with_history, start) = measure("with-history");
-    assert!(with_history <= 30 * MB, "{with_history} bytes with {SETTLED} settled resets");
+    let (with_history, own, start) = measure("with-history");
+    assert!(
+        with_history <= 30 * MB && own <= 6 * MB,
+        "{with_history} bytes with {SETTLED} settled resets, {own} of its own"
+    );
     assert!(start < 1.0, "{start} s to start");
 }
 
