@@ -159,8 +159,8 @@ fn replayed(realm: &Realm, site: &Site, ann: &str) {
     assert_eq!(realm.resets(ann), 1);
 }
 
-/// Factors of a user of keycloak-realm.json.
-fn factors(realm: &Realm, name: &str) -> Vec<String> {
+/// What a user of keycloak-realm.json has beside passwords.
+pub(crate) fn factors(realm: &Realm, name: &str) -> Vec<String> {
     let mut kinds = realm.kinds(&realm.id(name));
     kinds.retain(|kind| kind != "password");
     kinds

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     applied, delivered,
     env::{Site, TEAM, message},
+    keycloak::factors,
     keycloak_server::{Keycloak, Realm, realm_user},
     ldap_server::Server,
     mfa, password, refused,
@@ -38,12 +39,6 @@ fn said(site: &Site, name: &str) -> String {
     said
 }
 
-fn beside_passwords(realm: &Realm, name: &str) -> Vec<String> {
-    let mut kinds = realm.kinds(&realm.id(name));
-    kinds.retain(|kind| kind != "password");
-    kinds
-}
-
 /// keycloak#14558, #12723.
 fn actions_that_are_off(site: &Site) {
     let realm = Keycloak::shared().realm(json!({}));
@@ -71,9 +66,9 @@ fn actions_that_are_off(site: &Site) {
         let told = refused(site, name, "NotSupported");
         assert!(told.contains(action) && told.contains("othing was sent"), "{told}");
     }
-    assert_eq!(beside_passwords(&realm, "bob"), ["otp"]);
+    assert_eq!(factors(&realm, "bob"), ["otp"]);
     assert_eq!(realm.sign_in_with_code("bob", "bob-old-1"), "signed in");
-    assert_eq!(beside_passwords(&realm, "key"), ["webauthn"]);
+    assert_eq!(factors(&realm, "key"), ["webauthn"]);
     // What does not need them is carried out.
     said(site, "amy");
     assert_eq!(realm.resets(&realm.id("ann")), 1);
@@ -116,11 +111,11 @@ fn users_of_a_federation(site: &Site) {
         refused(site, &none, "UserFederated");
         if import {
             assert!(said(site, &bob).contains("Removed: otp."));
-            assert_eq!(beside_passwords(&realm, "bob"), [""; 0]);
+            assert_eq!(factors(&realm, "bob"), [""; 0]);
             assert_eq!(realm.browser().sign_in("bob", "bob-old-1"), "CONFIGURE_TOTP");
         } else {
             assert!(refused(site, &bob, "Rejected").contains("user-is-read-only"));
-            assert_eq!(beside_passwords(&realm, "bob"), ["otp"]);
+            assert_eq!(factors(&realm, "bob"), ["otp"]);
         }
     }
 }
@@ -278,7 +273,7 @@ fn incomplete_profiles(site: &Site) {
     realm.admin(Method::PUT, "/users/profile", Some(profile));
     site.apply(&mfa("incomplete", "two-missing", confirm("bob")));
     assert!(refused(site, "two-missing", "Rejected").contains(", the first of 2:"));
-    assert_eq!(beside_passwords(&realm, "bob"), ["otp"]);
+    assert_eq!(factors(&realm, "bob"), ["otp"]);
     site.apply(&password("incomplete", "incomplete-password", json!({"user": {"username": "bob"}})));
     applied(site, "incomplete-password");
 }
