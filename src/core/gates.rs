@@ -414,13 +414,15 @@ fn fit(request: &Request, user: &User) -> Result<(), Decision> {
 
 fn protected(world: &World, request: &Request, directory: &Directory, user: &User) -> Result<(), Decision> {
     let who = &user.id.name;
+    // What is no distinguished name is compared as it is; what is not seen may keep one from being read as one.
+    let forms = |name: &String| [Dn::of(name).folded(), Dn::of(&text::folded(name)).folded()];
+    // Also by what was typed: the directory may find a user by a name that it does not show.
+    let (UserRef::Email(typed) | UserRef::Username(typed) | UserRef::Id(typed)) = &request.user;
+    let known = [who, &user.id.id, typed].into_iter().chain(&user.email).chain(&user.aliases);
+    let known: Vec<[Dn; 2]> = known.map(forms).collect();
     let named = |entry: &String| {
-        // Also by what was typed: the directory may find a user by a name that it does not show.
-        let (UserRef::Email(typed) | UserRef::Username(typed) | UserRef::Id(typed)) = &request.user;
-        let mut known = [who, &user.id.id, typed].into_iter().chain(&user.email).chain(&user.aliases);
-        // What is no distinguished name is compared as it is; what is not seen may keep one from being read as one.
-        let same = |one: &str, other: &str| Dn::of(one).folded() == Dn::of(other).folded();
-        known.any(|name| same(name, entry) || same(&text::folded(name), &text::folded(entry)))
+        let [read, folded] = forms(entry);
+        known.iter().any(|[one, other]| *one == read || *other == folded)
     };
     let protect = &directory.protect;
     let why = if user.operator == Seen::Known(true) {

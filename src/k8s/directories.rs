@@ -381,10 +381,9 @@ impl Directories {
             let refused = shown.as_ref().and_then(|shown| shown.refused.as_ref());
             let (result, refusal) = self.publish(&object, current.as_ref(), refused, result);
             self.metrics.directory_ready(&name, result.is_ok());
-            let trouble = current.as_ref().and_then(|c| c.mail_trouble.clone());
-            self.show(&object, &mut shown, &result, refusal.as_ref(), current.is_some(), trouble.as_deref()).await;
+            self.show(&object, &mut shown, &result, refusal.as_ref(), current.as_ref()).await;
             drop(work);
-            let fine = result.is_ok() && trouble.is_none();
+            let fine = result.is_ok() && current.as_ref().is_none_or(|c| c.mail_trouble.is_none());
             let pause = if fine { EVERY } else { retry };
             let most = if result.is_ok() || matches!(result, Err(NotReady::Unreachable(_))) { DOWN } else { EVERY };
             retry = if fine { FIRST_RETRY } else { (retry * 2).min(most) };
@@ -395,7 +394,7 @@ impl Directories {
                     () = &mut next => break,
                     () = kick.now.notified() => break,
                     () = kick.twins.notified() => {
-                        self.show(&object, &mut shown, &result, refusal.as_ref(), current.is_some(), trouble.as_deref()).await;
+                        self.show(&object, &mut shown, &result, refusal.as_ref(), current.as_ref()).await;
                     }
                     // Of a new Secret the watch tells when it may have been read already.
                     () = kick.secret.notified() => {
@@ -514,10 +513,10 @@ impl Directories {
         shown: &mut Option<DirectoryStatus>,
         result: &Result<Checked, NotReady>,
         refusal: Option<&Refusal>,
-        connected: bool,
-        mail_trouble: Option<&str>,
+        connection: Option<&Connection>,
     ) {
-        let mail = mail_trouble.map_or_else(String::new, |why| {
+        let trouble = connection.and_then(|c| c.mail_trouble.as_ref());
+        let mail = trouble.map_or_else(String::new, |why| {
             format!(" But no mail can be sent: {why} Requests whose password is to be mailed wait.")
         });
         let rights = if object.spec.provider.tells_rights() {
@@ -556,7 +555,7 @@ impl Directories {
         next.refused = refusal
             .filter(|refusal| refusal.stop.is_some())
             .map(|refusal| Refused { code: refusal.code.clone(), secret_version: refusal.secret_version.clone() });
-        if !connected {
+        if connection.is_none() {
             // Whether the Secret is the same is not known yet.
             next.refused = next.refused.or_else(|| shown.as_ref()?.refused.clone());
         }

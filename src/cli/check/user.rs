@@ -71,12 +71,13 @@ pub(super) async fn lines(
         for namespace in namespaces(&facts, mode, &labels) {
             let said = tell(&facts, &by, &user, mode, &namespace, &labels)?;
             // These are asked before any rule.
+            let unfit = match said.reason {
+                Some(Reason::UserNotConfirmed | Reason::UserInactive | Reason::UserFederated) => true,
+                Some(Reason::NotSupported) => hindered,
+                _ => false,
+            };
             match said.reason {
-                Some(Reason::UserNotConfirmed | Reason::UserInactive | Reason::UserFederated) => {
-                    lines.push(Line::wrong(About::Fit, said.message));
-                    return Ok(lines);
-                }
-                Some(Reason::NotSupported) if hindered => {
+                _ if unfit => {
                     lines.push(Line::wrong(About::Fit, said.message));
                     return Ok(lines);
                 }

@@ -142,7 +142,8 @@ impl ActiveDirectory {
             let domain = text::shown(domain, text::NAME);
             NotReady::PermissionMissing(format!("the operator's account may not read objectGUID of {domain}."))
         })?;
-        if self.own(&connection).await.map_err(|e| not_ready(&e))?.is_empty() {
+        let known_as = self.domain(&connection).await.map_err(|e| not_ready(&e))?;
+        if self.own(&connection, &known_as).await.map_err(|e| not_ready(&e))?.is_empty() {
             return Err(NotReady::InvalidConfiguration(
                 "the operator's account is not found in the domain under the name that bind-dn gives it: write its \
                  distinguished name or its userPrincipalName."
@@ -194,13 +195,13 @@ impl ActiveDirectory {
     }
 
     /// The ids of the accounts that the operator's own may be: its name may be given out in two ways. Empty: it is not found.
-    async fn own(&self, connection: &Connection) -> Result<Vec<String>, Failed> {
+    async fn own(&self, connection: &Connection, known_as: &user::Domain) -> Result<Vec<String>, Failed> {
         let name = self.client.bind_dn();
         let found = if name.contains('=') {
             self.client.entry(connection, name, ANY, &["objectGUID"]).await?.into_iter().collect()
         } else {
             let domain = value(&connection.root, "defaultNamingContext").unwrap_or_default();
-            let filter = user::any(&user::signs_in(name, &self.domain(connection).await?));
+            let filter = user::any(&user::signs_in(name, known_as));
             self.client.search(connection, domain, Scope::Subtree, &filter, &["objectGUID"]).await?
         };
         Ok(found.iter().filter_map(user::id_of).collect())

@@ -51,6 +51,9 @@ const BUILT_IN: [u32; 6] = [544, 548, 549, 550, 551, 552];
 const ALL_BITS: &str = "1.2.840.113556.1.4.803";
 /// `LDAP_MATCHING_RULE_IN_CHAIN`: groups in groups.
 const IN_CHAIN: &str = "member:1.2.840.113556.1.4.1941:";
+/// Why nobody whose password never expires can be told to choose another.
+const NO_CHANGE: &str = "since the password never expires (userAccountControl, 0x10000): take that mark away, or ask for \
+     forceChangeOnLogin: false";
 const GROUP: &str = "(objectClass=group)";
 
 /// What the domain is called in front of a name, and behind one.
@@ -91,12 +94,10 @@ impl ActiveDirectory {
     /// Why it could not be told.
     pub async fn look_up(&self, user: &UserRef) -> Result<Option<Found>, Why> {
         let connection = self.client.connection().await.map_err(|e| e.why())?;
+        let domain = self.domain(&connection).await.map_err(|e| e.why())?;
         let found = match user {
             UserRef::Id(id) => self.by_id(&connection, id).await.map(|found| found.into_iter().collect()),
-            UserRef::Username(name) => match self.domain(&connection).await {
-                Ok(domain) => self.find(&connection, &signs_in(name, &domain)).await,
-                Err(error) => Err(error),
-            },
+            UserRef::Username(name) => self.find(&connection, &signs_in(name, &domain)).await,
             UserRef::Email(email) => {
                 let proxy = format!("smtp:{email}");
                 self.find(&connection, &vec![("mail", email), ("proxyAddresses", &proxy)]).await
@@ -104,7 +105,7 @@ impl ActiveDirectory {
         };
         match found.map_err(|e| e.why())?.as_slice() {
             [] => Ok(None),
-            [one] => Ok(Some(Found::One(Box::new(self.user(&connection, one).await?)))),
+            [one] => Ok(Some(Found::One(Box::new(self.user(&connection, &domain, one).await?)))),
             several => Ok(Some(Found::Several(several.len()))),
         }
     }
@@ -146,7 +147,7 @@ impl ActiveDirectory {
         Ok(self.users(connection, &equals_bytes("objectGUID", &guid)).await?.pop())
     }
 
-    async fn user(&self, connection: &Connection, entry: &SearchEntry) -> Result<User, Why> {
+    async fn user(&self, connection: &Connection, domain: &Domain, entry: &SearchEntry) -> Result<User, Why> {
         let unreadable = |name: &str| Why::new(format!("the directory shows the user without a readable {name}."));
         let id = id_of(entry).ok_or_else(|| unreadable("objectGUID"))?;
         let account = value(entry, "sAMAccountName").ok_or_else(|| unreadable("sAMAccountName"))?;
@@ -166,7 +167,7 @@ impl ActiveDirectory {
         let active = control & DISABLED == 0 && !expired;
         let sids = self.token(connection, &entry.dn).await.map_err(|e| e.why())?;
         let marked = value(entry, "adminCount").is_some_and(|count| count != "0");
-        let own = self.own(connection).await.map_err(|e| e.why())?;
+        let own = self.own(connection, domain).await.map_err(|e| e.why())?;
         if own.is_empty() {
             return Err(Why::new("the operator's own account is not found in the domain, and this user may be it."));
         }
@@ -175,8 +176,7 @@ impl ActiveDirectory {
         let mut aliases = protected.map_err(|e| e.why())?;
         let names = mails.iter().copied().chain(proxies(entry)).chain([account, name, &entry.dn]);
         aliases.extend(names.map(str::to_owned));
-        let domain = self.domain(connection).await.map_err(|e| e.why())?;
-        for ours in [domain.short, domain.dns].into_iter().flatten() {
+        for ours in [&domain.short, &domain.dns].into_iter().flatten() {
             aliases.extend([format!("{ours}\\{account}"), format!("{account}@{ours}")]);
         }
         Ok(User {
@@ -201,7 +201,7 @@ impl ActiveDirectory {
             lacks: if control & NEVER_EXPIRES == 0 {
                 BTreeMap::new()
             } else {
-                [(Feature::ForceChangeOnLogin, "since the password never expires (userAccountControl, 0x10000): take that mark away, or ask for forceChangeOnLogin: false".to_owned())].into()
+                [(Feature::ForceChangeOnLogin, NO_CHANGE.to_owned())].into()
             },
             hindrance: (active && control & SMART_CARD != 0).then(|| {
                 "The account may only sign in with a smart card (userAccountControl, 0x40000), so the new password would let its owner in \
