@@ -1,10 +1,10 @@
-# For those who have an engine; `make image` makes the same image without one (tests/env/image.sh).
+# For those who have an engine; `make image` makes the same image without one (tests/support/image.sh).
 # --build-arg RUST=rust:1.95-bookworm@sha256:... builds with the image that you have checked.
 ARG RUST=rust:1.95-bookworm
 FROM ${RUST} AS build
 WORKDIR /src
 COPY . .
-RUN tests/env/image.sh root
+RUN tests/support/image.sh root
 
 FROM scratch
 COPY --from=build /src/target/image/root /

@@ -13,7 +13,7 @@ LINTED := RUSTC_WORKSPACE_WRAPPER=clippy-driver
 run = rm -f $(call report,$(1)) target/nextest/$(1)/not-run; $(LINTED) GOGC=400 JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1 $(NEXTEST) nextest run --profile $(1) $(2)
 report = $(1:%=target/nextest/%/junit.xml)
 # $(call tests,GROUP,ARGUMENTS): the same, and says where the time went.
-tests = $(call run,$(1),$(2)); code=$$?; tests/env/times.py $(call report,$(1)); exit $$code
+tests = $(call run,$(1),$(2)); code=$$?; tests/support/times.py $(call report,$(1)); exit $$code
 # Every test but the long search and those on real servers, so that a new file is never left out.
 FAST := $(filter-out cluster directories interleavings,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 
@@ -36,26 +36,26 @@ help:
 	@echo 'make lint          format, clippy, licences'
 	@echo 'make advisories    known faults of the dependencies, by the RustSec database, which it fetches from github.com: each night, and before a release'
 	@echo 'make book          the documentation as a book, in target/book (SOURCE=... for links to files outside docs/)'
-	@echo 'make crds          write charts/credreset-crds/templates/credreset.yaml anew'
+	@echo 'make crds          write crds and charts/credreset-crds/templates anew'
 
 demo:
-	@KEEP=$(KEEP) DIRECTORY=$(DIRECTORY) tests/env/demo.sh
+	@KEEP=$(KEEP) DIRECTORY=$(DIRECTORY) tests/support/demo/demo.sh
 
 image:
-	@tests/env/image.sh
+	@tests/support/image.sh
 
 # What needs no server runs while the image is built.
 test:
 	@rm -f $(call report,alone search servers)
-	@$(MAKE) --no-print-directory -j2 test-alone search || { tests/env/times.py $(call report,alone search); exit 1; }
-	@$(call run,servers,--test cluster --test directories); code=$$?; tests/env/times.py $(call report,alone search servers); exit $$code
+	@$(MAKE) --no-print-directory -j2 test-alone search || { tests/support/times.py $(call report,alone search); exit 1; }
+	@$(call run,servers,--test cluster --test directories); code=$$?; tests/support/times.py $(call report,alone search servers); exit $$code
 
-.PHONY: test-alone search tested-image servers
+.PHONY: test-alone search tested-image servers status-tools
 test-alone: lint $(NEXTEST)
 	@$(call run,alone,--lib --bins $(addprefix --test ,$(FAST)))
 
 # It computes for minutes: compiled well, with what is compiled for the image.
-search = rm -f $(call report,search); tests/env/static.sh $(NEXTEST) nextest run --cargo-profile tested --profile search --test interleavings
+search = rm -f $(call report,search); tests/support/static.sh $(NEXTEST) nextest run --cargo-profile tested --profile search --test interleavings
 search: tested-image
 	@$(search)
 
@@ -65,7 +65,7 @@ test-fast: $(NEXTEST)
 
 # CREDRESET_SEARCH=long goes further, for an hour or so.
 test-search: $(NEXTEST)
-	@$(search) --no-capture; code=$$?; tests/env/times.py $(call report,search); exit $$code
+	@$(search) --no-capture; code=$$?; tests/support/times.py $(call report,search); exit $$code
 
 # ONLY=chaos,crash_matrix: what has this in its name, one test after another, with all that they print.
 test-cluster: tested-image
@@ -73,26 +73,30 @@ test-cluster: tested-image
 
 test-directories: only := $(subst $(comma), ,$(ONLY))
 test-directories: servers
-	@unknown='$(filter-out $(DIRECTORIES),$(only))'; [ -z "$$unknown" ] || { echo "ONLY: $$unknown is none of: $(DIRECTORIES)" >&2; exit 1; }
+	@unknown='$(filter-out $(DIRECTORIES),$(only))'; [ -z "$$unknown" ] || { echo "ONLY: $$unknown is not one of: $(DIRECTORIES)" >&2; exit 1; }
 	@$(call tests,servers,--test directories $(only))
 
 # What the tests on a real API server need.
 servers: $(NEXTEST)
-	@if [ -n "$$KUBECONFIG" ]; then echo "on the cluster of KUBECONFIG=$$KUBECONFIG"; tests/env/build.sh helm >/dev/null; else tests/env/build.sh >/dev/null; fi
+	@if [ -n "$$KUBECONFIG" ]; then echo "on the cluster of KUBECONFIG=$$KUBECONFIG"; tests/support/servers/build.sh helm >/dev/null; else tests/support/servers/build.sh >/dev/null; fi
+
+# What Flux and Argo CD make of a status. It compiles for minutes the first time, and tests have a time limit.
+status-tools:
+	@CGO_ENABLED=0 go build -C tests/status-tools -o /dev/null .
 
 # Built in half the time of the image that is installed; no smaller and no faster than need be.
-tested-image: servers
-	@IMAGE_PROFILE=tested tests/env/image.sh
+tested-image: servers status-tools
+	@IMAGE_PROFILE=tested tests/support/image.sh
 
 bench:
-	@tests/env/build.sh >/dev/null
-	@tests/env/image.sh
+	@tests/support/servers/build.sh >/dev/null
+	@tests/support/image.sh
 	cargo bench --quiet --bench measure -- $(if $(filter command,$(origin ONLY)),$(subst $(comma), ,$(ONLY)))
 
 guarantees:
 	@rm -f target/guarantees.jsonl
 	CREDRESET_GUARANTEES=$(CURDIR)/target/guarantees.jsonl $(MAKE) test-search test-cluster
-	tests/env/guarantees.py target/guarantees.jsonl docs/guarantees.md
+	tests/support/guarantees.py target/guarantees.jsonl docs/guarantees.md
 
 lint: $(DENY)
 	cargo fmt --check
@@ -115,7 +119,9 @@ $(NEXTEST):
 	rm -rf target/cargo-nextest
 
 crds:
-	cargo run --quiet -- crds >charts/credreset-crds/templates/credreset.yaml
+	@rm -f crds/*.yaml charts/credreset-crds/templates/*.yaml
+	cargo run --quiet -- crds --into crds
+	cargo run --quiet -- crds --into charts/credreset-crds/templates
 
 book: $(MDBOOK)
 	$(MDBOOK) build docs

@@ -1,4 +1,4 @@
-//! Logs. No secret is ever given to them; what libraries might print is kept out here.
+//! Logging. The program never logs a secret. The filter here suppresses what libraries could log of one.
 use std::{
     fmt::Debug,
     io::{IsTerminal, Write},
@@ -22,7 +22,7 @@ use tracing_subscriber::{
 
 use crate::core::text;
 
-/// How logs are written.
+/// The format of logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// For people.
@@ -31,9 +31,9 @@ pub enum Format {
     Json,
 }
 
-/// Libraries that print what goes over the wire: kube a whole response that it cannot decode (at WARN, and it may be a
-/// Secret), the others at TRACE or DEBUG. With the most that is let through, whatever the filter says.
-const CAPPED: [(&str, Level); 8] = [
+/// Libraries that log what goes over the wire, each with the most verbose level that is logged, whatever the user's filter. kube logs a
+/// response that it cannot decode at WARN, and it may be a Secret; the others log at TRACE or DEBUG.
+const LEVEL_CAPS: [(&str, Level); 8] = [
     ("kube_client::client", Level::ERROR),
     ("hyper", Level::INFO),
     ("h2", Level::INFO),
@@ -44,29 +44,29 @@ const CAPPED: [(&str, Level); 8] = [
     ("axum", Level::INFO),
 ];
 
-/// The caps are a filter of their own: as directives, a more specific one of the user's would win over them, and they would
-/// win over a user who wants less.
-fn harmless(of: &Metadata<'_>) -> bool {
-    CAPPED.iter().all(|(target, most)| of.level() <= most || !of.target().starts_with(target))
+/// Whether the caps allow an event. They are a filter of their own: as directives of one filter, more
+/// specific directives of the user would override them, and they would override a user who wants less.
+fn is_below_cap(of: &Metadata<'_>) -> bool {
+    LEVEL_CAPS.iter().all(|(target, cap)| of.level() <= cap || !of.target().starts_with(target))
 }
 
 /// Starts logging to standard error.
 ///
 /// # Errors
-/// What is wrong with `filter`.
+/// If `filter` is invalid, or logging was already started.
 pub fn init(format: Format, filter: &str) -> Result<(), String> {
     subscriber(format, filter, std::io::stderr().is_terminal(), std::io::stderr)?
         .try_init()
         .map_err(|e| e.to_string())?;
-    std::panic::set_hook(Box::new(panicked));
+    std::panic::set_hook(Box::new(on_panic));
     Ok(())
 }
 
-/// Panics, wherever they happen.
+/// Counts the panics of all threads and tasks.
 pub static PANICS: LazyLock<Counter> = LazyLock::new(Counter::default);
 
-/// Where it happened. A panic's own text may hold anything.
-fn panicked(info: &PanicHookInfo<'_>) {
+/// Counts a panic and logs its location. Its message is not logged: it may contain anything.
+fn on_panic(info: &PanicHookInfo<'_>) {
     PANICS.inc();
     let at = info.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(at, thread = std::thread::current().name(), "panic: a defect of this program");
@@ -81,29 +81,32 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let asked_for = EnvFilter::builder()
+    let requested = EnvFilter::builder()
         .parse(filter)
         .map_err(|_| format!("{filter:?} is neither a level nor a list such as credreset=debug,kube=warn"))?;
     let layer = tracing_subscriber::fmt::layer().with_writer(output);
     let layer = match format {
-        Format::Human => {
-            layer.with_ansi(colours).with_target(false).fmt_fields(debug_fn(field).delimited(" ")).compact().boxed()
-        }
+        Format::Human => layer
+            .with_ansi(colours)
+            .with_target(false)
+            .fmt_fields(debug_fn(write_field).delimited(" "))
+            .compact()
+            .boxed(),
         Format::Json => layer.json().flatten_event(true).with_span_list(false).map_writer(Escaping).boxed(),
     };
-    Ok(tracing_subscriber::registry().with(asked_for).with(filter_fn(harmless)).with(layer))
+    Ok(tracing_subscriber::registry().with(requested).with(filter_fn(is_below_cap)).with(layer))
 }
 
-/// A field, or the message, for people: on one line, and without what a terminal would obey.
-fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
-    let value = text::shown(&format!("{value:?}"), text::MESSAGE);
+/// Writes a field or the message for people: on one line, without control sequences.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    let value = text::printable(&format!("{value:?}"), text::MESSAGE);
     match field.name() {
         "message" => writer.write_str(&value),
         name => write!(writer, "{name}={value}"),
     }
 }
 
-/// JSON escapes control characters up to the blank only. Others can be within its strings alone, so they are escaped alike.
+/// Escapes the characters that JSON need not escape but a terminal may act on. Outside of strings, JSON has none of them.
 struct Escaping<M>(M);
 
 impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Escaping<M> {
@@ -119,7 +122,7 @@ impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Escaping<M> {
 }
 
 impl<W: Write> Write for Escaping<W> {
-    /// Given whole events.
+    /// `event`: a whole event.
     fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
         let mut line = String::with_capacity(event.len());
         for c in String::from_utf8_lossy(event).chars() {
@@ -152,9 +155,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::texts::{hostile, unseen};
+    use crate::testing::{hostile, unseen};
 
-    /// What was logged.
+    /// Collects what is logged.
     #[derive(Clone, Default)]
     struct Output(Arc<Mutex<Vec<u8>>>);
 
@@ -168,7 +171,7 @@ mod tests {
         }
     }
 
-    /// What is logged under `filter` of libraries that print too much, and of others.
+    /// The lines that `filter` lets through, of libraries that log too much and of others.
     fn logged(format: Format, filter: &str) -> Vec<String> {
         let output = Output::default();
         let writer = output.clone();
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn no_filter_lets_libraries_print_what_goes_over_the_wire() {
+    fn no_filter_lets_libraries_log_what_goes_over_the_wire() {
         for filter in [
             "trace",
             "trace,kube_client::client=trace,hyper=trace,h2=trace,lettre=trace",
@@ -211,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn less_can_be_asked_for_of_them_too() {
+    fn a_filter_can_suppress_these_libraries() {
         assert_eq!(logged(Format::Human, "off"), [""; 0]);
         let lines = logged(Format::Human, "error");
         assert!(lines.len() == 1 && has(&lines, "kube at error"), "{lines:?}");
@@ -226,15 +229,15 @@ mod tests {
         }
     }
 
-    /// Wherever it happens, in a task as reconciles and calls are, or in a command: where is told, its text is not.
+    /// In a task, as reconciles and calls are, and in a command: the location is logged, the message is not.
     #[test]
-    fn a_panic_tells_where_and_nothing_else() {
+    fn a_panic_is_logged_without_its_message() {
         let output = Output::default();
         let writer = output.clone();
         let subscriber = subscriber(Format::Json, "trace", false, move || writer.clone()).unwrap();
         let counted = PANICS.get();
         let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(panicked));
+        std::panic::set_hook(Box::new(on_panic));
         tracing::subscriber::with_default(subscriber, || {
             let secret = "Correct-horse-7".to_owned();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -251,12 +254,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_filter_is_named() {
-        let said = subscriber(Format::Human, "credreset=loud", false, std::io::sink).map(drop).unwrap_err();
-        assert!(said.contains("credreset=loud"), "{said}");
+    fn an_invalid_filter_is_named() {
+        let error = subscriber(Format::Human, "credreset=loud", false, std::io::sink).map(drop).unwrap_err();
+        assert!(error.contains("credreset=loud"), "{error}");
     }
 
-    /// What is logged with `text` in every place that takes one.
+    /// An event with `text` in every place that takes text.
     fn logged_with(format: Format, colours: bool, text: &str) -> String {
         let output = Output::default();
         let writer = output.clone();
@@ -272,11 +275,11 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
 
         #[test]
-        fn an_event_is_one_line_that_moves_no_cursor(text in hostile()) {
+        fn an_event_is_one_line_without_control_sequences(text in hostile()) {
             let human = logged_with(Format::Human, false, &text);
             let line = human.strip_suffix('\n').unwrap();
             prop_assert_eq!(unseen(line), None, "{:?}", line);
-            // With colours there are those of the format itself, and no others.
+            // With colours, the only escape sequences are the format's own.
             let coloured = logged_with(Format::Human, true, &text);
             let escapes = |line: &str| line.matches('\u{1b}').count();
             prop_assert_eq!(escapes(&coloured), escapes(&logged_with(Format::Human, true, "harmless")));
@@ -287,7 +290,7 @@ mod tests {
             let line = json.strip_suffix('\n').unwrap();
             prop_assert_eq!(unseen(line), None, "{:?}", line);
             let object: serde_json::Value = serde_json::from_str(line).unwrap();
-            // Programs read what it was.
+            // A program that reads the JSON gets the original text.
             prop_assert_eq!(&object["error"], &text);
             prop_assert_eq!(&object["plain"], &text);
             prop_assert_eq!(&object["message"], &format!("failed: {text}"));

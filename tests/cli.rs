@@ -8,25 +8,17 @@ use std::{
     net::TcpListener,
     os::unix::fs::symlink,
     path::Path,
-    time::Duration,
 };
 
 use credreset::cli;
 use serde_json::json;
 
-#[path = "env/check.rs"]
-mod check;
-use check::check;
-#[path = "env/folder.rs"]
-mod folder;
-use folder::{Folder, said};
-#[path = "env/process.rs"]
-#[allow(dead_code, clippy::needless_pass_by_value, reason = "only the sandbox is used here")]
-mod process;
-use process::Sandbox;
-
-/// For what hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+mod support;
+use support::{
+    Sandbox,
+    check_command::check,
+    folder::{Folder, captured},
+};
 
 /// The address of an API server that knows none of our kinds.
 fn without_kinds() -> String {
@@ -112,15 +104,15 @@ fn what_cannot_be_done() {
         "clusters": [{"name": "x", "cluster": {"server": "https://127.0.0.1:9"}}], "users": [{"name": "x", "user": {}}],
     });
     folder.write("kubeconfig", nowhere.to_string());
-    for (arguments, says) in [
+    for (arguments, expected) in [
         (&["wait", "nowhere.yaml"][..], "nowhere.yaml cannot be read: there is no such file"),
         (&["wait", "no/where"], "no/where cannot be read: No such file"),
-        (&["wait", "binary.yaml"], "binary.yaml is not a text file"),
+        (&["wait", "binary.yaml"], "binary.yaml is not a UTF-8 text file"),
         (&["wait", "huge.yaml"], "huge.yaml is larger than 32 MiB"),
         (&["wait", "broken.yaml"], "broken.yaml is not YAML: "),
-        (&["wait", "other.yaml"], "other.yaml holds no CredentialReset"),
-        (&["wait", "nameless.yaml"], "nameless.yaml: a CredentialReset has no name"),
-        (&["wait", "-"], "standard input holds no CredentialReset"),
+        (&["wait", "other.yaml"], "other.yaml contains no CredentialReset"),
+        (&["wait", "nameless.yaml"], "nameless.yaml: a CredentialReset has no valid name"),
+        (&["wait", "-"], "standard input contains no CredentialReset"),
         (&["wait"], "the following required arguments were not provided"),
         (&["wait", "annette", "--selector", "a=b"], "cannot be used with '--selector <LABELS>'"),
         (&["wait", "annette", "--timeout", "soon"], "'--timeout <DURATION>': not a duration such as 90s, 24h or 30d"),
@@ -135,7 +127,7 @@ fn what_cannot_be_done() {
         (&["check", "zylkr", "--directories", "other.yaml"], "there is no Directory zylkr in other.yaml"),
         (
             &["check", "--directories", "secret.yaml"],
-            "secret.yaml: a value of Secret x is none: data is base64, stringData text, in quotes where it is a number or yes",
+            "secret.yaml: Secret x has an invalid value: data must be base64, stringData text, quoted if it is a number or yes",
         ),
         (&["check", "--directories", "directory.yaml"], "directory.yaml: missing field `provider`"),
         (&["check", "--user", " "], "'--user <USER>': empty: neither an address, nor a name, nor an id"),
@@ -143,25 +135,25 @@ fn what_cannot_be_done() {
         (&["check", "zylker"], "no Kubernetes configuration: set KUBECONFIG"),
         (&["completions", "tcsh"], "invalid value 'tcsh' for '<SHELL>'"),
         (&["completions"], "the following required arguments were not provided: <SHELL>"),
-        (&["man", "other.yaml/x"], "other.yaml/x cannot be made: "),
+        (&["man", "other.yaml/x"], "other.yaml/x cannot be created: "),
         (&["chek"], "unrecognized subcommand 'chek'"),
     ] {
         let (code, out, error) = folder.run(arguments);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}: {error}");
-        assert!(error.starts_with("credreset: ") && error.contains(says), "{arguments:?}: {error}");
+        assert!(error.starts_with("credreset: ") && error.contains(expected), "{arguments:?}: {error}");
         assert_eq!(error.lines().count(), 1, "{arguments:?}: {error}");
     }
     let stranger = without_kinds();
     folder.write("stranger", nowhere.to_string().replace("https://127.0.0.1:9", &stranger));
-    let says = "does not know credreset.dev/v1alpha1: install chart credreset-crds";
+    let wanted = "does not know credreset.dev/v1alpha1: install chart credreset-crds";
     for (kubeconfig, expected) in [
         ("kubeconfig", "credreset: the API server at https://127.0.0.1:9/ does not answer\n".to_owned()),
-        ("stranger", format!("credreset: the API server at {stranger}/ {says}\n")),
+        ("stranger", format!("credreset: the API server at {stranger}/ {wanted}\n")),
     ] {
         for arguments in [&["wait", "annette"][..], &["audit"], &["check"]] {
             let mut command = folder.command(Path::new(env!("CARGO_BIN_EXE_credreset")));
             let output = command.args(arguments).env("KUBECONFIG", kubeconfig).output().unwrap();
-            assert_eq!(said(&output), (Some(1), String::new(), expected.clone()), "{arguments:?}");
+            assert_eq!(captured(&output), (Some(1), String::new(), expected.clone()), "{arguments:?}");
         }
     }
 }
@@ -185,7 +177,7 @@ fn help() {
         let call = format!("'{}' plan --help", env!("CARGO_BIN_EXE_credreset"));
         let mut script = folder.command(Path::new("script"));
         script.args(["-qec", &call, "/dev/null"]).env("TERM", "xterm").env_remove("CI").env("NO_COLOR", no_color);
-        let (code, out, _) = said(&script.output().unwrap());
+        let (code, out, _) = captured(&script.output().unwrap());
         assert!(code == Some(0) && out.contains("Examples:"), "{out}");
         out.contains("\u{1b}[")
     };
@@ -198,11 +190,11 @@ fn plugin() {
     let folder = Folder::new();
     let plugin = folder.0.join("kubectl-creset");
     symlink(env!("CARGO_BIN_EXE_credreset"), &plugin).unwrap();
-    let call = |arguments: &[&str]| said(&folder.command(&plugin).args(arguments).output().unwrap());
+    let call = |arguments: &[&str]| captured(&folder.command(&plugin).args(arguments).output().unwrap());
     let (code, out, _) = call(&["plan", "--help"]);
     assert!(code == Some(0) && out.contains("Usage: kubectl creset plan [OPTIONS]"), "{out}");
     let (code, _, error) = call(&["plan"]);
-    assert!(code == Some(1) && error.contains("(kubectl creset plan --help says more)"), "{error}");
+    assert!(code == Some(1) && error.contains("(see kubectl creset plan --help)"), "{error}");
     let (code, out, _) = call(&["crds"]);
     assert_eq!((code, out), (Some(0), folder.run(&["crds"]).1));
 }
@@ -223,7 +215,7 @@ fn completions() {
              _credreset credreset '{word}' ''; echo ${{COMPREPLY[@]}}",
             env!("CARGO_BIN_EXE_credreset")
         );
-        said(&folder.command(Path::new("bash")).args(["-c", &script]).output().unwrap())
+        captured(&folder.command(Path::new("bash")).args(["-c", &script]).output().unwrap())
     };
     assert_eq!(complete("credreset pl", "pl").1, "plan\n");
     assert_eq!(complete("credreset audit --si", "--si").1, "--since\n");
@@ -252,6 +244,7 @@ fn schemas() {
     let schemas = [
         ("audit", schemars::schema_for!(cli::audit::Report)),
         ("check", schemars::schema_for!(cli::check::Report)),
+        ("try", schemars::schema_for!(cli::trial::Report)),
         ("wait", schemars::schema_for!(cli::wait::Report)),
     ];
     for (name, schema) in schemas {
@@ -279,18 +272,18 @@ fn check_of_a_directory() {
     let fine = directory(&sandbox.url);
     let sound = ["object ok", "secret ok", "server ok", "settings ok", "account ok", "permissions ok"];
     folder.write("fine.yaml", &fine);
-    let (code, lines, said) = check(&folder, "fine.yaml", &["zylker"]);
-    assert_eq!((code, lines), (Some(0), sound.map(str::to_owned).to_vec()), "{said}");
-    assert!(!said.contains("sandbox-client-secret"), "{said}");
+    let (code, lines, printed) = check(&folder, "fine.yaml", &["zylker"]);
+    assert_eq!((code, lines), (Some(0), sound.map(str::to_owned).to_vec()), "{printed}");
+    assert!(!printed.contains("sandbox-client-secret"), "{printed}");
     let (_, text, _) = folder.run(&["check", "--directories", "fine.yaml"]);
     assert!(text.starts_with("zylker\n  ok     object       Zoho Directory, with rules staff.\n"), "{text}");
-    assert!(text.ends_with("\nall is well\n"), "{text}");
+    assert!(text.ends_with("\nall checks passed\n"), "{text}");
 
     let without_secret = fine.split("---\n").nth(1).unwrap().to_owned();
     let elsewhere = |to: &str| fine.replace(&sandbox.url, to);
     let tls = sandbox.url.replace("http://", "https://");
     let fewer = |scopes: &str| sandbox.send("POST", "/sandbox/scopes", &json!(scopes));
-    for (text, lines, says) in [
+    for (text, lines, expected) in [
         (
             without_secret,
             &["object ok", "secret wrong", "server ok", "account note"][..],
@@ -314,17 +307,17 @@ fn check_of_a_directory() {
         (
             elsewhere("https://directory.invalid"),
             &["object ok", "secret ok", "server wrong", "account note", "permissions note"],
-            "https://directory.invalid: the name directory.invalid leads to no address here",
+            "https://directory.invalid: the name directory.invalid does not resolve here",
         ),
         (
             elsewhere(&tls),
             &["object ok", "secret ok", "server wrong", "account note", "permissions note"],
-            "no TLS connection comes about (received corrupt message of type InvalidContentType): look at the port.",
+            "the TLS handshake failed (received corrupt message of type InvalidContentType): check the port.",
         ),
         (
             fine.replace("  limits:", "  suspend: true\n  limits:"),
             &["object wrong", "secret ok", "server ok", "settings ok", "account ok", "permissions ok"],
-            "nothing is started until spec.suspend is false",
+            "no reset starts until spec.suspend is false",
         ),
         (fine.replace("maxValidFor: 24h", "maxValidFor: soon"), &["object wrong"], "spec.allow of staff: maxValidFor"),
         (
@@ -334,47 +327,47 @@ fn check_of_a_directory() {
         ),
     ] {
         folder.write("wrong.yaml", text);
-        let (code, told, said) = check(&folder, "wrong.yaml", &[]);
-        assert_eq!((code, told), (Some(2), lines.iter().map(|&line| line.to_owned()).collect()), "{said}");
-        assert!(said.contains(says), "{said}\nshould say: {says}");
+        let (code, found_lines, printed) = check(&folder, "wrong.yaml", &[]);
+        assert_eq!((code, found_lines), (Some(2), lines.iter().map(|&line| line.to_owned()).collect()), "{printed}");
+        assert!(printed.contains(expected), "{printed}\nshould say: {expected}");
     }
     fewer("ZohoDirectory.Users.READ ZohoMail.organization.accounts.READ ZohoDirectory.Groups.READ");
-    let (code, lines, said) = check(&folder, "fine.yaml", &[]);
+    let (code, lines, printed) = check(&folder, "fine.yaml", &[]);
     let expected = ["object ok", "secret ok", "server ok", "account ok", "permissions wrong"];
-    assert_eq!((code, lines), (Some(2), expected.map(str::to_owned).to_vec()), "{said}");
-    assert!(said.contains("granted without ZohoDirectory.Users.UPDATE"), "{said}");
+    assert_eq!((code, lines), (Some(2), expected.map(str::to_owned).to_vec()), "{printed}");
+    assert!(printed.contains("granted without ZohoDirectory.Users.UPDATE"), "{printed}");
 }
 
-/// A protection that protects nobody is told, before somebody relies on it.
+/// `check` reports a protection that matches no user, before an administrator relies on it.
 #[test]
 fn check_of_protections() {
     let folder = Folder::new();
     let sandbox = Sandbox::at("127.0.0.1:0", &folder.0, &[]);
     let sound = "object ok, secret ok, server ok, settings ok, account ok, permissions ok";
-    for (entries, code, lines, says) in [
+    for (entries, code, lines, expected) in [
         ("ceo@zylker.biz, '700012399'", 0, "", ""),
         (
             "ceo@zylker.bz",
             2,
             ", protection wrong",
-            "the directory knows nobody as ceo@zylker.bz, so this protects nobody",
+            "the directory has no user ceo@zylker.bz, so this entry protects no one",
         ),
         (
             "support@zylker.biz, ceo@zylker.biz",
             2,
             ", protection wrong",
-            "2 users answer to support@zylker.biz. Name by id",
+            "2 users match support@zylker.biz. Name the user by id",
         ),
     ] {
         let text = directory(&sandbox.url);
         folder.write("directory.yaml", text.replace("users: [ceo@zylker.biz]", &format!("users: [{entries}]")));
-        let (ended, told, said) = check(&folder, "directory.yaml", &[]);
-        assert_eq!((ended, told.join(", ")), (Some(code), format!("{sound}{lines}")), "{entries}: {said}");
-        assert!(said.contains(says), "{entries}: {said}\nshould say: {says}");
+        let (ended, found_lines, printed) = check(&folder, "directory.yaml", &[]);
+        assert_eq!((ended, found_lines.join(", ")), (Some(code), format!("{sound}{lines}")), "{entries}: {printed}");
+        assert!(printed.contains(expected), "{entries}: {printed}\nshould say: {expected}");
     }
 }
 
-/// What would come of a request, without one.
+/// What a request would result in, without one.
 #[test]
 fn check_of_a_user() {
     let folder = Folder::new();
@@ -382,34 +375,34 @@ fn check_of_a_user() {
     let second = "  - name: board\n    namespaces: [board-desk]\n    modes: [MFA]\n    users: {groups: [Nobody]}\n    approvals: {count: 2}\n  \
                   - name: anybody\n    namespaceSelector: {matchLabels: {a: b}}\n    modes: [Password]\n    users: {everyone: true}\n  protect:";
     folder.write("directory.yaml", directory(&sandbox.url).replace("  protect:", second));
-    let allowed = "user ok, fit ok, protection ok, rule ok, rule note, rule ok, rule note";
-    for (user, code, lines, says) in [
+    let allowed = "user ok, eligibility ok, protection ok, rule ok, rule note, rule ok, rule note";
+    for (user, code, lines, expected) in [
         ("annette.c@zylker.biz", 0, allowed, "Password from namespace helpdesk: rule staff allows it."),
         ("700012399", 0, allowed, "annette.c@zylker.biz (id 700012399)."),
-        ("nobody@zylker.biz", 2, "user wrong", "knows nobody by the address, name or id nobody@zylker.biz"),
-        ("support@zylker.biz", 2, "user wrong", "2 users answer to support@zylker.biz"),
-        ("bruno.k@zylker.biz", 2, "user ok, fit wrong", "has not confirmed the account yet"),
-        ("daniel.f@zylker.biz", 2, "user ok, fit wrong", "is not active in the directory"),
-        ("ines.m@zylker.biz", 2, "user ok, fit wrong", "signs in through another identity provider"),
-        ("ceo@zylker.biz", 2, "user ok, fit ok, protection wrong", "listed in spec.protect.users"),
-        ("femi.a@zylker.biz", 2, "user ok, fit ok, protection wrong", "an administrator of the directory"),
+        ("nobody@zylker.biz", 2, "user wrong", "has no user with the address, name or id nobody@zylker.biz"),
+        ("support@zylker.biz", 2, "user wrong", "2 users match support@zylker.biz"),
+        ("bruno.k@zylker.biz", 2, "user ok, eligibility wrong", "has not confirmed the account yet"),
+        ("daniel.f@zylker.biz", 2, "user ok, eligibility wrong", "is not active in the directory"),
+        ("ines.m@zylker.biz", 2, "user ok, eligibility wrong", "signs in through another identity provider"),
+        ("ceo@zylker.biz", 2, "user ok, eligibility ok, protection wrong", "listed in spec.protect.users"),
+        ("femi.a@zylker.biz", 2, "user ok, eligibility ok, protection wrong", "an administrator of the directory"),
     ] {
-        let (ended, told, said) = check(&folder, "directory.yaml", &["--user", user]);
-        let told: Vec<String> = told.into_iter().skip(6).collect();
-        assert_eq!((ended, told.join(", ").as_str()), (Some(code), lines), "{user}: {said}");
-        assert!(said.contains(says), "{user}: {said}\nshould say: {says}");
+        let (ended, found_lines, printed) = check(&folder, "directory.yaml", &["--user", user]);
+        let found_lines: Vec<String> = found_lines.into_iter().skip(6).collect();
+        assert_eq!((ended, found_lines.join(", ").as_str()), (Some(code), lines), "{user}: {printed}");
+        assert!(printed.contains(expected), "{user}: {printed}\nshould say: {expected}");
     }
     // Of no namespace is it known what its labels are, and one that no rule allows anything is wrong.
     folder.write(
         "elsewhere.yaml",
         directory(&sandbox.url).replace("emailDomains: [zylker.biz]", "emailDomains: [acme.example]"),
     );
-    let (code, told, said) = check(&folder, "elsewhere.yaml", &["--user", "annette.c@zylker.biz"]);
+    let (code, lines, printed) = check(&folder, "elsewhere.yaml", &["--user", "annette.c@zylker.biz"]);
     assert_eq!(
-        (code, &told[6..]),
-        (Some(2), &["user ok", "fit ok", "protection ok", "rule wrong", "rule wrong"].map(str::to_owned)[..]),
-        "{said}"
+        (code, &lines[6..]),
+        (Some(2), &["user ok", "eligibility ok", "protection ok", "rule wrong", "rule wrong"].map(str::to_owned)[..]),
+        "{printed}"
     );
-    assert!(said.contains("MFA from namespace helpdesk: no rule allows it."), "{said}");
+    assert!(printed.contains("MFA from namespace helpdesk: no rule allows it."), "{printed}");
     assert_eq!((sandbox.count("reset-password"), sandbox.count("reset-mfa")), (0, 0), "only looked at");
 }

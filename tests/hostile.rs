@@ -12,32 +12,31 @@ use credreset::{
     api::{self, CredentialReset, CredentialResetRecord, Directory},
     core::{
         Reason, View,
-        ledger::{State, UserId},
-        report,
-        request::{Action, Mode, Source, UserRef},
-        text::{MESSAGE, NAME, NOTE, OBJECT_NAME, is_object_name, is_word, shown},
-        world::{Found, Seen},
+        record::State,
+        request::{Action, Mode, PasswordSource, UserRef},
+        seen::Seen,
+        text::{MESSAGE, NAME, NOTE, OBJECT_NAME, is_object_name, is_word, printable},
+        user::{LookUp, UserId},
+        view,
     },
-    directory::{Credentials, Provider, http},
+    directory::{Credentials, Provider},
+    http,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-#[path = "env/ber.rs"]
-mod ber;
-#[path = "env/merge.rs"]
-mod merge;
-#[path = "env/texts.rs"]
-mod texts;
-use ber::{BOUND, FOUND, done, element, entry, id, message, nested, read};
-use merge::merge;
-use texts::{hostile, unseen};
+mod support;
+use support::{
+    ber::{BOUND, FOUND, done, element, entry, id, message, nested, read},
+    merge,
+    texts::{hostile, unseen},
+};
 
 /// One sentence for people; `most` bytes at the longest.
-fn check_told(told: &str, most: usize) {
-    assert_eq!(unseen(told), None, "{told:?}");
-    assert!(told.len() <= most, "{} bytes: {told:?}", told.len());
+fn check_printable(shown: &str, most: usize) {
+    assert_eq!(unseen(shown), None, "{shown:?}");
+    assert!(shown.len() <= most, "{} bytes: {shown:?}", shown.len());
 }
 
 /// Places of a JSON object that hold a value.
@@ -121,7 +120,7 @@ fn record() -> Value {
                 "id": "a1", "number": 1, "holder": "op/1", "startedAt": "2026-11-24T09:00:01Z", "deadline": "2026-11-24T09:00:26Z",
                 "secret": "credreset-a1", "baseline": "never",
             },
-            "state": "NotApplied", "verdict": {"reason": "Rejected", "code": "PASSWORD_POLICY"}, "evidence": null,
+            "state": "NotApplied", "refusal": {"reason": "Rejected", "code": "PASSWORD_POLICY"}, "evidence": null,
             "retryAt": "2026-11-24T09:01:00Z", "note": "A note.", "settledAt": "2026-11-24T09:00:02Z",
         },
     })
@@ -145,15 +144,15 @@ proptest! {
 
     #[test]
     fn what_is_shown_is_seen_and_bounded(text in hostile(), most in select(&[NAME, NOTE, MESSAGE][..])) {
-        let once = shown(&text, most);
-        check_told(&once, most);
-        prop_assert_eq!(&shown(&once, most), &once, "what was shown stays as it is");
+        let once = printable(&text, most);
+        check_printable(&once, most);
+        prop_assert_eq!(&printable(&once, most), &once, "what was shown stays as it is");
         if text.len() <= most && unseen(&text).is_none() {
             prop_assert_eq!(&once, &text, "harmless texts are left alone");
         }
         let view = View::new(Reason::UserNotFound, format!("{} and {text}", UserRef::Username(text.clone())));
-        check_told(&view.message, MESSAGE);
-        check_told(&UserId::new("7".to_owned(), &text).name, NAME);
+        check_printable(&view.message, MESSAGE);
+        check_printable(&UserId::new("7".to_owned(), &text).name, NAME);
         prop_assert!(!is_word(&text) || unseen(&text).is_none());
     }
 
@@ -161,20 +160,20 @@ proptest! {
     fn a_request_is_what_it_says_or_refused(object in spoilt(&reset())) {
         let Ok(object) = serde_json::from_value::<CredentialReset>(object) else { return Ok(()) };
         match object.request() {
-            Err(wrong) => check_told(&View::new(Reason::NotSupported, wrong).message, MESSAGE),
+            Err(wrong) => check_printable(&View::new(Reason::NotSupported, wrong).message, MESSAGE),
             Ok(request) => {
                 let _ = (request.deadline(), request.keep_until());
                 prop_assert!([request.key().len(), request.digest().len()] == [40, 64]);
-                if let Action::Password { source: Source::FromSecret { name, .. }, .. } = &request.action {
+                if let Action::Password { source: PasswordSource::FromSecret { name, .. }, .. } = &request.action {
                     prop_assert_eq!(address(name).unwrap().to_string(), format!("/api/v1/namespaces/helpdesk/secrets/{name}"));
                 }
             }
         }
-        let _ = object.shown();
+        let _ = object.status_summary();
     }
 
     /// An object that the definition admits and the operator cannot read would blind it for all others. (Days and hours that do
-    /// not exist are refused by the API server, too: see tests/cluster/hostile.rs.)
+    /// not exist are refused by the API server, too: see tests/cluster/request/hostile.rs.)
     #[test]
     fn every_time_that_is_admitted_can_be_read(
         at in "20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])",
@@ -196,7 +195,7 @@ proptest! {
         };
         prop_assert!(confirmed(&user).is_ok());
         prop_assert!(user == again || confirmed(&again).is_err());
-        prop_assert!(unseen(&user).is_none() || confirmed(&shown(&user, MESSAGE)).is_err());
+        prop_assert!(unseen(&user).is_none() || confirmed(&printable(&user, MESSAGE)).is_err());
     }
 
     #[test]
@@ -211,7 +210,7 @@ proptest! {
     fn a_directory_is_usable_or_says_why(object in spoilt(&directory())) {
         let Ok(object) = serde_json::from_value::<Directory>(object) else { return Ok(()) };
         if let Err(wrong) = object.settings() {
-            check_told(&shown(&wrong, MESSAGE), MESSAGE);
+            check_printable(&printable(&wrong, MESSAGE), MESSAGE);
         }
     }
 
@@ -219,13 +218,13 @@ proptest! {
     fn a_record_is_read_or_not(object in spoilt(&record())) {
         let Ok(object) = serde_json::from_value::<CredentialResetRecord>(object) else { return Ok(()) };
         let record = object.record();
-        let _ = (record.over(), record.needs_password());
+        let _ = (record.cannot_arrive_after(), record.needs_password());
         for state in [State::Applied, State::NotApplied, State::Unknown, State::Superseded] {
             for own in [true, false] {
-                let record = credreset::core::ledger::Record { state, ..record.clone() };
-                let view = report::settled(&record, own);
-                check_told(&view.message, MESSAGE);
-                check_told(&view.user.unwrap().name, NAME);
+                let record = credreset::core::record::Record { state, ..record.clone() };
+                let view = view::settled(&record, own);
+                check_printable(&view.message, MESSAGE);
+                check_printable(&view.user.unwrap().name, NAME);
             }
         }
         prop_assert_eq!(object.with(&record).record(), record);
@@ -234,14 +233,14 @@ proptest! {
     #[test]
     fn durations(text in prop_oneof![hostile(), "([0-9]{1,15}h)?([0-9]{1,15}m)?([0-9]{1,15}s)?", "[0-9]{1,30}[a-zµ]{0,3}"]) {
         if let Err(wrong) = api::duration(&text) {
-            check_told(&shown(&wrong, MESSAGE), MESSAGE);
+            check_printable(&printable(&wrong, MESSAGE), MESSAGE);
         }
     }
 
     #[test]
     fn base_addresses(text in prop_oneof![hostile(), hostile().prop_map(|end| format!("https://zoho.example{end}"))]) {
         match http::base("spec.provider.zoho.urls.api", &text) {
-            Err(wrong) => check_told(&shown(&wrong, MESSAGE), MESSAGE),
+            Err(wrong) => check_printable(&printable(&wrong, MESSAGE), MESSAGE),
             Ok(url) => {
                 let to = http::join(&url, "/directory/api/v2/orgs/70/users");
                 prop_assert!(to.path().ends_with("/directory/api/v2/orgs/70/users") && to.query().is_none() && to.fragment().is_none());
@@ -274,7 +273,7 @@ proptest! {
         whole["spec"]["provider"] = provider;
         let Ok(object) = serde_json::from_value::<Directory>(whole) else { return Ok(()) };
         if let Err(wrong) = Provider::connect(&object.spec, &credentials()) {
-            check_told(&shown(&wrong.to_string(), MESSAGE), MESSAGE);
+            check_printable(&printable(&wrong.to_string(), MESSAGE), MESSAGE);
         }
     }
 }
@@ -311,8 +310,8 @@ fn names_that_lead_elsewhere() {
         ] {
             let mut object = reset();
             merge(&mut object, json!({ "spec": spec }));
-            let said = serde_json::from_value::<CredentialReset>(object).unwrap().request().unwrap_err();
-            assert!(said.contains("must be a name that a Secret can have"), "{name}: {said}");
+            let msg = serde_json::from_value::<CredentialReset>(object).unwrap().request().unwrap_err();
+            assert!(msg.contains("must be a valid name of a Secret"), "{name}: {msg}");
         }
         let mut object = directory();
         merge(&mut object, json!({"spec": {"provider": {"zoho": {"credentials": {"secret": name}}}}}));
@@ -321,7 +320,7 @@ fn names_that_lead_elsewhere() {
                 .unwrap()
                 .settings()
                 .unwrap_err()
-                .contains("a name that a Secret can have")
+                .contains("a valid name of a Secret")
         );
     }
     assert!(is_object_name(&"a".repeat(253)) && !is_object_name(&"a".repeat(254)));
@@ -338,12 +337,12 @@ fn names_that_lead_elsewhere() {
 fn what_is_too_long_is_cut() {
     for text in ["x".repeat(65536), "日".repeat(30000), "\u{202e}".repeat(65536), "\u{1b}".repeat(65536)] {
         for most in [NAME, NOTE, MESSAGE] {
-            let cut = shown(&text, most);
+            let cut = printable(&text, most);
             assert!(cut.len() <= most && cut.len() > most - 16 && cut.ends_with('…'), "{} of {most}: {cut}", cut.len());
         }
     }
-    assert_eq!(shown("Zoë\r\n\u{1b}[31m\u{202e}", NAME), r"Zoë\u{d}\u{a}\u{1b}[31m\u{202e}");
-    assert_eq!(shown(&"x".repeat(NAME), NAME), "x".repeat(NAME));
+    assert_eq!(printable("Zoë\r\n\u{1b}[31m\u{202e}", NAME), r"Zoë\u{d}\u{a}\u{1b}[31m\u{202e}");
+    assert_eq!(printable(&"x".repeat(NAME), NAME), "x".repeat(NAME));
 }
 
 /// A Directory at an LDAP server of this test's own, which lets everybody in, shows a root DSE without attributes, and answers each
@@ -377,7 +376,7 @@ fn ldap(answer: impl Fn(usize, u8) -> Vec<u8> + Send + 'static) -> Provider {
     Provider::connect(&serde_json::from_value::<Directory>(object).unwrap().spec, &credentials.into()).unwrap()
 }
 
-async fn look_up(provider: &Provider) -> Result<Option<Found>, String> {
+async fn look_up(provider: &Provider) -> Result<Option<LookUp>, String> {
     provider.look_up(&UserRef::Username("ann".to_owned()), Mode::Password).await.map_err(|why| why.message)
 }
 
@@ -407,27 +406,27 @@ async fn groups_that_end_and_groups_without_end() {
         // The last of them is the first again; and is what the Directory calls cn=board.
         _ => groups(id, 200..201),
     });
-    let Ok(Some(Found::One(user))) = look_up(&ending).await else { panic!("ann") };
+    let Ok(Some(LookUp::One(user))) = look_up(&ending).await else { panic!("ann") };
     assert_eq!(user.groups, Seen::Known(vec!["cn=board,dc=acme".to_owned()]));
 
     let endless = ldap(|number, id| if number == 0 { ann(id) } else { groups(id, (number * 1000..).take(1000)) });
-    let said = look_up(&endless).await.unwrap_err();
-    assert_eq!(said, "the directory shows the user in more than 10000 groups.");
+    let msg = look_up(&endless).await.unwrap_err();
+    assert_eq!(msg, "the directory shows the user in more than 10000 groups.");
 }
 
-/// Answers that end a connection, and no more than that: the next search goes on a new one.
+/// Answers that end a connection, and only that: the next search goes on a new one.
 #[tokio::test]
 async fn ldap_answers_that_are_too_much() {
-    for (answer, says) in [
+    for (answer, expected) in [
         (nested(100_000), "nested deeper than 32 levels"),
         (vec![0x30, 0x84, 0x7f, 0xff, 0xff, 0xff], "larger than 2 MiB"),
         (message(3, &element(0x64, &[0x04, 0].repeat(200_000))), "of more than 100000 elements"),
-        (b"HTTP/1.1 200 OK".to_vec(), "no LDAP message"),
+        (b"HTTP/1.1 200 OK".to_vec(), "not an LDAP message"),
     ] {
         let provider = ldap(move |_, _| answer.clone());
         for _ in 0..2 {
-            let said = look_up(&provider).await.unwrap_err();
-            assert!(said.contains(says), "{said}");
+            let msg = look_up(&provider).await.unwrap_err();
+            assert!(msg.contains(expected), "{msg}");
         }
     }
 }

@@ -138,7 +138,7 @@ async fn steps_down_before_another_may_take_over() {
         let second =
             tokio::spawn(async move { candidate(&other, "b").acquire(CancellationToken::new()).await.unwrap().0 });
         first.lost.cancelled().await;
-        assert!(!first.held());
+        assert!(!first.is_held());
         assert!(began.elapsed() <= Duration::from_secs(10));
         let second = second.await.unwrap();
         assert!(began.elapsed() >= Duration::from_secs(15));
@@ -151,13 +151,13 @@ async fn steps_down_before_another_may_take_over() {
 async fn a_paused_leader_knows_at_once() {
     let server = Server::new();
     let (leader, _task) = candidate(&server, "a").acquire(CancellationToken::new()).await.unwrap();
-    assert!(leader.held());
+    assert!(leader.is_held());
     // Time passes without any task being run.
     tokio::time::advance(Duration::from_secs(11)).await;
-    assert!(!leader.held());
+    assert!(!leader.is_held());
 }
 
-/// Neither ahead nor behind: nobody leads by a clock that the API server's does not agree with.
+/// Neither ahead nor behind: no process leads by a clock that the API server's does not agree with.
 #[tokio::test(start_paused = true)]
 async fn a_wrong_clock_leads_nobody() {
     for behind in [-3600, 3600] {
@@ -167,7 +167,7 @@ async fn a_wrong_clock_leads_nobody() {
         sleep(Duration::from_secs(60)).await;
         let right = Server { behind: SignedDuration::ZERO, ..server };
         let (leader, _task) = candidate(&right, "b").acquire(CancellationToken::new()).await.unwrap();
-        assert!(leader.held() && !wrong.is_finished());
+        assert!(leader.is_held() && !wrong.is_finished());
         stop.cancel();
         assert!(wrong.await.unwrap().is_none());
     }
@@ -180,12 +180,12 @@ async fn release_hands_over_at_once() {
     let other = server.clone();
     let second = tokio::spawn(async move { candidate(&other, "b").acquire(CancellationToken::new()).await.unwrap().0 });
     sleep(Duration::from_secs(5)).await;
-    assert!(first.held() && !second.is_finished());
+    assert!(first.is_held() && !second.is_finished());
     let began = Instant::now();
     first.release.cancel();
     task.await.unwrap();
-    assert!(!first.held());
-    assert!(second.await.unwrap().held());
+    assert!(!first.is_held());
+    assert!(second.await.unwrap().is_held());
     assert!(began.elapsed() < Duration::from_secs(4));
 }
 

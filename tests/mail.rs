@@ -4,18 +4,13 @@ use std::{collections::BTreeMap, fs};
 
 use credreset::{
     api::directory::Mail,
-    directory::mail::{Failure, Mailer},
+    mail::{Failure, Mailer},
 };
 use secrecy::SecretString;
 use serde_json::json;
 
-#[path = "env/folder.rs"]
-#[allow(dead_code, reason = "no program of ours is run here")]
-mod folder;
-use folder::Folder;
-#[path = "env/smtp.rs"]
-mod smtp;
-use smtp::Smtp;
+mod support;
+use support::{folder::Folder, smtp::Smtp};
 
 /// A private authority's certificate, and one for localhost that it has signed, as PEM files.
 fn certificates(folder: &Folder) -> (String, String, String) {
@@ -95,7 +90,7 @@ async fn a_password_ends_no_mail() {
     assert_eq!(mails.len(), 5);
     for mail in mails {
         assert_eq!((&mail["from"], &mail["to"]), (&json!("helpdesk@zylker.biz"), &json!(["annette.c@zylker.biz"])));
-        assert!(mail["data"].as_str().unwrap().contains("tell your help desk"), "whole: {mail}");
+        assert!(mail["data"].as_str().unwrap().contains("inform your help desk"), "whole: {mail}");
     }
 }
 
@@ -118,7 +113,7 @@ async fn with_tls_and_a_private_authority() {
         let wrong = mailer(&url, Some(&ca), Some(("user", "guess"))).unwrap();
         assert!(matches!(wrong.check().await, Err(Failure::Permanent(_))));
         assert!(matches!(send(&wrong, "annette.c@zylker.biz").await, Err(Failure::Permanent(_))));
-        // Nobody that is trusted has signed the certificate: nothing is sent.
+        // The certificate is not signed by a trusted authority: nothing is sent.
         let (other_ca, ..) = certificates(&Folder::new());
         for ca in [None, Some(other_ca.as_str())] {
             let stranger = mailer(&url, ca, Some(("user", "secret"))).unwrap();
@@ -130,7 +125,7 @@ async fn with_tls_and_a_private_authority() {
     }
 }
 
-/// A server that was reached and lacks something is not said to be down.
+/// A server that was reached and lacks something is not reported as down.
 #[tokio::test]
 async fn a_server_that_offers_no_sign_in_is_named() {
     let folder = Folder::new();
@@ -161,7 +156,7 @@ async fn what_has_no_end_is_given_up() {
     let mailer = mailer(&format!("smtp://127.0.0.1:{port}"), None, None).unwrap();
     for _ in 0..2 {
         let why = mailer.check().await.unwrap_err();
-        assert_eq!(why, Failure::Temporary("the mail server said more than 256 KiB.".to_owned()));
+        assert_eq!(why, Failure::Temporary("the mail server sent more than 256 KiB.".to_owned()));
     }
     // What the sockets on its way hold is not read.
     assert!(wrote.join().unwrap().iter().all(|pieces| *pieces < 10_000));
@@ -169,24 +164,24 @@ async fn what_has_no_end_is_given_up() {
 
 #[test]
 fn what_is_wrong_is_named() {
-    for (url, says) in [
+    for (url, expected) in [
         ("smtp://", "no host"),
         ("smtps://user:secret@mail.zylker.biz", "nothing more"),
         ("smtps://mail.zylker.biz/path", "nothing more"),
         ("smtps://mail.zylker.biz#part", "nothing more"),
         ("http://mail.zylker.biz", "smtps://"),
     ] {
-        let said = mailer(url, None, None).map(|_| ()).unwrap_err();
-        assert!(said.contains(says) && !said.contains("secret"), "{url}: {said}");
+        let msg = mailer(url, None, None).map(|_| ()).unwrap_err();
+        assert!(msg.contains(expected) && !msg.contains("secret"), "{url}: {msg}");
     }
-    let said = mailer("smtps://mail.zylker.biz", Some("no pem"), None).map(|_| ()).unwrap_err();
-    assert!(said.contains("caBundle"), "{said}");
-    let said = mailer("smtps://mail.zylker.biz", None, Some(("user", ""))).map(|_| ()).unwrap_err();
-    assert!(said.contains("no key password"), "{said}");
+    let msg = mailer("smtps://mail.zylker.biz", Some("no pem"), None).map(|_| ()).unwrap_err();
+    assert!(msg.contains("caBundle"), "{msg}");
+    let msg = mailer("smtps://mail.zylker.biz", None, Some(("user", ""))).map(|_| ()).unwrap_err();
+    assert!(msg.contains("no key password"), "{msg}");
     // Without what the Directory names, nothing is sent unsigned.
     let smtp =
         json!({"url": "smtps://mail.zylker.biz", "from": "helpdesk@zylker.biz", "credentials": {"secret": "mail"}});
     let mail: Mail = serde_json::from_value(json!({ "smtp": smtp })).unwrap();
-    let said = Mailer::connect(&mail, None).map(|_| ()).unwrap_err();
-    assert!(said.contains("Secret mail"), "{said}");
+    let msg = Mailer::connect(&mail, None).map(|_| ()).unwrap_err();
+    assert!(msg.contains("Secret mail"), "{msg}");
 }

@@ -104,18 +104,18 @@ fn what_makes_no_request_is_refused_in_one_sentence() {
         (with(&["a@b.example", "--namespace", "Help Desk"]), b"", "metadata.namespace must be"),
         (with(&["a@b.example", "--requested-by", ""]), b"", "spec.requestedBy: value is shorter than 1 character"),
         (with(&["--from-csv", "-"]), b"user,user\na,b\n", "- has two columns named user"),
-        (with(&[" "]), b"", "a user has a name"),
+        (with(&[" "]), b"", "a user is blank"),
         (with(&["--from-csv", "-"]), b"name\na\n", "- has no column named user in its first line"),
-        (with(&["--from-csv", "-"]), b"user\n", "- names nobody"),
-        (with(&["--from-csv", "-"]), b"user,x\na@b.example,1\n,2\n", "- line 3 names no user"),
-        (with(&["--from-csv", "-"]), b"user\n\xff\xfe\n", "- is no CSV file"),
+        (with(&["--from-csv", "-"]), b"user\n", "- has no users"),
+        (with(&["--from-csv", "-"]), b"user,x\na@b.example,1\n,2\n", "- line 3 has no user"),
+        (with(&["--from-csv", "-"]), b"user\n\xff\xfe\n", "- is not a CSV file"),
         (with(&["--from-csv", "/nowhere/list.csv"]), b"", "/nowhere/list.csv cannot be read"),
     ];
-    for (arguments, input, says) in cases {
+    for (arguments, input, expected) in cases {
         let output = new(&arguments, input);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-        assert!(said.replace("-: ", "- ").contains(says), "{said}\nshould say: {says}");
-        assert!(output.stdout.is_empty() && said.lines().count() == 1, "{said}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {printed}");
+        assert!(printed.replace("-: ", "- ").contains(expected), "{printed}\nshould say: {expected}");
+        assert!(output.stdout.is_empty() && printed.lines().count() == 1, "{printed}");
     }
 }

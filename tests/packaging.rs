@@ -1,7 +1,7 @@
-//! The house itself: generated files, dependencies between rooms, what documents promise.
+//! The repository itself: generated files, dependencies, and what documents promise.
 #![cfg(test)]
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -10,110 +10,64 @@ use std::{
 use credreset::api::{directory::Directory, reset::CredentialReset};
 use serde_json::Value;
 
-#[path = "env/book.rs"]
-mod book;
-use book::{blocks, fences, pages};
+mod support;
+use support::{blocks, fences, pages, sources::sources};
 
-/// What `make crds` writes.
-const CRDS: &str = "charts/credreset-crds/templates/credreset.yaml";
+/// What `make crds` writes: for users who apply them, and for the chart, which takes no links.
+const CRDS: [&str; 2] = ["crds", "charts/credreset-crds/templates"];
+
+/// The files of a folder, by their names.
+fn files_of(folder: &Path) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    entries
+        .flatten()
+        .map(|entry| (entry.file_name().into_string().unwrap(), text(entry.path().to_str().unwrap())))
+        .collect()
+}
+
+/// The kinds as they are installed.
+fn definitions() -> Vec<Value> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    files_of(&root.join(CRDS[0])).values().map(|text| serde_saphyr::from_str(text).unwrap()).collect()
+}
 
 fn text(relative: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(relative);
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// All Rust files below a folder but unit tests, as (path, text).
-fn sources(relative: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {
-                let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string();
-                found.push((name, fs::read_to_string(&path).unwrap()));
-            }
-        }
-    }
-    assert!(!found.is_empty(), "{relative} is empty");
-    found
-}
-
 #[test]
 fn definitions_are_as_generated() {
-    let output = Command::new(env!("CARGO_BIN_EXE_credreset")).arg("crds").output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), text(CRDS), "run: make crds");
-    assert!(!text(CRDS).contains("{{"), "helm would take it for a template");
-}
-
-/// Dependencies point one way: cli -> k8s -> directory -> api -> core, and core knows nothing but data.
-#[test]
-fn rooms_import_only_what_lies_below() {
-    for (room, forbidden) in [
-        (
-            "src/core",
-            &[
-                "kube",
-                "k8s_openapi",
-                "tokio",
-                "reqwest",
-                "secrecy",
-                "axum",
-                "tracing",
-                "crate::api",
-                "crate::directory",
-                "crate::k8s",
-                "crate::cli",
-            ][..],
-        ),
-        ("src/api", &["tokio", "reqwest", "secrecy", "axum", "crate::directory", "crate::k8s", "crate::cli"]),
-        ("src/directory", &["kube", "axum", "crate::k8s", "crate::cli", "crate::sandbox"]),
-        ("src/k8s", &["crate::cli", "crate::sandbox"]),
-        ("src/sandbox", &["crate::api", "crate::core", "crate::directory", "crate::k8s", "crate::cli"]),
-    ] {
-        for (file, text) in sources(room) {
-            for name in forbidden {
-                let used = text
-                    .lines()
-                    .filter(|l| !l.trim_start().starts_with("//"))
-                    .any(|l| l.contains(&format!("{name}::")));
-                assert!(!used, "{file} uses {name}");
-            }
-        }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("definitions");
+    let program = Command::new(env!("CARGO_BIN_EXE_credreset")).args(["crds", "--into"]).arg(&folder).status();
+    assert!(program.unwrap().success());
+    let made = files_of(&folder);
+    assert_eq!(made.len(), 5);
+    for committed in CRDS {
+        assert_eq!(
+            files_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join(committed)),
+            made,
+            "{committed}: run make crds"
+        );
     }
-}
-
-#[test]
-fn the_core_reads_no_clock() {
-    for (file, text) in sources("src/core") {
-        for clock in ["Timestamp::now", "Instant", "SystemTime", "Zoned::now"] {
-            assert!(!text.contains(clock), "{file} reads a clock: {clock}");
-        }
-    }
-}
-
-/// The right to send is made in one place, from a record that was just written.
-#[test]
-fn only_the_ledger_makes_fences() {
-    let makers: Vec<String> = sources("src")
-        .into_iter()
-        .filter(|(_, text)| text.contains("Fenced::by_write("))
-        .map(|(file, _)| file)
-        .collect();
-    assert_eq!(makers, ["src/k8s/ledger.rs"]);
+    assert!(made.values().all(|text| !text.contains("{{")), "helm would take it for a template");
+    // A stream of the same.
+    let stream = Command::new(env!("CARGO_BIN_EXE_credreset")).arg("crds").output().unwrap().stdout;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8(stream).unwrap()).unwrap();
+    assert_eq!(documents.len(), made.len());
+    assert!(definitions().iter().all(|one| documents.contains(one)));
 }
 
 /// Blocks that no test runs, and why.
-const NOT_RUN: [(&str, &str, &str); 4] = [
+const NOT_RUN: [(&str, &str, &str); 5] = [
     ("README.md", "sh make", "these are the tests and the demo"),
     ("docs/active-directory.md", "bat", "needs Windows"),
+    ("docs/zoho.md", "sh zoho", "needs an organization at Zoho"),
     ("examples/gitops/README.md", "sh argocd", "needs Argo CD, and that a cluster with nodes"),
     ("examples/kind/README.md", "sh kind", "needs a container engine"),
 ];
 
-/// Whoever adds a block to the book has a test take it from there: `blocks` with the page, and with what stands at the fence.
+/// A new block in the book needs a test that takes it from there: `blocks` with the page, and with what stands at the fence.
 #[test]
 fn every_block_of_the_book_is_run() {
     let tests: String = sources("tests").into_iter().map(|(_, text)| text).collect();
@@ -128,7 +82,7 @@ fn every_block_of_the_book_is_run() {
             } else if NOT_RUN.iter().any(|(at, of, _)| (*at, *of) == (&page, &kind)) {
                 excused.insert(taken);
             } else if kind != "yaml" {
-                // Manifests are all in tests/cluster/book.rs.
+                // Manifests are all in tests/cluster/docs/book.rs.
                 assert!(tests.contains(&taken), "{page}: no test has {taken}, so none runs this:\n{block}");
             }
         }
@@ -173,10 +127,10 @@ fn commands_in_sentences_exist() {
 /// docs/openldap.md shows the rights that the tests' server gives.
 #[test]
 fn openldap_gives_the_rights_that_its_page_asks_for() {
-    let server = text("tests/env/openldap.sh").replace("$BASE", "dc=acme,dc=example");
+    let server = text("tests/support/servers/openldap.sh").replace("$BASE", "dc=acme,dc=example");
     for line in blocks("docs/openldap.md", "conf").concat().lines() {
         let right = line.trim_end_matches(" ...");
-        assert!(server.lines().any(|line| line.starts_with(right)), "tests/env/openldap.sh has no {right}");
+        assert!(server.lines().any(|line| line.starts_with(right)), "tests/support/servers/openldap.sh has no {right}");
     }
 }
 
@@ -260,7 +214,7 @@ fn links_lead_somewhere() {
             assert!(path.exists(), "{} links to {link}", page.display());
             if let Some(anchor) = anchor {
                 let there = anchors(&fs::read_to_string(&path).unwrap());
-                assert!(there.contains(anchor), "{} links to {link}, which is none of {there:?}", page.display());
+                assert!(there.contains(anchor), "{} links to {link}, which is not one of {there:?}", page.display());
             }
             links += 1;
         }
@@ -296,7 +250,7 @@ fn kind_has_the_cluster_that_the_walk_through_names() {
 /// `kubectl explain` shows it.
 #[test]
 fn every_field_has_a_text() {
-    for document in serde_saphyr::from_multiple::<Value>(&text(CRDS)).unwrap() {
+    for document in definitions() {
         let kind = document["spec"]["names"]["kind"].as_str().unwrap();
         for part in ["spec", "status"] {
             let schema = &document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][part];
@@ -349,19 +303,19 @@ fn examples_are_understood() {
     }
 }
 
-/// What the code reaches without being told a port, the chart's network policy lets through.
+/// Ports that the code reaches by default are open in the chart's network policy.
 #[test]
 fn usual_ports_are_open() {
     let values: Value = serde_saphyr::from_str(&text("charts/credreset/values.yaml")).unwrap();
     let open = values["networkPolicy"]["directoryPorts"].as_array().unwrap();
     let https = url::Url::parse("https://x").unwrap().port_or_known_default().unwrap();
-    let usual = credreset::directory::ldap::PORTS.into_iter().chain(credreset::directory::mail::PORTS);
+    let usual = credreset::directory::ldap::PORTS.into_iter().chain(credreset::mail::PORTS);
     for (scheme, port) in usual.chain([("https", https)]) {
         assert!(open.contains(&Value::from(port)), "{scheme}:// is at {port}");
     }
 }
 
-/// What a pipeline runs is what somebody has checked: by commit or digest, or by a placeholder with which nothing runs.
+/// What a pipeline runs is what a reviewer has checked: by commit or digest, or by a placeholder with which nothing runs.
 #[test]
 fn pipelines_pin_what_they_run() {
     let pinned = |image: &str| {
@@ -416,18 +370,32 @@ fn what_people_write_is_bounded() {
         }
     }
     let mut found = Vec::new();
-    let definitions: Vec<Value> = serde_saphyr::from_multiple(&text(CRDS)).unwrap();
+    let definitions = definitions();
     for definition in definitions.iter().filter(|d| d["spec"]["names"]["kind"] != "CredentialResetRecord") {
         let kind = definition["spec"]["names"]["kind"].as_str().unwrap();
         let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
         assert!(schema["properties"].is_object(), "{kind}");
         unbounded(kind, schema, &mut found);
     }
-    // JSON of a team's own, of whoever may write Directories; values of labels are as long as labels may be.
+    // JSON of a team's own, of users who may write Directories; values of labels are as long as labels may be.
     let expected = [
         "Directory.allow[].namespaceSelector.matchLabels[]",
         "Directory.provider.zoho.resetMFA.body",
         "Directory.provider.zoho.resetPassword.body",
     ];
     assert_eq!(found, expected);
+}
+
+/// Things are where CONTRIBUTING says.
+#[test]
+fn contributing_names_what_is_there() {
+    let page = text("CONTRIBUTING.md");
+    let named = page.split('`').skip(1).step_by(2);
+    let files = named.filter(|word| word.starts_with("src/") || word.starts_with("tests/"));
+    let files: Vec<&str> =
+        files.filter_map(|word| word.split_whitespace().next()).filter(|word| !word.contains("NAME")).collect();
+    assert!(files.len() > 20, "{files:?}");
+    for file in files {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists(), "CONTRIBUTING.md names {file}");
+    }
 }

@@ -5,31 +5,18 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output},
-    time::Duration,
 };
 
 use serde_json::{Value, json};
 
-#[path = "env/folder.rs"]
-#[allow(dead_code, reason = "plans alone are made here")]
-mod folder;
-use folder::{Folder, said};
-#[path = "env/merge.rs"]
-mod merge;
-use merge::merge;
-#[path = "env/process.rs"]
-#[allow(dead_code, clippy::needless_pass_by_value, reason = "only the sandbox is used here")]
-mod process;
-use process::Sandbox;
-#[path = "env/python.rs"]
-mod python;
-#[path = "env/readers.rs"]
-mod readers;
+mod support;
 use rayon::{iter::Either, prelude::*};
 use readers::Must;
-
-/// For what hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+use support::{
+    Sandbox,
+    folder::{Folder, captured},
+    merge, readers,
+};
 
 impl Folder {
     /// `credreset plan` in this folder.
@@ -72,7 +59,7 @@ fn directory(url: &str) -> String {
 
 /// What is planned for each request of a JSON report, as `name verdict reason`.
 fn verdicts(output: &Output) -> Vec<String> {
-    let (_, out, error) = said(output);
+    let (_, out, error) = captured(output);
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{error}"));
     let of = |request: &Value, field: &str| request[field].as_str().unwrap_or_default().to_owned();
     let all = report["requests"].as_array().unwrap().iter();
@@ -102,7 +89,7 @@ fn offline() {
             "validFor is at most 168h: ask again after a week",
         ),
         (spec("nobody", json!({"user": {"id": "1"}})), "refused Invalid", "exactly one of email, username and id"),
-        (spec("lost", json!({"password": {"deliverTo": null}})), "refused Invalid", "must reach somebody"),
+        (spec("lost", json!({"password": {"deliverTo": null}})), "refused Invalid", "must be delivered"),
         (spec("Name", json!({})), "refused Invalid", "metadata.name must be lower case"),
         (annotated("hook", "helm.sh/hook", "post-install"), "refused Invalid", "must not be a hook"),
         (annotated("hook-2", "argocd.argoproj.io/hook", "Sync"), "refused Invalid", "must not be a hook"),
@@ -131,11 +118,12 @@ fn offline() {
     let output = folder.plan(&["resets", "--directories", "directories", "--offline", "-o", "json"]);
     assert_eq!(output.status.code(), Some(2));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    for ((object, verdict, says), planned) in cases.iter().zip(report["requests"].as_array().unwrap()) {
+    for ((object, verdict, expected), planned) in cases.iter().zip(report["requests"].as_array().unwrap()) {
         let name = &object["metadata"]["name"];
-        let told = [&planned["verdict"], &planned["reason"]].map(|v| v.as_str().unwrap_or_default()).join(" ");
-        assert_eq!(told.trim(), *verdict, "{name}: {planned:#}");
-        assert!(planned["message"].as_str().unwrap_or_default().contains(says), "{name}: {planned:#}");
+        let verdict_and_reason =
+            [&planned["verdict"], &planned["reason"]].map(|v| v.as_str().unwrap_or_default()).join(" ");
+        assert_eq!(verdict_and_reason.trim(), *verdict, "{name}: {planned:#}");
+        assert!(planned["message"].as_str().unwrap_or_default().contains(expected), "{name}: {planned:#}");
     }
     // Without Directories nothing is known of rules, and the manifests are checked all the same.
     let one = |file: &str| folder.plan(&[file, "--offline"]).status.code();
@@ -156,7 +144,7 @@ fn offline() {
         ["new", "--from-csv", "crowd.csv", "--directory", "zylker", "--reason", "Phished, INC-88", "--into", "inc"];
     assert!(Command::new(env!("CARGO_BIN_EXE_credreset")).args(new).current_dir(&folder.0).status().unwrap().success());
     let output = folder.plan(&["inc", "--offline", "--directories", "directories"]);
-    let (code, out, _) = said(&output);
+    let (code, out, _) = captured(&output);
     assert_eq!(code, Some(0), "{out}");
     assert!(out.ends_with("300 allowed\n"), "{out}");
 }
@@ -184,13 +172,13 @@ fn asks_the_directory() {
     let expected: Vec<String> =
         cases.iter().map(|(o, verdict)| format!("{} {verdict}", o["metadata"]["name"].as_str().unwrap())).collect();
     assert_eq!((output.status.code(), verdicts(&output)), (Some(2), expected));
-    let (_, text, _) = said(&plan("text"));
+    let (_, text, _) = captured(&plan("text"));
     for part in [
         "  ALLOWED   helpdesk/annette: Password of annette.c@zylker.biz in zylker\n",
         "  user      annette.c@zylker.biz (700012399)\n",
         "  rule      staff\n",
         "can no longer sign in with the old password; is signed out of web sessions; has to choose another password",
-        "  then      1. Draw a password of 20 characters.\n            2. Set it as the password of annette.c@zylker.biz",
+        "  steps     1. Generate a password of 20 characters.\n            2. Set it as the password of annette.c@zylker.biz",
         "  why       UserNotConfirmed: bruno.k@zylker.biz has not confirmed the account yet: nothing was sent.",
         "2 allowed, 6 refused\n",
     ] {
@@ -199,15 +187,15 @@ fn asks_the_directory() {
     // Only looked at.
     assert_eq!((sandbox.count("reset-password"), sandbox.count("reset-mfa")), (0, 0));
 
-    // Without the Secret, and without an answer, nobody can tell.
+    // Without the Secret, and without an answer, it cannot be determined.
     let only: Vec<String> = directory(&sandbox.url).split("---\n").skip(1).map(str::to_owned).collect();
     folder.write("no-secret.yaml", only.join("---\n"));
     folder.write("one.yaml", cases[0].0.to_string());
-    let (code, text, _) = said(&folder.plan(&["one.yaml", "--directories", "no-secret.yaml"]));
+    let (code, text, _) = captured(&folder.plan(&["one.yaml", "--directories", "no-secret.yaml"]));
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains("UNCLEAR") && text.contains("Secret zylker-zoho is not among the files"), "{text}");
     drop(sandbox);
-    let (code, text, _) = said(&folder.plan(&["one.yaml", "--directories", "directories.yaml"]));
+    let (code, text, _) = captured(&folder.plan(&["one.yaml", "--directories", "directories.yaml"]));
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains("UNCLEAR") && text.contains("DirectoryNotReady: Directory zylker is not Ready"), "{text}");
 }
@@ -259,7 +247,7 @@ fn a_pull_request() {
             "hiro-gone nothing Deleted",
         ]
     );
-    let (_, comment, _) = said(&plan("markdown"));
+    let (_, comment, _) = captured(&plan("markdown"));
     let comment = steady(&comment);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plan-comment.md");
     if std::env::var_os("CREDRESET_UPDATE").is_some() {
@@ -268,7 +256,7 @@ fn a_pull_request() {
     assert_eq!(comment, fs::read_to_string(&path).unwrap(), "CREDRESET_UPDATE=1 writes {} anew", path.display());
     // A folder without changes, and one file of it.
     let none = folder.plan(&["directories", "--base", "main", "--offline"]);
-    assert_eq!(said(&none), (Some(0), "no request\n".to_owned(), String::new()));
+    assert_eq!(captured(&none), (Some(0), "no request\n".to_owned(), String::new()));
     let one = folder.plan(&["resets/hiro-edited.yaml", "--base", "main", "--offline", "-o", "json"]);
     assert_eq!(verdicts(&one), ["hiro-edited refused Edited"]);
     // What is not committed yet counts, too.
@@ -317,30 +305,30 @@ fn a_repository_in_the_folder_is_not_asked() {
 
     let output = folder.plan(&["resets", "--base", "main", "--offline", "-o", "json"]);
     assert_eq!(verdicts(&output), ["evil allowed"]);
-    for (path, says) in [
+    for (path, expected) in [
         ("linked", "linked is a symbolic link"),
         ("linked/evil.yaml", "linked is a symbolic link"),
         ("/proc/self", "/proc/self is not in the git repository around the current folder"),
-        ("mixed", "mixed/a.yaml is no regular file"),
+        ("mixed", "mixed/a.yaml is not a regular file"),
     ] {
-        let (code, _, error) = said(&folder.plan(&[path, "--base", "main", "--offline"]));
-        assert!(code == Some(1) && error.contains(says), "{path}: {code:?} {error}");
+        let (code, _, error) = captured(&folder.plan(&[path, "--base", "main", "--offline"]));
+        assert!(code == Some(1) && error.contains(expected), "{path}: {code:?} {error}");
     }
-    let (code, _, error) = said(&folder.plan(&["mixed", "--offline"]));
-    assert!(code == Some(1) && error.contains("mixed/a.yaml is no regular file"), "{code:?} {error}");
+    let (code, _, error) = captured(&folder.plan(&["mixed", "--offline"]));
+    assert!(code == Some(1) && error.contains("mixed/a.yaml is not a regular file"), "{code:?} {error}");
     // From within.
     let mut within = folder.command(Path::new(env!("CARGO_BIN_EXE_credreset")));
     within.current_dir(folder.0.join("resets")).args(["plan", ".", "--base", "main", "--offline"]);
-    let (code, out, error) = said(&within.output().unwrap());
+    let (code, out, error) = captured(&within.output().unwrap());
     assert!(code == Some(1) && error.contains("git rev-parse: "), "{code:?} {out} {error}");
     assert!(!ran.exists(), "a program of the pull request has run");
     // A name that would act on a terminal or a CI log.
     folder.write("resets/a\n::error::b\u{1b}[2J.yaml", "}");
-    let (_, _, error) = said(&folder.plan(&["resets", "--offline"]));
+    let (_, _, error) = captured(&folder.plan(&["resets", "--offline"]));
     assert!(error.contains(r"a\u{a}::error::b\u{1b}[2J.yaml is not YAML") && error.lines().count() == 1, "{error}");
 }
 
-/// What somebody wrote into a request is text in the comment: no link, no picture, no emphasis, nobody mentioned.
+/// What a requester wrote into a request is text in the comment: no link, no picture, no emphasis, no mention.
 #[test]
 fn the_comment_shows_text() {
     use pulldown_cmark::{Event, Options, Parser, Tag};
@@ -363,7 +351,7 @@ fn the_comment_shows_text() {
         merge(&mut object, patch);
         folder.write(&format!("resets/{n}.yaml"), object.to_string());
     }
-    let (_, comment, error) = said(&folder.plan(&["resets", "--offline", "-o", "markdown"]));
+    let (_, comment, error) = captured(&folder.plan(&["resets", "--offline", "-o", "markdown"]));
     assert!(comment.contains("evil.example"), "{comment}{error}");
     let (mut tags, mut text) = (BTreeSet::new(), String::new());
     for event in Parser::new_ext(&comment, Options::all()) {
@@ -381,7 +369,7 @@ fn the_comment_shows_text() {
     for link in ["://", "www.", "WWW."] {
         assert!(!text.contains(link), "{link} is in: {text}");
     }
-    assert!(comment.split('@').skip(1).all(|rest| rest.starts_with("&#8203;")), "somebody is mentioned: {comment}");
+    assert!(comment.split('@').skip(1).all(|rest| rest.starts_with("&#8203;")), "a user is mentioned: {comment}");
     assert!(!comment.contains(" #12") && !comment.contains(r"\#12"), "an issue is named: {comment}");
 }
 
@@ -393,7 +381,7 @@ fn every_tool_sees_what_is_planned() {
     let mut random = readers::Random(20_261_128);
     let folders: Vec<_> = (0..FOLDERS).map(|number| readers::write(&root, &mut random, number)).collect();
     let plan = |path: &Path, must: Must| {
-        let (code, out, error) = said(&root.plan(&[path.to_str().unwrap(), "--offline", "-o", "json"]));
+        let (code, out, error) = captured(&root.plan(&[path.to_str().unwrap(), "--offline", "-o", "json"]));
         let as_it_must = match must {
             Must::Accept => code == Some(0),
             Must::Refuse => matches!(code, Some(1 | 2)),
@@ -427,20 +415,20 @@ fn every_tool_sees_what_is_planned() {
     }
 }
 
-/// What is refused is said with file, line and what to do, also in a comment; beside it the others are planned.
+/// A refusal is reported with file, line and what to do, also in a comment; beside it the others are planned.
 #[test]
 fn what_tools_read_differently_is_refused() {
     let root = Folder::new();
     let all = readers::odd("odd");
-    all.par_iter().enumerate().for_each(|(number, (file, text, says))| {
+    all.par_iter().enumerate().for_each(|(number, (file, text, expected))| {
         root.write(&format!("{number}/fine.yaml"), mfa("fine", "annette.c@zylker.biz").to_string());
         root.write(&format!("{number}/{file}"), text);
         let folder = number.to_string();
         let output = root.plan(&[&folder, "--offline", "-o", "json"]);
-        let (code, _, error) = said(&output);
+        let (code, _, error) = captured(&output);
         let name = format!("{number}/{file}");
         if code == Some(1) {
-            assert!(error.contains(&format!("{name} ")) && error.contains(says), "{name}: {error}");
+            assert!(error.contains(&format!("{name} ")) && error.contains(expected), "{name}: {error}");
             return;
         }
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -448,24 +436,24 @@ fn what_tools_read_differently_is_refused() {
             report["requests"].as_array().unwrap().iter().filter(|r| r["reason"] == "NotPlanned").collect();
         assert!(code == Some(2) && report["verdict"] == "refused" && refused.len() == 1, "{name}: {report:#}");
         assert!(refused[0]["file"] == *name && refused[0]["verdict"] == "refused", "{name}: {report:#}");
-        assert!(refused[0]["message"].as_str().unwrap().contains(says), "{name}: {report:#}");
+        assert!(refused[0]["message"].as_str().unwrap().contains(expected), "{name}: {report:#}");
         assert!(verdicts(&output).contains(&"fine allowed".to_owned()), "{name}: {report:#}");
     });
-    let text = said(&root.plan(&["0", "--offline"])).1;
+    let text = captured(&root.plan(&["0", "--offline"])).1;
     assert!(
-        text.contains("  REFUSED   0/kustomization.yaml: not planned\n  why       NotPlanned: A kustomization has"),
+        text.contains("  REFUSED   0/kustomization.yaml: not planned\n  why       NotPlanned: With a kustomization,"),
         "{text}"
     );
-    let comment = said(&root.plan(&["0", "--offline", "-o", "markdown"])).1;
+    let comment = captured(&root.plan(&["0", "--offline", "-o", "markdown"])).1;
     assert!(
-        comment.contains("| ❌ refused | <code>0/kustomization.yaml</code> | <code>not planned</code> | NotPlanned: A"),
+        comment.contains("| ❌ refused | <code>0/kustomization.yaml</code> | <code>not planned</code> | NotPlanned: With a kustomization,"),
         "{comment}"
     );
-    // Where there is no request, that is said first.
-    let (code, _, error) = said(&root.plan(&["0/kustomization.yaml", "--offline"]));
+    // Where there is no request, that is reported first.
+    let (code, _, error) = captured(&root.plan(&["0/kustomization.yaml", "--offline"]));
     assert!(
         code == Some(1)
-            && error.contains("0/kustomization.yaml holds no CredentialReset. 0/kustomization.yaml: An object"),
+            && error.contains("0/kustomization.yaml contains no CredentialReset. 0/kustomization.yaml: An object"),
         "{error}"
     );
 }
@@ -490,13 +478,13 @@ fn commits_are_planned() {
     folder.write("resets/b.yaml", mfa("absent", "annette.c@zylker.biz").to_string());
     folder.git(&["add", "."]);
     commit();
-    // Git is told not to look at the folder.
+    // Git is configured not to look at the folder.
     folder.git(&["update-index", "--assume-unchanged", "resets/a.yaml"]);
     folder.git(&["update-index", "--skip-worktree", "resets/b.yaml"]);
     folder.write("resets/a.yaml", mfa("other", "annette.c@zylker.biz").to_string());
     fs::remove_file(folder.0.join("resets/b.yaml")).unwrap();
     assert_eq!(plan(), ["committed allowed", "absent allowed"]);
-    // It is told to look again.
+    // It is configured to look again.
     folder.git(&["update-index", "--no-assume-unchanged", "resets/a.yaml"]);
     folder.git(&["update-index", "--no-skip-worktree", "resets/b.yaml"]);
     assert_eq!(plan(), ["other allowed"]);
@@ -504,13 +492,14 @@ fn commits_are_planned() {
 
     // Links and submodules are refused where they are committed, whatever is in the folder.
     let id = "0123456789012345678901234567890123456789";
-    for (mode, says) in [("120000", "resets/part is no regular file"), ("160000", "resets/part is a submodule")] {
+    for (mode, expected) in [("120000", "resets/part is not a regular file"), ("160000", "resets/part is a submodule")]
+    {
         let blob = folder.command(Path::new("git")).args(["hash-object", "-w", "resets/a.yaml"]).output().unwrap();
-        let id = if mode == "120000" { said(&blob).1.trim().to_owned() } else { id.to_owned() };
+        let id = if mode == "120000" { captured(&blob).1.trim().to_owned() } else { id.to_owned() };
         folder.git(&["update-index", "--add", "--cacheinfo", &format!("{mode},{id},resets/part")]);
         folder.git(&["commit", "--quiet", "--message=part"]);
-        let told = plan();
-        assert!(told.len() == 1 && told[0].contains(says), "{told:?}");
+        let printed = plan();
+        assert!(printed.len() == 1 && printed[0].contains(expected), "{printed:?}");
         folder.git(&["reset", "--quiet", "--hard", "HEAD~"]);
     }
 
@@ -527,16 +516,16 @@ fn commits_are_planned() {
     assert_eq!(plan(), ["refused NotPlanned", "refused NotPlanned", "later allowed"]);
     let whole = folder.plan(&[".", "--base", "main", "--offline", "-o", "json"]);
     assert_eq!(verdicts(&whole), ["refused NotPlanned", "refused NotPlanned", "later allowed"]);
-    // A file that nobody could read is mended.
+    // A file that could not be read is fixed.
     folder.git(&["checkout", "--quiet", "main"]);
     folder.write("resets/broken.yaml", "}");
     folder.git(&["rm", "--quiet", "resets/kustomization.yaml"]);
     folder.git(&["add", "."]);
     commit();
-    folder.git(&["checkout", "--quiet", "-b", "mended"]);
-    folder.write("resets/broken.yaml", mfa("mended", "annette.c@zylker.biz").to_string());
+    folder.git(&["checkout", "--quiet", "-b", "fixed"]);
+    folder.write("resets/broken.yaml", mfa("fixed", "annette.c@zylker.biz").to_string());
     commit();
-    assert_eq!(plan(), ["mended allowed"]);
+    assert_eq!(plan(), ["fixed allowed"]);
     // In the folder it is of another encoding; tools that know nothing of that get it as it is in the commit.
     folder.write(".gitattributes", "resets/broken.yaml working-tree-encoding=UTF-16LE-BOM\n");
     // It is not there while the index is looked through: git would compare it by its new encoding.
@@ -545,7 +534,7 @@ fn commits_are_planned() {
     folder.git(&["commit", "--quiet", "--message=more"]);
     folder.git(&["checkout", "--quiet", "--", "resets/broken.yaml"]);
     assert_eq!(fs::read(folder.0.join("resets/broken.yaml")).unwrap()[..2], [0xff, 0xfe]);
-    assert_eq!(plan(), ["mended allowed"]);
+    assert_eq!(plan(), ["fixed allowed"]);
 }
 
 /// Without times and digests, which are others at every run.
@@ -591,7 +580,7 @@ fn pipelines() {
             .unwrap();
         (output.status.code(), fs::read_to_string(folder.0.join("comment.md")).unwrap())
     };
-    for (name, email, code, says) in [
+    for (name, email, code, expected) in [
         ("annette", "annette.c@zylker.biz", 0, "### Resets: 1 allowed\n"),
         ("bruno", "bruno.k@zylker.biz", 2, "### Resets: 1 allowed, 1 refused\n"),
     ] {
@@ -599,7 +588,7 @@ fn pipelines() {
         folder.git(&["add", "."]);
         folder.git(&["commit", "--quiet", "--message=more"]);
         let (ended, comment) = run(&["--directories", "directories"]);
-        assert!(comment.starts_with(says), "{comment}");
+        assert!(comment.starts_with(expected), "{comment}");
         assert_eq!(ended, Some(code));
     }
     let (code, comment) = run(&[]);
@@ -657,15 +646,15 @@ fn what_cannot_be_planned() {
     folder.write("empty.yaml", "");
     fs::File::create(folder.0.join("huge.yaml")).unwrap().set_len(100 << 20).unwrap();
     fs::create_dir(folder.0.join("nothing")).unwrap();
-    for (arguments, says) in [
+    for (arguments, expected) in [
         (&["nowhere.yaml", "--offline"][..], "nowhere.yaml cannot be read: No such file"),
-        (&["binary.yaml", "--offline"], "binary.yaml is not a text file"),
+        (&["binary.yaml", "--offline"], "binary.yaml is not a UTF-8 text file"),
         (&["huge.yaml", "--offline"], "huge.yaml is larger than 32 MiB"),
         (&["broken.yaml", "--offline"], "broken.yaml is not YAML: "),
-        (&["other.yaml", "--offline"], "other.yaml holds no CredentialReset"),
-        (&["empty.yaml", "--offline"], "empty.yaml holds no CredentialReset"),
-        (&["nothing", "--offline"], "nothing holds no CredentialReset"),
-        (&["-", "--offline"], "standard input holds no CredentialReset"),
+        (&["other.yaml", "--offline"], "other.yaml contains no CredentialReset"),
+        (&["empty.yaml", "--offline"], "empty.yaml contains no CredentialReset"),
+        (&["nothing", "--offline"], "nothing contains no CredentialReset"),
+        (&["-", "--offline"], "standard input contains no CredentialReset"),
         (&["fine.yaml", "--directories", "nowhere"], "nowhere cannot be read"),
         (&["fine.yaml", "--directories", "broken.yaml"], "broken.yaml is not YAML"),
         (&["fine.yaml"], "no Kubernetes configuration: set KUBECONFIG"),
@@ -674,9 +663,9 @@ fn what_cannot_be_planned() {
         (&["fine.yaml", "--output", "xml"], "invalid value 'xml' for '--output <OUTPUT>'"),
         (&[], "the following required arguments were not provided: <FILE|DIR|->"),
     ] {
-        let (code, out, error) = said(&folder.plan(arguments));
+        let (code, out, error) = captured(&folder.plan(arguments));
         assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}: {error}");
-        assert!(error.starts_with("credreset: ") && error.contains(says), "{arguments:?}: {error}");
+        assert!(error.starts_with("credreset: ") && error.contains(expected), "{arguments:?}: {error}");
         assert_eq!(error.lines().count(), 1, "{arguments:?}: {error}");
     }
 }

@@ -6,8 +6,8 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use crate::{
-    env::{Audited, SYSTEM, Site, TEAM, wait_for},
     load,
+    support::{Audited, SYSTEM, Site, TEAM, wait_for},
 };
 
 /// Its calls in their order, and objects as the operator left them, by what they are.

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     api_calls::ApiCalls,
-    env::Site,
     load::{self, Done},
+    support::Site,
 };
 
 /// The calls that were made to the sandbox for one request.
@@ -19,11 +19,12 @@ pub struct SandboxCalls {
 }
 
 impl SandboxCalls {
-    /// Its last calls, up to and with the one that has reset the user: those since it looked the user up.
+    /// Its last calls, up to and with the one that has reset the user: those since it looked the user up, which begins with the account of
+    /// the address.
     pub fn last(site: &Site) -> Self {
         let url = site.sandbox.url.clone();
         let mut calls = site.sandbox.get("/sandbox/calls").as_array().unwrap().clone();
-        let first = calls.iter().rposition(|call| call["path"].as_str().unwrap().ends_with("/users"));
+        let first = calls.iter().rposition(|call| call["kind"] == "role");
         calls.drain(..first.expect("a look-up"));
         let grant = "refresh_token=1000.sandbox-refresh-token&client_id=1000.SANDBOX&client_secret=sandbox-client-secret\
                      &grant_type=refresh_token";

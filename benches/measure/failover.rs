@@ -2,9 +2,9 @@
 use std::{mem::replace, time::Instant};
 
 use crate::{
-    env::Operator,
     figures::{Figure, Figures, Goal, Progress},
     load::{self, Done},
+    support::Operator,
 };
 
 const ROUNDS: usize = 5;
@@ -13,9 +13,9 @@ const USERS: usize = 10;
 const LEASE: f64 = 15.0;
 
 pub fn measure(figures: &mut Figures) {
-    let mut progress = Progress::begin(&format!("failover: {ROUNDS} leaders are killed, {ROUNDS} are told to end"));
+    let mut progress = Progress::begin(&format!("failover: {ROUNDS} leaders are killed, {ROUNDS} get SIGTERM"));
     let kill = rounds(&mut progress, "killed", Operator::kill);
-    let term = rounds(&mut progress, "told to end", |operator| assert_eq!(operator.stop(), Some(0)));
+    let term = rounds(&mut progress, "SIGTERM", |operator| assert_eq!(operator.stop(), Some(0)));
     let of = |times: Vec<f64>, limit: f64| times.into_iter().map(|time| (time, limit)).collect();
     figures.add(Figure { name: "failover_kill", unit: "s", rounds: of(kill, LEASE), goal: Goal::Value(LEASE + 2.0) });
     figures.add(Figure { name: "failover_term", unit: "s", rounds: of(term, 0.0), goal: Goal::Value(2.0) });
@@ -35,7 +35,7 @@ fn rounds(progress: &mut Progress, what: &str, end: impl Fn(Operator)) -> Vec<f6
         end(replace(&mut leader, standby));
         load::create(&site, vec![load::of_sandbox(true, &name, round, USERS)]);
         times.push((done.wait(&name) - began).as_secs_f64());
-        progress.tell(&format!("{what}: {:.2} s", times[round - 1]));
+        progress.report(&format!("{what}: {:.2} s", times[round - 1]));
     }
     times
 }

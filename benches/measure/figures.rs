@@ -3,7 +3,7 @@ use std::{fs, time::Instant};
 
 use serde_json::{Value, json};
 
-use crate::env::path;
+use crate::support::path;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +114,7 @@ impl Progress {
         Self(Instant::now())
     }
 
-    pub fn tell(&mut self, what: &str) {
+    pub fn report(&mut self, what: &str) {
         println!("  {what} ({:.1} s)", self.0.elapsed().as_secs_f64());
         self.0 = Instant::now();
     }

@@ -3,10 +3,10 @@ use std::{fs, time::Instant};
 
 use crate::{
     IMAGE,
-    env::{SYSTEM, Sandbox, Site, path, program},
     etcd::Etcd,
     figures::{Figure, Figures, Goal, Progress, median},
     load::{self, Done, LIMIT},
+    support::{SYSTEM, Sandbox, Site, path, program},
 };
 
 const ROUNDS: usize = 5;
@@ -19,7 +19,7 @@ pub fn measure(figures: &mut Figures) {
     let idle = load::operator(&site, "idle");
     let bare = rss(&idle.memory());
     assert_eq!(idle.stop(), Some(0));
-    progress.tell(&format!("with no Directory: {bare:.1} MB"));
+    progress.report(&format!("with no Directory: {bare:.1} MB"));
 
     // One reset as the model of all others.
     load::directory(&site);
@@ -39,10 +39,10 @@ pub fn measure(figures: &mut Figures) {
         site.sandbox =
             Sandbox::of(&program(IMAGE), "127.0.0.1:0", &site.dir, None, &["--users".to_owned(), USERS.to_string()]);
         load::directory(&site);
-        progress.tell(&format!("{count} settled resets are there"));
+        progress.report(&format!("{count} settled resets are there"));
         let rounds = start(&site, name);
         let (resident, start): (Vec<f64>, Vec<f64>) = rounds.into_iter().unzip();
-        progress.tell(&format!(
+        progress.report(&format!(
             "{:.1} MB; {:.2} s from the start to the first reset",
             median(resident.iter().copied()),
             median(start.iter().copied())

@@ -3,11 +3,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    env::Site,
     figures::{Figure, Figures, Goal, Progress},
     keycloak_server::{Keycloak, Realm},
     load::{self, Done, run_on},
     proxy::Proxy,
+    support::Site,
 };
 
 const ROUNDS: usize = 5;
@@ -114,7 +114,7 @@ pub fn measure(figures: &mut Figures) {
     counted(&site, &realm);
     // The server is warm before anything counts.
     bare(&realm, &users("warm").0);
-    progress.tell("Keycloak is there and warm");
+    progress.report("Keycloak is there and warm");
     let mut rounds = Vec::new();
     for round in 1..=ROUNDS {
         let (names, bare_ids) = users(&format!("bare{round}"));
@@ -123,7 +123,7 @@ pub fn measure(figures: &mut Figures) {
         let requests = names.iter().map(|name| load::password("acme", name, json!({}))).collect();
         load::carry_out(&site, &done, requests);
         let both = (rate(&realm, &ids), rate(&realm, &bare_ids));
-        progress.tell(&format!("round {round}: operator {:.1}/s, bare client {:.1}/s", both.0, both.1));
+        progress.report(&format!("round {round}: operator {:.1}/s, bare client {:.1}/s", both.0, both.1));
         rounds.push(both);
     }
     run_on(None);

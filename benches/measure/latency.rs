@@ -56,7 +56,7 @@ pub fn measure(figures: &mut Figures) {
         operator.signal("CONT");
         let both = |at: f64| (percentile(by_operator.iter().copied(), at), percentile(sums.iter().copied(), at));
         p50.push(both(0.5));
-        progress.tell(&format!(
+        progress.report(&format!(
             "round {round}: operator {:.1} ms, its calls {:.1} ms",
             p50[round - 1].0,
             p50[round - 1].1

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::{
     api_calls::ApiCalls,
-    env::merge,
     figures::{Figure, Figures, Goal, Progress},
     ldap_proxy::LdapProxy,
     ldap_server::Server,
     load::{self, Done, run_on},
+    support::merge,
 };
 
 const ROUNDS: usize = 5;
@@ -75,7 +75,7 @@ impl Bench {
         assert_eq!(operator.stop(), Some(0));
         println!("  calls to the API server per reset: {calls}");
         self.bare(&server, &users("warm", RESETS), None);
-        progress.tell("the server is there and warm");
+        progress.report("the server is there and warm");
 
         let (mut rounds, mut alone) = (Vec::new(), Vec::new());
         for round in 1..=ROUNDS {
@@ -89,7 +89,7 @@ impl Bench {
             let rate = |names: &[String]| self.rate(&server, names);
             let (ours, bare) = (rate(&names), rate(&writing));
             alone.push(rate(&directory_only));
-            progress.tell(&format!(
+            progress.report(&format!(
                 "round {round}: operator {ours:.1}/s, bare client {bare:.1}/s, without the API server {:.0}/s",
                 alone[round - 1]
             ));

@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     IMAGE,
-    env::{Operator, Setup, Site, TEAM, cpu, merge, mfa_reset, password_reset, program, time},
+    support::{Operator, Setup, Site, TEAM, cpu, merge, mfa_reset, password_reset, program, time},
 };
 
 /// Longer than anything takes; a limit for what hangs, not a measure.
@@ -41,7 +41,7 @@ pub fn site(sandbox: &[&str]) -> Site {
     Site::with(&Setup { benchmark: true, sandbox, ..Setup::default() })
 }
 
-/// The sandbox's Directory, with limits that are in nobody's way.
+/// The sandbox's Directory, with limits that no reset reaches.
 pub fn directory(site: &Site) {
     site.directory("zylker", json!({"limits": {"resetsPerHour": 100_000, "minIntervalPerUser": "0s"}}));
 }
@@ -74,7 +74,7 @@ fn object(manifest: &str) -> Value {
     serde_json::from_str(manifest).unwrap()
 }
 
-/// A client of whoever the kubeconfig is for.
+/// A client with the credentials of the kubeconfig.
 pub async fn client(kubeconfig: &Path) -> Client {
     let config = Kubeconfig::read_from(kubeconfig).unwrap();
     Client::try_from(Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap()).unwrap()
@@ -119,12 +119,12 @@ impl Done {
                     Api::namespaced_with(client(&kubeconfig).await, TEAM, &kind);
                 let applied = watcher::Config::default().fields("status.outcome=Applied");
                 let mut events = std::pin::pin!(watcher(api, applied).applied_objects());
-                let mut told = HashSet::new();
+                let mut ended = HashSet::new();
                 while let Some(event) = events.next().await {
                     // A watch that begins anew shows all of them again.
                     let Ok(object) = event else { continue };
                     let name = object.name_any();
-                    if told.insert(name.clone()) && sender.send((name, Instant::now())).is_err() {
+                    if ended.insert(name.clone()) && sender.send((name, Instant::now())).is_err() {
                         return;
                     }
                 }
@@ -148,7 +148,7 @@ impl Done {
         }
     }
 
-    /// Forgets those that are told by now.
+    /// Forgets those that have been reported by now.
     pub fn forget(&self) {
         while self.0.try_recv().is_ok() {}
     }
@@ -175,7 +175,7 @@ pub fn at_once<'n>(names: &'n [String], clients: usize, client: impl AsyncFn(&dy
     used() - before
 }
 
-/// All in the thread that asks for it: so what it uses of a processor can be told.
+/// All in the calling thread, so that its use of a processor can be measured.
 pub fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }

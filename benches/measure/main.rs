@@ -9,25 +9,9 @@
     clippy::panic,
     reason = "shared with the tests: json!(..) arguments read better so, and what cannot be measured ends it"
 )]
-#[allow(dead_code, unused_imports, reason = "shared with the tests")]
-#[path = "../../tests/env/mod.rs"]
-mod env;
-#[path = "../../tests/env/etcd.rs"]
-mod etcd;
-#[allow(dead_code, reason = "shared with the tests")]
-#[path = "../../tests/env/keycloak.rs"]
-mod keycloak_server;
-#[allow(dead_code, reason = "shared with the tests")]
-#[path = "../../tests/env/ldap_proxy.rs"]
-mod ldap_proxy;
-#[allow(dead_code, reason = "shared with the tests")]
-#[path = "../../tests/env/ldap_server.rs"]
-mod ldap_server;
-#[path = "../../tests/env/ldap_users.rs"]
-mod ldap_users;
-#[allow(dead_code, reason = "shared with the tests")]
-#[path = "../../tests/env/proxy.rs"]
-mod proxy;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+use support::{etcd, keycloak_server, ldap_proxy, ldap_server, ldap_users, proxy};
 
 /// The image that is measured, and its program.
 const IMAGE: &str = "target/image";
@@ -73,7 +57,7 @@ fn main() -> ExitCode {
     let known = |name: &String| ALL.iter().any(|(names, _)| names.iter().any(|known| known.starts_with(name.as_str())));
     if let Some(unknown) = only.iter().find(|name| !known(name)) {
         let all: Vec<&str> = ALL.iter().flat_map(|(names, _)| names.iter().copied()).collect();
-        eprintln!("ONLY: {unknown} is none of: {}", all.join(" "));
+        eprintln!("ONLY: {unknown} is not one of: {}", all.join(" "));
         return ExitCode::from(2);
     }
     let mut figures = Figures::default();

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::{
     IMAGE,
-    env::{mfa_reset, program},
     figures::{Figure, Figures, Goal, Progress},
+    support::{mfa_reset, program},
 };
 
 const ROUNDS: usize = 5;
@@ -44,7 +44,7 @@ pub fn measure(figures: &mut Figures) {
         });
         assert_eq!(read.sum::<usize>(), MANIFESTS);
         rounds.push((plan, began.elapsed().as_secs_f64()));
-        progress.tell(&format!(
+        progress.report(&format!(
             "round {round}: {:.2} s, of which reading {:.2} s",
             rounds[round - 1].0,
             rounds[round - 1].1

@@ -15,7 +15,7 @@ use crate::{
 
 const BASE: &str = "DC=acme,DC=example";
 
-/// `pwdLastSet` counts steps of 100 ns. A user who must change the password has none, so nobody is told to here.
+/// `pwdLastSet` counts steps of 100 ns. A user who must change the password has none, so no user must here.
 fn seconds(steps: &str) -> f64 {
     steps.parse::<f64>().unwrap() / 1e7
 }

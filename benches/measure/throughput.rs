@@ -1,4 +1,4 @@
-//! How fast a heap of requests is worked off at a directory that answers at once, over the rate at which a bare client makes the same
+//! How fast a backlog of requests is worked off at a directory that answers at once, over the rate at which a bare client makes the same
 //! writes to the API server; and what that takes of the processors.
 use crate::{
     api_calls::ApiCalls,
@@ -47,16 +47,16 @@ fn measure(figures: &mut Figures, name: &'static str, mfa: bool) {
         (only_writes.work(&site, &done, &names, at_once).0, at_once)
     });
     let (_, best) = tried.into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
-    progress.tell(&format!("the bare client is fastest with {best} at once: {tried:.0?}"));
+    progress.report(&format!("the bare client is fastest with {best} at once: {tried:.0?}"));
 
     requests(&load::names("op", REQUESTS));
-    progress.tell("requests are there");
+    progress.report("requests are there");
     let (mut rates, mut cpu) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         let names = load::names(&format!("bare-{round}"), STINT);
         requests(&names);
         let (limit, _) = only_writes.work(&site, &done, &names, best);
-        // A smaller heap will do for what a call costs.
+        // A smaller backlog will do for what a call costs.
         let names = load::names(&format!("calls-{round}"), STINT / 2);
         requests(&names);
         let (_, calls_cpu) = calls.work(&site, &done, &names, 8);
@@ -71,7 +71,7 @@ fn measure(figures: &mut Figures, name: &'static str, mfa: bool) {
         #[allow(clippy::cast_precision_loss, reason = "few")]
         let per_thousand = |seconds: f64, count: usize| seconds / count as f64 * 1000.0;
         cpu.push((per_thousand(used, count - 1), per_thousand(calls_cpu, names.len())));
-        progress.tell(&format!(
+        progress.report(&format!(
             "round {round}: operator {rate:.0}/s, bare client {limit:.0}/s; processor seconds for 1,000: {:.2} and {:.2}",
             cpu[round - 1].0,
             cpu[round - 1].1

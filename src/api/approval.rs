@@ -1,12 +1,12 @@
-//! `CredentialResetApproval`: somebody's yes to a request, given in the cluster.
+//! `CredentialResetApproval`: a user's approval of a request.
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use crate::core::{approvals::Approval, text::OBJECT_NAME};
 
-/// Somebody's approval of a request, for Directories whose rules ask for that. It is for one digest of the request's spec. The
-/// admission policies see to it that spec.approver is who creates it, and has the verb approve on the Directory.
+/// A user's approval of a request, for Directories whose rules require approvals. It is for one digest of the request's spec. The
+/// admission policies require that spec.approver is the user who creates it, and has the verb approve on the Directory.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug)]
 #[kube(
     group = "credreset.dev",
@@ -27,8 +27,8 @@ use crate::core::{approvals::Approval, text::OBJECT_NAME};
 #[x_kube(
     validation = Rule::new(
         "self.request == oldSelf.request && self.directory == oldSelf.directory && self.digest == oldSelf.digest && self.approver == oldSelf.approver && has(self.user) == has(oldSelf.user) && (!has(self.user) || self.user == oldSelf.user)"
-    ).message("an approval never changes, it can only be withdrawn: create another one"),
-    validation = Rule::new("!oldSelf.withdrawn || self.withdrawn").message("what was withdrawn stays so: create another approval"),
+    ).message("an approval never changes except by withdrawal: create another one"),
+    validation = Rule::new("!oldSelf.withdrawn || self.withdrawn").message("a withdrawn approval stays withdrawn: create another one"),
 )]
 pub struct CredentialResetApprovalSpec {
     /// Name of the CredentialReset in this namespace.
@@ -37,24 +37,24 @@ pub struct CredentialResetApprovalSpec {
     /// The Directory that the request names.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub directory: String,
-    /// The request's status.digest: what is approved is this spec and no other.
+    /// The request's status.digest. The approval is for this spec alone.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub digest: String,
-    /// The request's status.user.id, of whom the approver has seen: the approval counts for this user alone. Left out, it counts
-    /// for whomever the directory shows for what was typed.
+    /// The request's status.user.id, as the approver saw it: the approval counts for this user alone. If left out, it counts for any user
+    /// that the directory returns for spec.user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub user: Option<String>,
-    /// User name of who approves: that of the creator of this object.
+    /// User name of the approver: the user who creates this object.
     #[schemars(length(min = 1, max = 256))]
     pub approver: String,
-    /// True takes it back, for as long as the reset has not begun.
+    /// True withdraws the approval, as long as the reset has not begun.
     #[serde(default)]
     pub withdrawn: bool,
 }
 
 impl CredentialResetApproval {
-    /// The approval in the core's terms. `guarded_since`: from then on admission has compared approvers with callers.
+    /// The approval in the core's types. `guarded_since`: since then an admission policy has compared approvers with callers.
     #[must_use]
     pub fn approval(&self, guarded_since: Timestamp) -> Approval {
         let CredentialResetApprovalSpec { request: _, directory, digest, user, approver, withdrawn } =

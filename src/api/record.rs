@@ -1,4 +1,4 @@
-//! `CredentialResetRecord`: the ledger, as the API server keeps it.
+//! `CredentialResetRecord`: the ledger's records, as stored at the API server.
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::reset::ResetMode;
 use crate::core::{
-    ledger::{Attempt, Evidence, Finish, Origin, Record, State, UserId, Verdict, user_key},
-    plan::Once,
+    call::{Call, FollowUp},
+    record::{Attempt, Evidence, Origin, Record, Refusal, State, user_key},
     request::Mode,
+    user::UserId,
 };
 
-/// The operator's own record of one request: intent, outcome and evidence. It makes sure that the request is carried out at
-/// most once, and is the audit trail. Written by the operator only; facts are in spec, so that a backup restored without
-/// status keeps them.
+/// The operator's record of one request: intent, outcome and evidence. With it the operator carries the request out at most once. It is
+/// also the audit trail. Only the operator writes it. The facts are in spec, so that a backup restored without status keeps them.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug)]
 #[kube(
     group = "credreset.dev",
@@ -52,62 +52,65 @@ pub struct CredentialResetRecordSpec {
     /// Name of the Directory object.
     #[schemars(length(max = 253))]
     pub directory: String,
-    /// The directory's own identity: renaming the Directory object changes nothing.
+    /// Identity of the directory server, which does not depend on the name of the Directory object.
     #[schemars(length(max = 1024))]
     pub directory_identity: String,
-    /// Whose credentials, as the directory names the user.
+    /// The user, as in the directory.
     pub user: UserId,
     /// Password or MFA.
     pub mode: ResetMode,
-    /// When the human asked.
+    /// When the requester asked for the reset.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub requested_at: Timestamp,
-    /// Nothing is started at or after this moment.
+    /// The operator starts nothing at or after this time.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub expires_at: Timestamp,
-    /// The record is deleted after this moment; by then the request's own deadline has long passed.
+    /// The operator deletes the record after this time, long after the request's deadline.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub keep_until: Timestamp,
-    /// The object that it was made for.
+    /// The request that it was created for.
     pub request: Origin,
     /// The call to the directory.
-    pub call: Once,
-    /// What remains to be done once the change is proven.
-    pub finish: Finish,
+    pub call: Call,
+    /// What the operator does after the change.
+    pub finish: FollowUp,
     /// The latest attempt.
     pub attempt: Attempt,
-    /// The process that sends the conditional call again, the holder being gone.
+    /// The process that sends the conditional call again after the holder has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted_by: Option<String>,
-    /// When the holder stopped waiting for an answer to its call.
+    /// When the holder stopped waiting for a reply to its call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub gave_up_at: Option<Timestamp>,
-    /// The process that has tried the one sign-in with the attempt's password, or was about to.
+    /// The process that made, or was about to make, the only sign-in with the attempt's password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in_by: Option<String>,
     /// Sent, Released, Changed, Applied, NotApplied, Unknown or Superseded.
     #[schemars(with = "String", extend("enum" = ["Sent", "Released", "Changed", "Applied", "NotApplied", "Unknown", "Superseded"]))]
     pub state: State,
-    /// How the change was proven: Response, ConditionalWrite, SignIn, Marker, or Person: somebody who has looked said so.
+    /// The evidence of the change: Response, ConditionalWrite, SignIn, Marker, or Person, a settlement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["Response", "ConditionalWrite", "SignIn", "Marker", "Person"]))]
     pub evidence: Option<Evidence>,
     /// Why it is Released or NotApplied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<Verdict>,
-    /// A released record is not tried again before this moment.
+    pub refusal: Option<Refusal>,
+    /// The operator does not try a released record again before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub retry_at: Option<Timestamp>,
     /// What the directory showed, or what could not be delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// When the outcome became known, or was given up.
+    /// The password could not be delivered, and is kept until `keepUntil`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undelivered: bool,
+    /// When the outcome became known, or the operator gave it up as unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub settled_at: Option<Timestamp>,
-    /// User name of who said how it went, where no evidence told.
+    /// User name of the person who settled the outcome, where the operator found no evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub settled_by: Option<String>,
@@ -115,11 +118,11 @@ pub struct CredentialResetRecordSpec {
 
 /// Label: the request's uid.
 pub const UID_LABEL: &str = "credreset.dev/request-uid";
-/// Label: finds the record of the same manifest, applied again.
+/// Label: the request's key, the same for a manifest that is applied again.
 pub const KEY_LABEL: &str = "credreset.dev/request-key";
-/// Label: all records of a user.
+/// Label: hash of the directory's identity and the user's id.
 pub const USER_LABEL: &str = "credreset.dev/user";
-/// Label: the hour (UTC) in which the latest attempt began.
+/// Label: the hour (UTC) in which the latest attempt began; see [`hour`].
 pub const HOUR_LABEL: &str = "credreset.dev/hour";
 
 /// The hour of `at` as in [`HOUR_LABEL`], such as `2026112409`.
@@ -152,7 +155,7 @@ impl CredentialResetRecord {
         }
     }
 
-    /// This object with the facts of `record`, to replace it.
+    /// This object with the contents of `record`, for a replace.
     #[must_use]
     pub fn with(&self, record: &Record) -> Self {
         let mut labels = self.labels().clone();
@@ -163,7 +166,7 @@ impl CredentialResetRecord {
         }
     }
 
-    /// The record in the core's terms.
+    /// The record in the core's types.
     #[must_use]
     pub fn record(&self) -> Record {
         let spec = self.spec.clone();
@@ -185,9 +188,10 @@ impl CredentialResetRecord {
             sign_in_by: spec.sign_in_by,
             state: spec.state,
             evidence: spec.evidence,
-            verdict: spec.verdict,
+            refusal: spec.refusal,
             retry_at: spec.retry_at,
             note: spec.note,
+            undelivered: spec.undelivered,
             settled_at: spec.settled_at,
             settled_by: spec.settled_by,
         }
@@ -216,9 +220,10 @@ fn spec(record: &Record) -> CredentialResetRecordSpec {
         sign_in_by: record.sign_in_by,
         state: record.state,
         evidence: record.evidence,
-        verdict: record.verdict,
+        refusal: record.refusal,
         retry_at: record.retry_at,
         note: record.note,
+        undelivered: record.undelivered,
         settled_at: record.settled_at,
         settled_by: record.settled_by,
     }

@@ -5,14 +5,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
-    ledger::{Evidence, UserId},
-    report::{Outcome, Reason, Shown},
-    request::{Action, Factor, Kinds, LONGEST, Mode, Request, Source, UserRef},
+    reason::{Outcome, Reason},
+    record::Evidence,
+    request::{Action, Factor, Kinds, MAX_PASSWORD_LENGTH, Mode, PasswordSource, Request, UserRef},
     text::{OBJECT_NAME, is_object_name},
+    user::UserId,
+    view::StatusSummary,
 };
 
-/// A request to reset one person's password or second factors, once. It is carried out by the operator, which writes what
-/// came of it into the status. A request never changes: file a new one instead.
+/// A request to reset one person's password or second factors, once. The operator carries it out and writes the outcome into the status. A
+/// request never changes: file a new one instead.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug)]
 #[kube(
     group = "credreset.dev",
@@ -37,35 +39,36 @@ use crate::core::{
     printcolumn(name = "Completed", type_ = "string", json_path = ".status.completionTime", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     validation = Rule::new("self.metadata.name.size() <= 63").message("a name may have at most 63 characters").field_path(".metadata.name"),
-    validation = Rule::new("!has(self.metadata.generateName)").message("generateName would make another request at every apply: give it a name"),
+    validation = Rule::new("!has(self.metadata.generateName)").message("generateName would create another request with every apply: set a name"),
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self == oldSelf").message("a request never changes: file a new one under another name, with its own requestedAt"),
-    validation = Rule::new("(self.mode == 'Password') == has(self.password)").message("mode Password needs password, and no other mode takes it"),
-    validation = Rule::new("(self.mode == 'MFA') == has(self.mfa)").message("mode MFA needs mfa with confirm, the user typed again, and no other mode takes it"),
+    validation = Rule::new("(self.mode == 'Password') == has(self.password)").message("mode Password requires password, and no other mode allows it"),
+    validation = Rule::new("(self.mode == 'MFA') == has(self.mfa)").message("mode MFA requires mfa with confirm, the user typed again, and no other mode allows it"),
     validation = Rule::new("!has(self.mfa) || self.mfa.confirm == (has(self.user.email) ? self.user.email : (has(self.user.username) ? self.user.username : (has(self.user.id) ? self.user.id : '')))")
-        .message("mfa.confirm must be the very user that spec.user names, typed again"),
+        .message("mfa.confirm must be the user in spec.user, typed again"),
     validation = Rule::new("duration(self.validFor) <= duration('168h')").message("validFor is at most 168h: ask again after a week").field_path(".validFor"),
-    validation = Rule::new("duration(self.validFor) > duration('0s')").message("validFor must be longer than nothing").field_path(".validFor"),
+    validation = Rule::new("duration(self.validFor) > duration('0s')").message("validFor must be longer than 0s").field_path(".validFor"),
 )]
 pub struct CredentialResetSpec {
-    /// Name of the Directory object that keeps this user.
+    /// Name of the Directory with this user.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub directory: String,
-    /// Whose credentials are reset. Exactly one of email, username and id.
+    /// The user to reset. Exactly one of email, username and id.
     pub user: User,
-    /// What is reset: Password or MFA.
+    /// What to reset: Password or MFA.
     pub mode: ResetMode,
-    /// How the password is reset. Only with mode Password.
+    /// How to reset the password. Only with mode Password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Password>,
-    /// How MFA is reset. Only with mode MFA.
+    /// How to reset MFA. Only with mode MFA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mfa: Option<Mfa>,
-    /// When the human asked. Part of the request's identity: the same user, mode and time are carried out once, whatever the
-    /// object is called and however often it is created. At most an hour after the object is created. RFC 3339, of this century, with at most nine digits after the second.
-    // No date-time: the API server would compare instants, and take the same one in other letters for no change.
+    /// When the requester asked for the reset. Part of the request's identity: the operator carries out the same user, mode and time once,
+    /// under any object name and however often the object is created. At most one hour after the creation of the object. RFC 3339, in this
+    /// century, with at most nine decimals.
+    // Not of format date-time: the API server would compare instants, and take the same instant in another notation for unchanged.
     #[schemars(
         with = "String",
         length(max = 35),
@@ -76,33 +79,26 @@ pub struct CredentialResetSpec {
     #[x_kube(validation = Rule::new(
         "int(self.substring(8, 10)) <= (self.substring(5, 7) == '02' ? (int(self.substring(2, 4)) % 4 == 0 ? 29 : 28) : \
          (self.substring(5, 7) in ['04', '06', '09', '11'] ? 30 : 31))"
-    ).message("requestedAt must be a day that its month has"))]
+    ).message("requestedAt must be an existing day"))]
     pub requested_at: jiff::Timestamp,
-    /// How long after requestedAt the reset may still be started, at most 168h. After that nothing is ever sent.
-    #[serde(default = "a_day")]
+    /// How long after requestedAt the operator may start the reset, at most 168h.
+    #[serde(default = "crate::api::defaults::one_day")]
     #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"))]
     pub valid_for: String,
-    /// Why, and how the user was identified: 8 to 1024 characters, for the reviewer and the audit.
+    /// The reason, and how the user was identified: 8 to 1024 characters, for reviewers and audits.
     #[schemars(length(min = 8, max = 1024))]
     pub reason: String,
-    /// User name of who asks, as the API server knows people: needed where a rule asks for approval by somebody else. Admission
-    /// compares it with who creates the object, unless that is a pipeline that may vouch for what was reviewed. A `system:` user is nobody
-    /// whom an approver can differ from.
+    /// User name of the requester at the API server. Required where a rule requires approval by a different person. The admission policy
+    /// compares it with the creator of the object, unless that is a pipeline with the verb vouch. A `system:` user does not count as a
+    /// requester whom an approver can differ from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub requested_by: Option<String>,
 }
 
-fn a_day() -> String {
-    "24h".to_owned()
-}
-fn yes() -> bool {
-    true
-}
-
-/// A user, as typed.
+/// A user, as the requester names it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[x_kube(validation = Rule::new("[has(self.email), has(self.username), has(self.id)].filter(x, x).size() == 1").message("name the user by exactly one of email, username and id"))]
+#[x_kube(validation = Rule::new("[has(self.email), has(self.username), has(self.id)].filter(x, x).size() == 1").message("set exactly one of email, username and id"))]
 pub struct User {
     /// An e-mail address of the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,80 +114,77 @@ pub struct User {
     pub id: Option<String>,
 }
 
-/// How a password is reset. Web sessions always end.
+/// How to reset a password. Web sessions always end.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.generate) != has(self.fromSecret)").message("give exactly one of generate and fromSecret"),
-    validation = Rule::new("!has(self.generate) || has(self.deliverTo) || self.emailToUser").message("a generated password must reach somebody: give deliverTo or emailToUser"),
-    validation = Rule::new("!(has(self.fromSecret) && has(self.deliverTo))").message("a password from a Secret is not delivered into another: leave deliverTo out"),
+    validation = Rule::new("has(self.generate) != has(self.fromSecret)").message("set exactly one of generate and fromSecret"),
+    validation = Rule::new("!has(self.generate) || has(self.deliverTo) || self.emailToUser").message("a generated password must be delivered: set deliverTo or emailToUser"),
+    validation = Rule::new("!(has(self.fromSecret) && has(self.deliverTo))").message("a password from a Secret is not delivered to another: remove deliverTo"),
 )]
 pub struct Password {
-    /// The operator draws the password. Characters that look alike do not occur, but for those that punctuationFrom names. Where the
-    /// directory shows its password policy, length and numbers are raised to what that asks for, and length is cut to its longest; a kind
-    /// that is 0 stays out.
+    /// The operator generates the password, without characters that look alike except those in punctuationFrom. Where the directory shows
+    /// its password policy, the operator raises length and minimal numbers to what that requires, and cuts length to its maximum; a kind of
+    /// character that is 0 stays excluded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate: Option<Generate>,
-    /// The password is in a Secret of this namespace.
+    /// The password is supplied in a Secret of this namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_secret: Option<SecretKey>,
     /// The user must choose another password at the next sign-in.
-    #[serde(default = "yes")]
+    #[serde(default = "crate::api::defaults::yes")]
     pub force_change_on_login: bool,
-    /// Mobile sessions and API tokens end, too.
+    /// Mobile sessions and API tokens end as well.
     #[serde(default)]
     pub clear_mobile_sessions_and_api_tokens: bool,
     /// The user gets the new password by e-mail.
     #[serde(default)]
     pub email_to_user: bool,
-    /// The new password is written into this Secret once it is in force.
+    /// The operator writes the new password into this Secret once it is in effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_to: Option<DeliverTo>,
 }
 
-/// So many characters of a password are not bound to be digits or punctuation, which the request may narrow to one: else it could be guessed.
-const FREE: u32 = 8;
-const GUESSED: &str =
-    "at least 8 characters must be neither digits nor punctuation that is asked for, or the password could be guessed";
+/// Minimal number of characters that need not be digits or punctuation. A request can narrow both to one character, so a password with
+/// fewer others could be guessed.
+const MIN_FREE_CHARACTERS: u32 = 8;
+const GUESSABLE: &str =
+    "at least 8 characters must be other than the required digits and punctuation, or the password could be guessed";
 
-/// What kind of password is drawn.
+/// How to generate a password.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.lowerCase) ? self.lowerCase : 1) + (has(self.upperCase) ? self.upperCase : 1) > 0").message("a password needs letters: lowerCase and upperCase cannot both be 0"),
-    validation = Rule::new("(has(self.lowerCase) ? self.lowerCase : 1) + (has(self.upperCase) ? self.upperCase : 1) + (has(self.digits) ? self.digits : 1) + (has(self.punctuation) ? self.punctuation : 1) <= self.length").message("length is too short for so many of each kind").field_path(".length"),
-    validation = Rule::new("(has(self.digits) ? self.digits : 1) + (has(self.punctuation) ? self.punctuation : 1) + 8 <= self.length").message(GUESSED),
-    validation = Rule::new("!has(self.punctuationFrom) || !has(self.punctuation) || self.punctuation > 0").message("without punctuation (0) there is nothing to choose it from: leave punctuationFrom out"),
+    validation = Rule::new("(has(self.lowerCase) ? self.lowerCase : 1) + (has(self.upperCase) ? self.upperCase : 1) + (has(self.digits) ? self.digits : 1) + (has(self.punctuation) ? self.punctuation : 1) <= self.length").message("length is less than the sum of the minimal numbers").field_path(".length"),
+    validation = Rule::new("(has(self.digits) ? self.digits : 1) + (has(self.punctuation) ? self.punctuation : 1) + 8 <= self.length").message(GUESSABLE),
+    validation = Rule::new("!has(self.punctuationFrom) || !has(self.punctuation) || self.punctuation > 0").message("punctuationFrom has no effect if punctuation is 0: remove it"),
 )]
 pub struct Generate {
     /// Number of characters, 12 to 128, unless the directory's policy asks for more or allows fewer.
-    #[serde(default = "twenty")]
+    #[serde(default = "crate::api::defaults::twenty")]
     #[schemars(range(min = 12, max = 128))]
     pub length: i32,
-    /// At least so many lower case letters; 0: none at all. Left out: one.
+    /// Minimal number of lower case letters; 0 excludes them. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 64))]
     pub lower_case: Option<i32>,
-    /// At least so many upper case letters; 0: none at all. Left out: one.
+    /// Minimal number of upper case letters; 0 excludes them. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 64))]
     pub upper_case: Option<i32>,
-    /// At least so many digits; 0: none at all. Left out: one.
+    /// Minimal number of digits; 0 excludes them. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 64))]
     pub digits: Option<i32>,
-    /// At least so many characters of punctuation; 0: none at all. Left out: one.
+    /// Minimal number of punctuation characters; 0 excludes them. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 64))]
     pub punctuation: Option<i32>,
-    /// The punctuation to draw from. Left out: !#%*+-:=?@_~
+    /// The punctuation characters to choose from. Default: !#%*+-:=?@_~
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), regex(pattern = r"^[!-/:-@\[-`{-~]+$"))]
     pub punctuation_from: Option<String>,
-}
-
-fn twenty() -> i32 {
-    20
 }
 
 /// A key of a Secret in this namespace.
@@ -200,32 +193,28 @@ pub struct SecretKey {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
-    /// Key of the password within it.
-    #[serde(default = "password")]
+    /// Key of the password in the Secret.
+    #[serde(default = "crate::api::defaults::password_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,
 }
 
-fn password() -> String {
-    "password".to_owned()
-}
-
-/// Where a password is delivered to.
+/// Where to deliver a password.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct DeliverTo {
-    /// Name of a Secret in this namespace that does not exist yet; it gets the keys `password` and `username`.
+    /// Name of a Secret in this namespace that does not exist yet. The operator creates it with the keys `password` and `username`.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub secret: String,
 }
 
-/// How MFA is reset.
+/// How to reset MFA.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Mfa {
-    /// The user, typed again: the second yes.
+    /// The user in spec.user, typed again as a confirmation.
     #[schemars(length(min = 1, max = 320))]
     pub confirm: String,
-    /// Only these kinds of factors: TOTP, WebAuthn, RecoveryCodes. Left out: all of them. Where the directory shows factors one by one, those
-    /// of other kinds stay, and the message of success names what was removed and what was left.
+    /// Kinds of factors to remove: TOTP, WebAuthn, RecoveryCodes. Default: all. Where the directory shows single factors, those of other
+    /// kinds stay, and the message of success lists what was removed and what was left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), with = "Vec<FactorName>")]
     pub factors: Vec<Factor>,
@@ -234,14 +223,14 @@ pub struct Mfa {
 /// A kind of factor: TOTP, WebAuthn or RecoveryCodes.
 #[derive(JsonSchema)]
 #[schemars(rename = "Factor")]
-#[allow(dead_code, clippy::upper_case_acronyms, reason = "it is a schema only, in the API's spelling")]
+#[allow(dead_code, clippy::upper_case_acronyms, reason = "for the schema only, in the spelling of the API")]
 enum FactorName {
     TOTP,
     WebAuthn,
     RecoveryCodes,
 }
 
-/// What is reset.
+/// What to reset.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(
     missing_docs,
@@ -253,11 +242,7 @@ pub enum ResetMode {
     MFA,
 }
 
-fn unseen() -> i64 {
-    -1
-}
-
-/// What came of a request.
+/// Status of a request.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = {
@@ -268,48 +253,47 @@ fn unseen() -> i64 {
     ],
 }))]
 pub struct CredentialResetStatus {
-    /// The generation that the status is about; -1 until the operator has seen the object.
-    #[serde(default = "unseen")]
+    /// The generation that the status describes; -1 until the operator has read the object.
+    #[serde(default = "crate::api::defaults::never_observed")]
     pub observed_generation: i64,
-    /// Applied, NotApplied, Unknown, Superseded or Lapsed; empty while the request is open. Never changes once set, Unknown
-    /// excepted.
+    /// Applied, NotApplied, Unknown, Superseded or Lapsed; empty while the request is open. Once set, only Unknown can change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["Applied", "NotApplied", "Unknown", "Superseded", "Lapsed"]))]
     pub outcome: Option<Outcome>,
-    /// The user as the directory names it.
+    /// The user in the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
-    /// Hash of the spec: what an approval is for.
+    /// Hash of the spec, which approvals refer to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Name of the ledger's record in the operator's namespace.
+    /// Name of the request's record in the operator's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
-    /// How success was proven: Response, ConditionalWrite, Marker, SignIn, or Person: somebody who has looked said so.
+    /// The evidence of success: Response, ConditionalWrite, Marker, SignIn, or Person, a settlement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["Response", "ConditionalWrite", "SignIn", "Marker", "Person"]))]
     pub evidence: Option<Evidence>,
-    /// When the attempt began that the outcome is about.
+    /// When the attempt with this outcome began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
     /// When the outcome became known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
-    /// Ready: nothing more will happen and nobody need look. Succeeded: the reset is in force. Reconciling and Stalled are
-    /// there only while True.
+    /// Ready: nothing more will happen, and no action is needed. Succeeded: the reset is in effect. Reconciling and Stalled are present
+    /// only while True.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// The label that Velero puts on what it restores.
+/// The label that Velero puts on restored objects.
 const RESTORED: &str = "velero.io/restore-name";
 
 impl CredentialReset {
-    /// The request in the core's terms.
+    /// The request in the core's types.
     ///
     /// # Errors
-    /// Says which field is wrong; the API server's validation lets none of this through.
+    /// A sentence fragment that names the invalid field. The API server's validation accepts none of these.
     pub fn request(&self) -> Result<Request, String> {
         let spec = &self.spec;
         let user = match (&spec.user.email, &spec.user.username, &spec.user.id) {
@@ -324,11 +308,11 @@ impl CredentialReset {
                 Action::Mfa { factors: mfa.factors.clone() }
             }
             (ResetMode::MFA, None, Some(_)) => return Err("spec.mfa.confirm must equal spec.user".to_owned()),
-            _ => return Err("spec.password goes with mode Password, spec.mfa with mode MFA".to_owned()),
+            _ => return Err("mode Password requires spec.password alone, and mode MFA spec.mfa alone".to_owned()),
         };
         let valid_for = super::duration(&spec.valid_for).map_err(|e| format!("spec.validFor: {e}"))?;
         if valid_for > jiff::SignedDuration::from_hours(168) || !valid_for.is_positive() {
-            return Err("spec.validFor must be longer than nothing and at most 168h".to_owned());
+            return Err("spec.validFor must be longer than 0s and at most 168h".to_owned());
         }
         Ok(Request {
             namespace: self.namespace().unwrap_or_default(),
@@ -346,20 +330,20 @@ impl CredentialReset {
         })
     }
 
-    /// Whether an operator has written a status that is still there, about the object as it is.
+    /// Whether the status describes the current generation.
     #[must_use]
-    pub fn is_seen(&self) -> bool {
+    pub fn is_observed(&self) -> bool {
         self.status.as_ref().is_some_and(|status| Some(status.observed_generation) == self.metadata.generation)
     }
 
-    /// What the status shows now.
+    /// Outcome, reason and message in the status.
     #[must_use]
-    pub fn shown(&self) -> Shown {
+    pub fn status_summary(&self) -> StatusSummary {
         let status = self.status.as_ref();
         let conditions = || status.into_iter().flat_map(|s| &s.conditions);
         let ready = conditions().find(|c| c.type_ == "Ready");
         let extra = conditions().find(|c| matches!(c.type_.as_str(), "Reconciling" | "Stalled"));
-        Shown {
+        StatusSummary {
             outcome: status.and_then(|s| s.outcome),
             reason: ready
                 .and_then(|c| serde_json::from_value::<Reason>(serde_json::Value::from(c.reason.as_str())).ok()),
@@ -373,16 +357,16 @@ impl Password {
     fn action(&self) -> Result<Action, String> {
         let source = match (&self.generate, &self.from_secret) {
             (Some(generate), None) => generate.source()?,
-            // Names become part of addresses at the API server.
+            // The name becomes part of a URL of the API server.
             (None, Some(secret)) if !is_object_name(&secret.name) => {
-                return Err("spec.password.fromSecret.name must be a name that a Secret can have".to_owned());
+                return Err("spec.password.fromSecret.name must be a valid name of a Secret".to_owned());
             }
-            (None, Some(secret)) => Source::FromSecret { name: secret.name.clone(), key: secret.key.clone() },
+            (None, Some(secret)) => PasswordSource::FromSecret { name: secret.name.clone(), key: secret.key.clone() },
             _ => return Err("spec.password must have exactly one of generate and fromSecret".to_owned()),
         };
-        // Found out after the call, it would be too late: the password could not be delivered.
+        // Checked before the call: after it, the password could not be delivered.
         if self.deliver_to.as_ref().is_some_and(|deliver_to| !is_object_name(&deliver_to.secret)) {
-            return Err("spec.password.deliverTo.secret must be a name that a Secret can have".to_owned());
+            return Err("spec.password.deliverTo.secret must be a valid name of a Secret".to_owned());
         }
         Ok(Action::Password {
             source,
@@ -395,9 +379,9 @@ impl Password {
 }
 
 impl Generate {
-    fn source(&self) -> Result<Source, String> {
+    fn source(&self) -> Result<PasswordSource, String> {
         let Self { length, lower_case, upper_case, digits, punctuation, punctuation_from } = self;
-        let length = u8::try_from(*length).ok().filter(|length| (12..=LONGEST).contains(length));
+        let length = u8::try_from(*length).ok().filter(|length| (12..=MAX_PASSWORD_LENGTH).contains(length));
         let length = length.ok_or("spec.password.generate.length must be 12 to 128")?;
         let count = |name: &str, n: &Option<i32>| match n.map(u8::try_from).transpose() {
             Ok(n) if n.is_none_or(|n| n <= 64) => Ok(n),
@@ -415,17 +399,17 @@ impl Generate {
             return Err("spec.password.generate: lowerCase and upperCase cannot both be 0".to_owned());
         }
         if u32::from(lower) + u32::from(upper) + u32::from(digits) + u32::from(punctuation) > u32::from(length) {
-            return Err("spec.password.generate.length is too short for so many of each kind".to_owned());
+            return Err("spec.password.generate.length is less than the sum of the minimal numbers".to_owned());
         }
         let is_punctuation = |from: &String| !from.is_empty() && from.bytes().all(|byte| byte.is_ascii_punctuation());
         if !punctuation_from.as_ref().is_none_or(is_punctuation) {
-            return Err("spec.password.generate.punctuationFrom may hold punctuation alone".to_owned());
+            return Err("spec.password.generate.punctuationFrom must be ASCII punctuation".to_owned());
         }
-        // The others are drawn from letters, too.
-        if u32::from(digits) + u32::from(punctuation) + FREE > u32::from(length) {
-            return Err(format!("spec.password.generate: {GUESSED}"));
+        // The other characters include letters.
+        if u32::from(digits) + u32::from(punctuation) + MIN_FREE_CHARACTERS > u32::from(length) {
+            return Err(format!("spec.password.generate: {GUESSABLE}"));
         }
-        Ok(Source::Generate { length, kinds })
+        Ok(PasswordSource::Generate { length, kinds })
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the API server would say of a request's manifest: the schema, its rules, and the chart's admission policy as far as it does
-//! not depend on who asks. The same texts that the API server gets, evaluated here.
+//! Validates a request's manifest as the API server would: by the schema, its CEL rules, and the chart's admission policies as far as they
+//! do not depend on the caller. Evaluates the same texts that are installed at the API server.
 use std::collections::HashMap;
 
 use kube::CustomResourceExt;
@@ -20,10 +20,10 @@ const POLICIES: [&str; 2] = [
     include_str!("../../charts/credreset/files/sizes-policy.yaml"),
 ];
 
-/// A fault of a manifest: a sentence that names the field.
+/// A fault of a manifest: a text that names the field.
 pub type Fault = String;
 
-/// The rules, ready to be asked again and again.
+/// The compiled rules.
 pub struct Rules {
     schema: jsonschema::Validator,
     compiled: CompiledSchema,
@@ -53,17 +53,17 @@ struct Validation {
 }
 
 impl Rules {
-    /// The rules of `CredentialReset`.
+    /// Compiles the rules for `CredentialReset`.
     ///
     /// # Errors
-    /// If one cannot be read: a defect of this program.
+    /// If one does not compile: a bug of this program.
     pub fn new() -> Result<Self, String> {
-        let crd = super::finished(CredentialReset::crd());
+        let crd = super::crds::complete(CredentialReset::crd());
         let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         let compiled = compile_schema(schema);
         let mut strict = schema.clone();
         tighten(&mut strict);
-        // The API server knows these, and a manifest's status is not looked at.
+        // The API server validates these itself, and ignores the status of a manifest.
         for (name, what) in
             [("apiVersion", json!({})), ("kind", json!({})), ("metadata", json!({})), ("status", json!({}))]
         {
@@ -72,13 +72,13 @@ impl Rules {
         let schema = jsonschema::validator_for(&strict).map_err(|e| e.to_string())?;
         let (mut variables, mut validations) = (Vec::new(), Vec::new());
         for text in POLICIES {
-            // What two of them call by one name is the same.
+            // Variables of the same name are the same in both policies.
             let policy: Policy = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
             variables.extend(policy.variables);
             validations.extend(policy.validations);
         }
-        // Who asks is known to the API server alone.
-        let (asks, variables): (Vec<_>, Vec<_>) =
+        // Only the API server knows the caller.
+        let (with_caller, variables): (Vec<_>, Vec<_>) =
             variables.into_iter().partition(|variable| variable.expression.contains("authorizer"));
         let compile = |text: &str| Program::compile(text).map_err(|e| format!("{text}: {e}"));
         Ok(Self {
@@ -92,13 +92,13 @@ impl Rules {
             policy: validations
                 .into_iter()
                 .filter(|v| !v.expression.contains("authorizer"))
-                .filter(|v| !asks.iter().any(|a| v.expression.contains(&format!("variables.{}", a.name))))
+                .filter(|v| !with_caller.iter().any(|a| v.expression.contains(&format!("variables.{}", a.name))))
                 .map(|v| Ok((compile(&v.expression)?, v.message.unwrap_or(v.expression))))
                 .collect::<Result<_, String>>()?,
         })
     }
 
-    /// What is wrong with a manifest; nothing, if the API server would take it.
+    /// The faults of a manifest; none if the API server would accept it.
     #[must_use]
     pub fn faults(&self, manifest: &Value) -> Vec<Fault> {
         let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
@@ -120,7 +120,7 @@ impl Rules {
             })
             .collect();
         if !faults.is_empty() {
-            return faults; // rules expect what the schema says
+            return faults; // the CEL rules assume a manifest that fits the schema
         }
         let mut faults: Vec<Fault> = match self.cel.validate_compiled(&self.compiled, manifest, None) {
             Ok(()) => Vec::new(),
@@ -133,18 +133,18 @@ impl Rules {
     fn against_policy(&self, manifest: &Value) -> Vec<Fault> {
         let mut context = Context::default().with_all();
         let request = json!({"operation": "CREATE"});
-        let mut known: HashMap<String, Cel> = HashMap::new();
+        let mut values: HashMap<String, Cel> = HashMap::new();
         for (name, value) in [("object", manifest), ("request", &request)] {
             if context.add_variable(name, value).is_err() {
-                return vec![format!("{name} cannot be looked at")];
+                return vec![format!("{name} cannot be evaluated")];
             }
         }
         for (name, program) in &self.variables {
             let Ok(value) = program.execute(&context) else {
-                return vec![format!("variable {name} of the admission policy cannot be told")];
+                return vec![format!("variable {name} of the admission policy cannot be evaluated")];
             };
-            known.insert(name.clone(), value);
-            context.add_variable_from_value("variables", known.clone());
+            values.insert(name.clone(), value);
+            context.add_variable_from_value("variables", values.clone());
         }
         let refused = |(program, message): &(Program, String)| match program.execute(&context) {
             Ok(Cel::Bool(true)) => None,
@@ -154,7 +154,7 @@ impl Rules {
     }
 }
 
-/// From a structural schema to one that refuses what the API server refuses: fields that it does not have.
+/// Makes the schema refuse unknown fields, as the API server does.
 fn tighten(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {

@@ -1,16 +1,19 @@
-//! `credreset audit`: who reset whom, from the operator's records.
+//! `credreset audit`: lists past resets from the operator's records.
 use anyhow::Context;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use kube::{Api, Client, api::ListParams};
 use serde::Serialize;
 
-use super::said;
+use super::{
+    cluster::{api_error, connect},
+    terminal,
+};
 use crate::{
     api::CredentialResetRecord,
     core::{
-        ledger::{Evidence, Record, State, Verdict},
-        report::Reason,
-        text::{MESSAGE, shown},
+        reason::Reason,
+        record::{Evidence, Record, Refusal, State},
+        text::{MESSAGE, printable},
     },
     k8s,
 };
@@ -18,8 +21,8 @@ use crate::{
 /// Flags of `credreset audit`.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Records are kept for as long as the operator's --keep-records says (chart value operator.keepRecords: 90 days) after \
-                  their request has ended.
+    after_help = "After a request has ended, the operator keeps its record for the number of days in its flag --keep-records (chart value \
+                  operator.keepRecords: 90).
 
 Examples:
   credreset audit --since 24h
@@ -27,27 +30,27 @@ Examples:
   credreset audit --user annette.c@zylker.biz --output json"
 )]
 pub struct Args {
-    /// Resets that began at this time or later: a duration before now, a day (UTC) or an RFC 3339 time
+    /// Resets that began at or after this time: a duration before now, a day (UTC) or an RFC 3339 time
     #[arg(long, default_value = "30d", value_parser = moment, value_name = "TIME")]
     since: Timestamp,
-    /// Resets that began before this time; all, if left out
+    /// Resets that began before this time; defaults to now
     #[arg(long, value_parser = moment, value_name = "TIME")]
     until: Option<Timestamp>,
-    /// Only those in this Directory
+    /// Only resets in this Directory
     #[arg(long, short)]
     directory: Option<String>,
-    /// Only those of this user, by name or id as the directory has it
+    /// Only resets of this user: the name or id in the directory, in any case
     #[arg(long, short)]
     user: Option<String>,
     /// The operator's namespace
     #[arg(long, env = "CREDRESET_NAMESPACE", default_value = "credreset-system", value_name = "NAMESPACE")]
     operator_namespace: String,
-    /// For people, for a spreadsheet, or for programs
+    /// Format of the report
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
-/// How an audit is written.
+/// Formats of the report.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Output {
     Text,
@@ -55,60 +58,61 @@ enum Output {
     Json,
 }
 
+/// Parses `--since` and `--until`.
 fn moment(text: &str) -> Result<Timestamp, String> {
     let day = |day: Date| day.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp());
     text.parse::<Timestamp>()
         .ok()
         .or_else(|| text.parse::<Date>().ok().and_then(day))
-        .or_else(|| Timestamp::now().checked_sub(super::duration(text).ok()?).ok())
+        .or_else(|| Timestamp::now().checked_sub(terminal::duration(text).ok()?).ok())
         .ok_or_else(|| "neither a duration such as 30d, nor a day such as 2026-11-01, nor an RFC 3339 time".to_owned())
 }
 
 /// What `--output json` prints.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Report {
-    /// Resets that began at this time or later.
+    /// Resets that began at or after this time.
     #[schemars(with = "String", extend("format" = "date-time"))]
     since: Timestamp,
-    /// And before this one.
+    /// Resets that began before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     until: Option<Timestamp>,
-    /// In the order in which they began.
+    /// The resets, in the order in which they began.
     resets: Vec<Reset>,
 }
 
-/// A reset, as its record tells.
+/// A reset, from its record.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reset {
-    /// When the human asked.
+    /// When the requester asked for it.
     #[schemars(with = "String", extend("format" = "date-time"))]
     requested_at: Timestamp,
     /// When the latest attempt began.
     #[schemars(with = "String", extend("format" = "date-time"))]
     started_at: Timestamp,
-    /// When the outcome became known, or was given up.
+    /// When the outcome became known, or the operator gave it up as unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     settled_at: Option<Timestamp>,
-    /// Who said how it went, where no evidence told.
+    /// User name of the person who settled the outcome, where the operator found no evidence.
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_by: Option<String>,
     /// Name of the Directory.
     directory: String,
     /// The directory's own id of the user.
     user_id: String,
-    /// What people call the user.
+    /// The user's name in the directory.
     user: String,
     /// Password or MFA.
     mode: String,
-    /// Where the record stands. Sent, Released and Changed are still under way.
+    /// State of the record. Sent, Released and Changed are in progress.
     state: State,
-    /// How success was proven.
+    /// The evidence of success.
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<Evidence>,
-    /// Why nothing was changed.
+    /// Why the directory was not changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     /// The directory's own error code.
@@ -118,14 +122,14 @@ pub struct Reset {
     namespace: String,
     /// Name of the request.
     request: String,
-    /// Who asked, if the request says so.
+    /// User name of the requester, if the request has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     requested_by: Option<String>,
-    /// Who approved, where a rule asks for that.
+    /// User names of the approvers, where a rule requires approvals.
     approved_by: Vec<String>,
-    /// The operator's process that made the latest attempt.
+    /// The operator process that made the latest attempt.
     holder: String,
-    /// How many attempts there were. Each but the last is known to have changed nothing.
+    /// Number of attempts. All but the last are known not to have changed anything.
     attempts: u32,
     /// Name of the record.
     record: String,
@@ -133,9 +137,9 @@ pub struct Reset {
 
 impl Reset {
     fn of(record: Record) -> Self {
-        let Record { name, directory, user, mode, requested_at, request, attempt, state, evidence, verdict, .. } =
+        let Record { name, directory, user, mode, requested_at, request, attempt, state, evidence, refusal, .. } =
             record;
-        let (reason, code) = verdict.map(|Verdict { reason, code }| (reason, code)).unzip();
+        let (reason, code) = refusal.map(|Refusal { reason, code }| (reason, code)).unzip();
         Self {
             requested_at,
             started_at: attempt.started_at,
@@ -163,14 +167,14 @@ impl Reset {
 /// Reads the records and prints them.
 ///
 /// # Errors
-/// What could not be read.
+/// If the records cannot be read.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    super::runtime()?.block_on(audit(args))
+    terminal::runtime()?.block_on(audit(args))
 }
 
 async fn audit(args: Args) -> anyhow::Result<()> {
     let Args { since, until, directory, user, operator_namespace, output } = args;
-    let client = super::cluster().await?;
+    let client = connect().await?;
     let user = user.map(|user| user.to_lowercase());
     let wanted = |record: &Record| {
         let began = record.attempt.started_at;
@@ -182,7 +186,7 @@ async fn audit(args: Args) -> anyhow::Result<()> {
     };
     let mut records = records(client, &operator_namespace)
         .await
-        .map_err(said)
+        .map_err(api_error)
         .with_context(|| format!("the records in namespace {operator_namespace} could not be read"))?;
     records.retain(wanted);
     records.sort_by(|a, b| (a.attempt.started_at, &a.name).cmp(&(b.attempt.started_at, &b.name)));
@@ -190,19 +194,19 @@ async fn audit(args: Args) -> anyhow::Result<()> {
     let text = match output {
         Output::Text => text(&report),
         Output::Csv => csv(&report).context("the audit has no CSV form")?,
-        Output::Json => super::json(&report)?,
+        Output::Json => terminal::json(&report)?,
     };
-    super::print(&text)
+    terminal::print(&text)
 }
 
 async fn records(client: Client, namespace: &str) -> kube::Result<Vec<Record>> {
     let api: Api<CredentialResetRecord> = Api::namespaced(client, namespace);
     let mut all = Vec::new();
-    k8s::each(&api, ListParams::default(), |object| all.push(object.record())).await?;
+    k8s::for_each_page(&api, ListParams::default(), |object| all.push(object.record())).await?;
     Ok(all)
 }
 
-fn or_nothing(value: Option<impl ToString>) -> String {
+fn or_empty(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
@@ -211,14 +215,14 @@ fn text(report: &Report) -> String {
         let evidence = reset.evidence.map(|evidence| format!("{evidence:?}"));
         [
             format!("{:.0}", reset.started_at),
-            shown(&reset.user, MESSAGE),
+            printable(&reset.user, MESSAGE),
             reset.mode.clone(),
-            shown(&reset.directory, MESSAGE),
+            printable(&reset.directory, MESSAGE),
             format!("{:?}", reset.state),
             evidence.or_else(|| reset.reason.map(|reason| reason.to_string())).unwrap_or_default(),
-            shown(&format!("{}/{}", reset.namespace, reset.request), MESSAGE),
-            shown(&or_nothing(reset.requested_by.as_ref()), MESSAGE),
-            shown(&reset.approved_by.join(", "), MESSAGE),
+            printable(&format!("{}/{}", reset.namespace, reset.request), MESSAGE),
+            printable(&or_empty(reset.requested_by.as_ref()), MESSAGE),
+            printable(&reset.approved_by.join(", "), MESSAGE),
         ]
     });
     let head = ["STARTED", "USER", "MODE", "DIRECTORY", "STATE", "BY", "REQUEST", "REQUESTED BY", "APPROVED BY"];
@@ -226,10 +230,10 @@ fn text(report: &Report) -> String {
         1 => "1 reset".to_owned(),
         n => format!("{n} resets"),
     };
-    format!("{}\n{count} since {:.0}\n", super::table(head, rows), report.since)
+    format!("{}\n{count} since {:.0}\n", terminal::table(head, rows), report.since)
 }
 
-/// The names of the columns are those of the JSON.
+/// The columns have the names of the JSON fields.
 fn csv(report: &Report) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
@@ -257,19 +261,19 @@ fn csv(report: &Report) -> anyhow::Result<String> {
         let row = [
             reset.requested_at.to_string(),
             reset.started_at.to_string(),
-            or_nothing(reset.settled_at),
-            or_nothing(reset.settled_by.as_ref()),
+            or_empty(reset.settled_at),
+            or_empty(reset.settled_by.as_ref()),
             reset.directory.clone(),
             reset.user_id.clone(),
             reset.user.clone(),
             reset.mode.clone(),
             format!("{:?}", reset.state),
             reset.evidence.map_or_else(String::new, |evidence| format!("{evidence:?}")),
-            or_nothing(reset.reason),
-            or_nothing(reset.code.as_ref()),
+            or_empty(reset.reason),
+            or_empty(reset.code.as_ref()),
             reset.namespace.clone(),
             reset.request.clone(),
-            or_nothing(reset.requested_by.as_ref()),
+            or_empty(reset.requested_by.as_ref()),
             reset.approved_by.join(" "),
             reset.holder.clone(),
             reset.attempts.to_string(),
@@ -280,9 +284,9 @@ fn csv(report: &Report) -> anyhow::Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// A cell that a spreadsheet takes for a text: what begins like a formula gets an apostrophe before it.
+/// A cell that a spreadsheet takes for text: one that begins like a formula is prefixed with an apostrophe.
 fn cell(text: &str) -> String {
-    let text = shown(text, MESSAGE);
+    let text = printable(text, MESSAGE);
     if text.trim_start().starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
 }
 
@@ -314,7 +318,7 @@ mod tests {
         object
     }
 
-    /// An API server that has more than it gives at once.
+    /// The API server returns the records in three pages.
     #[tokio::test]
     async fn every_page_is_read() {
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -343,7 +347,7 @@ mod tests {
     #[test]
     fn a_spreadsheet_takes_no_cell_for_a_formula() {
         let evil = json!({
-            "user": {"id": "-7", "name": "=HYPERLINK(\"http://evil.example\")"}, "verdict": {"reason": "Rejected", "code": "@SUM(1)"}, "settledBy": "-hana",
+            "user": {"id": "-7", "name": "=HYPERLINK(\"http://evil.example\")"}, "refusal": {"reason": "Rejected", "code": "@SUM(1)"}, "settledBy": "-hana",
             "request": {"namespace": "helpdesk", "name": "a", "uid": "u", "key": "k", "digest": "d", "requestedBy": "+1\r\n=2"},
         });
         let object: CredentialResetRecord = serde_json::from_value(record(1, &evil)).unwrap();
@@ -354,7 +358,7 @@ mod tests {
         for cell in ["'-7", "'-hana", "'=HYPERLINK(", "'@SUM(1)", r"'+1\u{d}\u{a}=2"] {
             assert!(csv.contains(cell), "{cell} is not in {csv}");
         }
-        // The columns are the fields.
+        // Every field has a column.
         let columns: std::collections::BTreeSet<&str> = csv.lines().next().unwrap().split(',').collect();
         let object = schemars::schema_for!(Reset);
         let fields = object.get("properties").unwrap().as_object().unwrap().keys().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! `credreset completions`.
+//! `credreset completions`: prints a completion script.
 use std::io::Write;
 
 use anyhow::Context;
@@ -12,11 +12,11 @@ use clap_complete::Shell;
   credreset completions fish > ~/.config/fish/completions/credreset.fish
   credreset completions powershell | Out-String | Invoke-Expression")]
 pub struct Args {
-    /// The shell
+    /// Shell to print the script for
     shell: Shell,
 }
 
-/// Prints the script for the shell.
+/// Prints the completion script.
 ///
 /// # Errors
 /// If standard output cannot be written to.

@@ -1,24 +1,48 @@
-//! `credreset crds`.
-use std::io::Write;
+//! `credreset crds`: prints the custom resource definitions, which are generated from src/api, or writes them to files.
+use std::{fs, io::Write, path::PathBuf};
 
 use anyhow::Context;
 
 use crate::api;
 
-/// Prints the custom resource definitions as one YAML stream.
-///
-/// # Errors
-/// If standard output cannot be written to.
-pub fn run() -> anyhow::Result<()> {
-    std::io::stdout().write_all(yaml()?.as_bytes()).context("could not write the definitions")
+/// Flags of `credreset crds`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  credreset crds | kubectl apply --server-side -f -
+  credreset crds --into crds   # a file for each kind")]
+pub struct Args {
+    /// Write one file for each kind to this folder, instead of all to standard output
+    #[arg(long, value_name = "FOLDER")]
+    into: Option<PathBuf>,
 }
 
-/// The definitions as one YAML stream.
+/// Prints the definitions as one YAML stream, or writes a file for each.
+///
+/// # Errors
+/// If standard output or a file cannot be written.
+pub fn run(Args { into }: Args) -> anyhow::Result<()> {
+    let all = files()?;
+    let Some(folder) = into else {
+        let stream = all.into_iter().fold(String::new(), |stream, (_, text)| stream + "---\n" + &text);
+        return std::io::stdout().write_all(stream.as_bytes()).context("could not write the definitions");
+    };
+    fs::create_dir_all(&folder).with_context(|| format!("could not create the folder {}", folder.display()))?;
+    for (name, text) in all {
+        let file = folder.join(name);
+        fs::write(&file, text).with_context(|| format!("could not write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// File names and contents: one definition each, as YAML.
 ///
 /// # Errors
 /// If a definition has no YAML form.
-pub fn yaml() -> anyhow::Result<String> {
-    api::definitions().iter().try_fold(String::new(), |stream, definition| {
-        Ok(stream + "---\n" + serde_saphyr::to_string(definition)?.trim_end() + "\n")
-    })
+pub fn files() -> anyhow::Result<Vec<(String, String)>> {
+    let file = |definition: &serde_json::Value| {
+        let plural = definition["spec"]["names"]["plural"].as_str().context("a definition without a name")?;
+        let text = serde_saphyr::to_string(definition)?.trim_end().to_owned() + "\n";
+        Ok((format!("{plural}.yaml"), text))
+    };
+    api::definitions().iter().map(file).collect()
 }

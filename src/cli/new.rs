@@ -1,4 +1,4 @@
-//! `credreset new`.
+//! `credreset new`: writes manifests of requests.
 use std::{
     collections::BTreeSet,
     fs,
@@ -11,12 +11,12 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 use crate::{
-    api::validation::Rules,
-    core::text::{NAME, shown},
+    api::{API_VERSION, validation::Rules},
+    core::text::{NAME, printable},
 };
 
-/// More than an incident has, and few enough to be read.
-const MOST: usize = 10_000;
+/// Users in a CSV file: more than an incident has, and few enough to review.
+const MAX_USERS: usize = 10_000;
 
 /// Flags of `credreset new`.
 #[derive(clap::Args, Debug)]
@@ -26,57 +26,57 @@ const MOST: usize = 10_000;
   credreset new annette.c@zylker.biz --directory zylker --mfa --reason 'Lost her phone, HELP-4712'
   credreset new --from-csv phished.csv --directory zylker --reason 'Phished, INC-88' --into resets/inc-88")]
 pub struct Args {
-    /// Whose: e-mail addresses, or names the users sign in with
+    /// Users to reset: e-mail addresses, or user names
     #[arg(required_unless_present = "from_csv")]
     users: Vec<String>,
-    /// Take the users from the column `user` of this file; `-` is standard input
+    /// Read users from the column `user` of this file; `-` is standard input
     #[arg(long, value_name = "FILE")]
     from_csv: Option<PathBuf>,
-    /// Users are the directory's own ids
+    /// Treat USERS as ids in the directory
     #[arg(long)]
     ids: bool,
-    /// The Directory object that keeps them
+    /// Name of the Directory with these users
     #[arg(long, short)]
     directory: String,
     /// Reset MFA instead of the password
     #[arg(long)]
     mfa: bool,
-    /// Why, and how the user was identified: 8 to 1024 characters
+    /// Reason, and how the user was identified: 8 to 1024 characters
     #[arg(long, short)]
     reason: String,
-    /// Who asks, as the API server knows people; needed where a rule asks for approvals
+    /// User name of the requester at the API server; required where a rule requires approvals
     #[arg(long, value_name = "USER")]
     requested_by: Option<String>,
     /// Namespace of the requests
     #[arg(long, short, default_value = "helpdesk")]
     namespace: String,
-    /// How long the reset may still be started, at most 168h
+    /// How long after requestedAt the operator may start the reset, at most 168h
     #[arg(long, default_value = "24h", value_name = "DURATION")]
     valid_for: String,
-    /// The new password stays valid: the user need not choose another one at the next sign-in
+    /// Do not make the user choose another password at the next sign-in
     #[arg(long, conflicts_with = "mfa")]
     keep_after_login: bool,
-    /// End mobile sessions and API tokens, too
+    /// Also end mobile sessions and API tokens
     #[arg(long, conflicts_with = "mfa")]
     clear_mobile_sessions_and_api_tokens: bool,
-    /// Mail the new password to the user instead of delivering it to a Secret
+    /// Mail the new password to the user instead of writing it to a Secret
     #[arg(long, conflicts_with = "mfa")]
     email_to_user: bool,
-    /// Write a file for each request into this folder, instead of all to standard output
+    /// Write one file for each request to this folder, instead of all to standard output
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
 }
 
-/// Writes a manifest for each user, with one `requestedAt`.
+/// Writes a manifest for each user, all with the same `requestedAt`.
 ///
 /// # Errors
-/// What of the arguments or the file makes no request, or cannot be written. Then nothing is written.
+/// If an argument or a line of the file is invalid, before anything is written; or if a file cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut users = args.users.clone();
     if let Some(file) = &args.from_csv {
         users.extend(from_csv(file)?);
     }
-    // Not a moment that is still to come: the request would wait for it.
+    // Rounded down: a request waits for a requestedAt in the future.
     let whole = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
     let requested_at = Timestamp::now().round(whole).context("the clock")?;
     let rules = Rules::new().map_err(anyhow::Error::msg).context("the rules of the API cannot be read")?;
@@ -85,16 +85,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut seen = BTreeSet::new();
     for user in &users {
         if user.trim().is_empty() {
-            bail!("a user has a name: one is blank");
+            bail!("a user is blank");
         }
-        // The same person twice would be two requests with one identity: the second would be refused.
+        // Two requests for one user at one time have the same identity: the operator would refuse the second.
         if !seen.insert(user.to_lowercase()) {
-            bail!("{} is named twice", shown(user, NAME));
+            bail!("{} is named twice", printable(user, NAME));
         }
-        let name = name_of(user, requested_at, &mut names);
+        let name = request_name(user, requested_at, &mut names);
         let manifest = manifest(args, user, &name, requested_at);
         if let Some(fault) = rules.faults(&manifest).into_iter().next() {
-            bail!("no request can be made of {:?}: {fault}", shown(user, NAME));
+            bail!("invalid request for {:?}: {fault}", printable(user, NAME));
         }
         manifests.push((name, serde_saphyr::to_string(&manifest).context("a manifest has no YAML form")?));
     }
@@ -104,10 +104,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             std::io::stdout().write_all(all.join("---\n").as_bytes()).context("standard output")
         }
         Some(folder) => {
-            fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+            fs::create_dir_all(folder).with_context(|| format!("{} cannot be created", folder.display()))?;
             let path = |name: &str| folder.join(format!("{name}.yaml"));
             if let Some((name, _)) = manifests.iter().find(|(name, _)| path(name).exists()) {
-                bail!("{} is there already", path(name).display());
+                bail!("{} exists already", path(name).display());
             }
             for (name, text) in &manifests {
                 let path = path(name);
@@ -115,7 +115,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     .write(true)
                     .create_new(true)
                     .open(&path)
-                    .with_context(|| format!("{} cannot be made", path.display()))?;
+                    .with_context(|| format!("{} cannot be created", path.display()))?;
                 file.write_all(text.as_bytes()).with_context(|| format!("{} cannot be written", path.display()))?;
             }
             println!(
@@ -128,35 +128,35 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// The column `user`.
+/// The users in the column `user`.
 fn from_csv(file: &Path) -> anyhow::Result<Vec<String>> {
-    let whence = file.display();
+    let name = file.display();
     let input: Box<dyn Read> = if file == Path::new("-") {
         Box::new(std::io::stdin())
     } else {
-        Box::new(fs::File::open(file).with_context(|| format!("{whence} cannot be read"))?)
+        Box::new(fs::File::open(file).with_context(|| format!("{name} cannot be read"))?)
     };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
-    let header = reader.headers().with_context(|| format!("{whence} is no CSV file"))?;
+    let header = reader.headers().with_context(|| format!("{name} is not a CSV file"))?;
     let mut named = header.iter().enumerate().filter(|(_, name)| name.trim_start_matches('\u{feff}') == "user");
     let column = match (named.next(), named.next()) {
         (Some((column, _)), None) => column,
-        (Some(_), Some(_)) => bail!("{whence} has two columns named user in its first line"),
-        (None, _) => bail!("{whence} has no column named user in its first line"),
+        (Some(_), Some(_)) => bail!("{name} has two columns named user in its first line"),
+        (None, _) => bail!("{name} has no column named user in its first line"),
     };
     let mut users = Vec::new();
     for record in reader.records() {
-        let record = record.with_context(|| format!("{whence} is no CSV file"))?;
+        let record = record.with_context(|| format!("{name} is not a CSV file"))?;
         match record.get(column) {
             Some(user) if !user.is_empty() => users.push(user.to_owned()),
-            _ => bail!("{whence}: line {} names no user", record.position().map_or(0, csv::Position::line)),
+            _ => bail!("{name}: line {} has no user", record.position().map_or(0, csv::Position::line)),
         }
-        if users.len() > MOST {
-            bail!("{whence} has more than {MOST} users: split it");
+        if users.len() > MAX_USERS {
+            bail!("{name} has more than {MAX_USERS} users: split it");
         }
     }
     if users.is_empty() {
-        bail!("{whence} names nobody");
+        bail!("{name} has no users");
     }
     Ok(users)
 }
@@ -193,22 +193,22 @@ fn manifest(args: &Args, user: &str, name: &str, requested_at: Timestamp) -> Val
         spec["password"] = password;
     }
     json!({
-        "apiVersion": "credreset.dev/v1alpha1",
+        "apiVersion": API_VERSION,
         "kind": "CredentialReset",
         "metadata": {"name": name, "namespace": args.namespace},
         "spec": spec,
     })
 }
 
-/// A name for the request that people recognize: of the user, and when it was asked for.
-fn name_of(user: &str, at: Timestamp, taken: &mut BTreeSet<String>) -> String {
+/// A readable name for the request: the user and the time.
+fn request_name(user: &str, at: Timestamp, taken: &mut BTreeSet<String>) -> String {
     let local = user.split('@').next().unwrap_or_default().to_lowercase();
-    let mut words: String = local.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
-    words = words.trim_matches('-').to_owned();
-    if words.is_empty() {
-        words.push_str("user");
+    let mut prefix: String = local.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+    prefix = prefix.trim_matches('-').to_owned();
+    if prefix.is_empty() {
+        prefix.push_str("user");
     }
-    let stem = format!("{words}-{}", at.strftime("%Y%m%d-%H%M%S"));
+    let stem = format!("{prefix}-{}", at.strftime("%Y%m%d-%H%M%S"));
     let mut name = stem.clone();
     let mut number = 1;
     while !taken.insert(name.clone()) {

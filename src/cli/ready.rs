@@ -1,4 +1,4 @@
-//! `credreset ready`: what `helm test` runs, in a Pod that has nothing but this program.
+//! `credreset ready`: waits for /readyz of an operator. `helm test` runs it, in a Pod whose image has only this program.
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
@@ -6,9 +6,10 @@ use reqwest::{Client, StatusCode};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+use super::terminal;
 use crate::{
     core::text,
-    directory::http::{self, Failed},
+    http::{self, Failed},
 };
 
 /// Flags of `credreset ready`.
@@ -16,9 +17,9 @@ use crate::{
 #[command(after_help = "Examples:
   credreset ready http://credreset.credreset-system:8080 --timeout 120")]
 pub struct Args {
-    /// Address of an operator or of its Service, with scheme and port
+    /// URL of an operator or its Service, with scheme and port
     url: Url,
-    /// How long it may take, in seconds, 1 to 3600
+    /// Seconds to wait, 1 to 3600
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
 }
@@ -26,17 +27,17 @@ pub struct Args {
 /// Returns once the operator is ready.
 ///
 /// # Errors
-/// What it says instead when the time is over.
+/// If it is not ready within the timeout; has its last answer.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let Args { url, timeout } = args;
     let address = http::join(&url, "/readyz");
     let client = http::client(None, Duration::from_secs(5), true).map_err(|wrong| anyhow!(wrong))?;
-    super::runtime()?.block_on(async {
+    terminal::runtime()?.block_on(async {
         let end = Instant::now() + Duration::from_secs(timeout);
         loop {
-            let Err(said) = ask(&client, &address).await else { break };
+            let Err(why) = check(&client, &address).await else { break };
             if Instant::now() >= end {
-                bail!("no operator is ready at {address}: {said}");
+                bail!("no operator is ready at {address}: {why}");
             }
             sleep(Duration::from_secs(1)).await;
         }
@@ -45,12 +46,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     })
 }
 
-async fn ask(client: &Client, address: &Url) -> Result<(), String> {
+async fn check(client: &Client, address: &Url) -> Result<(), String> {
     let answer = client.get(address.clone()).send().await.map_err(|error| Failed::from(error).to_string())?;
     let status = answer.status();
     let body = http::body(answer).await.map_err(|why| why.to_string())?;
     if status == StatusCode::OK {
         return Ok(());
     }
-    Err(format!("{status}, {}", text::shown(&String::from_utf8_lossy(&body), text::MESSAGE)))
+    Err(format!("{status}, {}", text::printable(&String::from_utf8_lossy(&body), text::MESSAGE)))
 }

@@ -1,12 +1,13 @@
-//! `credreset replay`, and what it reads: a world that a decision was made on, as `explain --dump` writes it and tests/cases keep it.
+//! `credreset replay`: repeats a decision on a dumped world. `explain --dump` writes such files, and tests/cases are some.
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use super::sources::manifests;
 use crate::core::{
     Decision, World, decide,
-    text::{MESSAGE, NAME, shown},
+    text::{MESSAGE, NAME, printable},
 };
 
 /// Flags of `credreset replay`.
@@ -14,44 +15,41 @@ use crate::core::{
 #[command(after_help = "Examples:
   credreset explain annette-locked-out --dump world.yaml --anonymous && credreset replay world.yaml")]
 pub struct Args {
-    /// What `credreset explain --dump` has written
+    /// File written by `credreset explain --dump`
     file: PathBuf,
 }
 
 /// A world and the decision on it.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Case {
-    /// What this shows.
+    /// What the case shows.
     pub why: String,
-    /// What was known.
+    /// The facts.
     pub world: World,
-    /// What was decided.
+    /// The decision on them.
     pub decision: Decision,
 }
 
-/// Decides once more, and prints the decision.
+/// Decides again and prints the decision.
 ///
 /// # Errors
-/// If the file is no such world.
+/// If the file is not a dumped world.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Case { why, world, decision } = read(&args.file)?;
     let now = decide(&world);
-    println!("# {}", shown(&why, MESSAGE));
-    println!(
-        "# {}",
-        if now == decision { "The decision is as it was." } else { "The decision is another than it was." }
-    );
+    println!("# {}", printable(&why, MESSAGE));
+    println!("# {}", if now == decision { "The decision is unchanged." } else { "The decision has changed." });
     for line in serde_saphyr::to_string(&now).context("the decision has no YAML form")?.lines() {
-        println!("{}", shown(line, MESSAGE));
+        println!("{}", printable(line, MESSAGE));
     }
     Ok(())
 }
 
 fn read(file: &Path) -> anyhow::Result<Case> {
-    let text = super::plan::manifests::text(file)?;
+    let text = manifests::text(file)?;
     serde_saphyr::from_str(&text).map_err(|error| {
-        let said = error.to_string();
-        let first = shown(said.lines().next().unwrap_or_default(), NAME);
-        anyhow::anyhow!("{} is not what `credreset explain --dump` writes: {first}", file.display())
+        let message = error.to_string();
+        let first = printable(message.lines().next().unwrap_or_default(), NAME);
+        anyhow::anyhow!("{} was not written by `credreset explain --dump`: {first}", file.display())
     })
 }

@@ -1,4 +1,4 @@
-//! `credreset run`: the operator.
+//! `credreset run`: runs the operator.
 use std::{
     net::SocketAddr,
     sync::{
@@ -14,25 +14,31 @@ use kube::{Api, Client, api::ListParams};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::{cluster, terminal};
 use crate::{
-    api::{CredentialReset, CredentialResetApproval, CredentialResetRecord, CredentialResetSettlement, Directory},
+    api::{
+        API_VERSION, CredentialReset, CredentialResetApproval, CredentialResetRecord, CredentialResetSettlement,
+        Directory,
+    },
     k8s::{
-        admin::{self, Admin},
         client::{builder, client},
         clock::Clock,
         controller,
         events::Events,
+        http_server::{self, Admin},
         lease,
-        ledger::{Ledger, Locks},
-        life::Life,
+        ledger::Ledger,
+        liveness::Life,
+        locks::Locks,
         metrics::Metrics,
         reconcile::Operator,
         secrets::Secrets,
+        status::Statuses,
     },
     telemetry,
 };
 
-/// Name of the Lease of the leader.
+/// Name of the leader's Lease.
 const LEASE: &str = "credreset";
 
 /// Flags of `credreset run`.
@@ -41,28 +47,28 @@ const LEASE: &str = "credreset";
   credreset run
   KUBECONFIG=~/.kube/config credreset run --namespace credreset-system --listen 127.0.0.1:8080")]
 pub struct Args {
-    /// The operator's own namespace: records, password Secrets, credentials of Directories, the leader's Lease
+    /// The operator's namespace, with its records, password Secrets, credentials of Directories and Lease
     #[arg(long, env = "CREDRESET_NAMESPACE", default_value = "credreset-system")]
     namespace: String,
-    /// Name of this process in Leases, records and Events; mostly the Pod's name
+    /// Name of this process in the Lease, records and Events; usually the Pod's name
     #[arg(long, env = "CREDRESET_IDENTITY", default_value = "local")]
     identity: String,
-    /// Where /livez, /readyz and /metrics are served
+    /// Address to serve /livez, /readyz and /metrics on
     #[arg(long, env = "CREDRESET_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// Requests of one Directory that are worked on at the same time, 1 to 64
+    /// Requests to process at the same time for each Directory, 1 to 64
     #[arg(long, env = "CREDRESET_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: u16,
-    /// Days that records are kept for audits, beyond the day or so that the promises need them, 0 to 3650
+    /// Days to keep records for audits after their requests have ended, 0 to 3650. The operator keeps each about a day longer in any case
     #[arg(long, env = "CREDRESET_KEEP_RECORDS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=3650), value_name = "DAYS")]
     keep_records: u16,
-    /// On SIGTERM: how long calls under way may still take, in seconds. Keep it below terminationGracePeriodSeconds
+    /// Seconds to wait on SIGTERM for calls in flight; keep it below terminationGracePeriodSeconds
     #[arg(long, env = "CREDRESET_GRACE", default_value_t = 25)]
     grace: u64,
-    /// How logs are written
+    /// Format of logs
     #[arg(long, env = "CREDRESET_LOG_FORMAT", default_value = "human")]
     log_format: telemetry::Format,
-    /// What is logged: a level (error, warn, info, debug, trace), or targets with levels as in credreset=debug,kube=warn
+    /// What to log: a level (error, warn, info, debug, trace), or targets with levels as in credreset=debug,kube=warn
     #[arg(long, env = "CREDRESET_LOG", default_value = "info")]
     log: String,
 }
@@ -70,28 +76,26 @@ pub struct Args {
 /// Runs the operator until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// One sentence: what of the configuration is wrong, or what could not be reached.
+/// One sentence: the invalid setting.
 pub fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log).map_err(|wrong| anyhow!("--log: {wrong}"))?;
-    super::runtime()?.block_on(operate(args))
+    terminal::runtime()?.block_on(operate(args))
 }
 
 async fn operate(args: Args) -> anyhow::Result<()> {
     let Args { namespace, identity, listen, concurrency, keep_records, grace, log_format: _, log: _ } = args;
     let stop = CancellationToken::new();
-    super::stop_on_signal(stop.clone())?;
-    let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("--listen: {listen} cannot be listened on"))?;
+    terminal::stop_on_signal(&stop)?;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen: cannot listen on {listen}"))?;
     let listen = listener.local_addr().context("--listen")?;
-    let config =
-        super::kubernetes().await.context("no Kubernetes configuration: set KUBECONFIG, or run in a cluster")?;
+    let config = cluster::config().await.context("no Kubernetes configuration: set KUBECONFIG, or run in a cluster")?;
     let life = Life::default();
     let client = client(config.clone(), &life).context("the Kubernetes configuration cannot be used")?;
-    // A lease must fail fast; retries are its own.
+    // Calls for the lease must fail fast; the elector retries them itself.
     let mut lease_config = config;
     lease_config.default_retry = false;
     let clock = Clock::default();
-    // Asked every second or two: often enough to compare clocks.
+    // The elector calls every second or two, often enough to compare clocks with the API server.
     let lease_client = builder(lease_config, &life)
         .context("the Kubernetes configuration cannot be used")?
         .with_layer(&tower::layer::layer_fn(|service| clock.watching(service)))
@@ -102,17 +106,19 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     let ready = Arc::new(AtomicBool::new(false));
     let served = CancellationToken::new();
     let admin = Admin { metrics: metrics.clone(), ready: Arc::clone(&ready), life: life.clone() };
-    let admin_server = tokio::spawn(admin::serve(listener, admin, served.clone()));
+    let admin_server = tokio::spawn(http_server::serve(listener, admin, served.clone()));
     tracing::info!(%listen, namespace, identity, version = env!("CARGO_PKG_VERSION"), "started");
 
     let holder = format!("{identity}/{:016x}", rand::random::<u64>());
     let tasks = TaskTracker::new();
+    let events = Events::new(client.clone(), &identity);
     let operator = Arc::new(Operator {
         client: client.clone(),
         ledger: Ledger::new(client.clone(), &namespace, &holder, clock.clone())
-            .keeping(SignedDuration::from_hours(24 * i64::from(keep_records))),
+            .with_retention(SignedDuration::from_hours(24 * i64::from(keep_records))),
         secrets: Secrets::new(client.clone(), &namespace),
-        events: Events::new(client.clone(), &identity),
+        statuses: Statuses::new(client.clone(), events.clone(), metrics.clone()),
+        events,
         metrics: metrics.clone(),
         clock: clock.clone(),
         life: life.clone(),
@@ -121,7 +127,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     });
     let serve = async {
         reachable(&client, &namespace).await;
-        ready.store(true, Ordering::Relaxed); // a standby is ready, too
+        ready.store(true, Ordering::Relaxed); // a standby is ready as well
         while !stop.is_cancelled() {
             let elector = lease::Elector::new(
                 Api::namespaced(lease_client.clone(), &namespace),
@@ -129,34 +135,34 @@ async fn operate(args: Args) -> anyhow::Result<()> {
                 clock.clone(),
             );
             let Some((leadership, renewal)) = elector.acquire(stop.clone()).await else { break };
-            metrics.leading(true);
-            life.leads(true);
+            metrics.set_leading(true);
+            life.set_leading(true);
             if let Err(error) =
                 Box::pin(controller::run(Arc::clone(&operator), leadership.clone(), concurrency, tasks.clone(), &stop))
                     .await
             {
-                tracing::warn!(error = %error, "the ledger could not be read: giving the lead away");
+                tracing::warn!(error = %error, "the ledger could not be read: stepping down");
             }
-            metrics.leading(false);
-            life.leads(false);
+            metrics.set_leading(false);
+            life.set_leading(false);
             if stop.is_cancelled() {
-                // Calls under way end before the lease is let go, as far as the grace period allows.
+                // Calls in flight end before the lease is released, as far as the grace period allows.
                 tasks.close();
                 tasks.wait().await;
             }
             leadership.release.cancel();
             if let Err(error) = renewal.await {
-                tracing::error!(error = %error, "the lease's task ended badly");
+                tracing::error!(error = %error, "the task that renews the lease failed");
             }
         }
-        // Of an earlier term, too: what came back of its calls is still to be written down, and nobody else knows it.
+        // Also those of earlier terms: replies to their calls, which only this process has, must still be written to the records.
         tasks.close();
         tasks.wait().await;
     };
     tokio::select! {
         () = serve => {}
         () = async { stop.cancelled().await; tokio::time::sleep(Duration::from_secs(grace)).await } => {
-            tracing::warn!(grace, "not everything ended within the grace period");
+            tracing::warn!(grace, "not all tasks ended within the grace period");
         }
     }
     served.cancel();
@@ -165,7 +171,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the API server answers and knows our kinds.
+/// Waits until the API server answers and has our kinds.
 async fn reachable(client: &Client, namespace: &str) {
     let few = ListParams::default().limit(1);
     loop {
@@ -180,7 +186,8 @@ async fn reachable(client: &Client, namespace: &str) {
         match kinds.await {
             Ok(()) => return,
             Err(kube::Error::Api(status)) if status.code == 404 => tracing::warn!(
-                "the API server does not know credreset.dev/v1alpha1: install the definitions (credreset crds | kubectl apply -f -)"
+                "the API server does not know {API_VERSION}: install the definitions (kubectl apply -f crds/, or: credreset crds | \
+                 kubectl apply -f -)"
             ),
             Err(error) => tracing::warn!(error = %error, "the API server cannot be used yet"),
         }

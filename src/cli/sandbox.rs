@@ -1,11 +1,12 @@
-//! `credreset sandbox`.
+//! `credreset sandbox`: runs the stand-in for Zoho.
 use std::{io::Write, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::sandbox::{Options, serve};
+use super::terminal;
+use crate::sandbox::{Options, Page, serve};
 
 /// Flags of `credreset sandbox`.
 #[derive(clap::Args, Debug)]
@@ -13,40 +14,47 @@ use crate::sandbox::{Options, serve};
   credreset sandbox
   credreset sandbox --users 300 --change-times --state sandbox.json")]
 pub struct Args {
-    /// Where it listens; port 0 takes any free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
-    /// File that keeps its state over a restart
+    /// File to keep the state in across restarts
     #[arg(long)]
     state: Option<PathBuf>,
-    /// Ordinary users besides the organization's own: user0001@zylker.biz and so on
+    /// Number of additional users: user0001@zylker.biz and so on
     #[arg(long, default_value_t = 0)]
     users: usize,
-    /// Look-ups show when password and MFA were last changed
+    /// Return the times of the last changes of password and MFA in look-ups
     #[arg(long)]
     change_times: bool,
-    /// What tokens may be used for, separated by blanks; everything, if left out
+    /// OAuth scopes of tokens, separated by blanks; defaults to all
     #[arg(long)]
     scopes: Option<String>,
+    /// The copy of Zoho Mail's page on resetting passwords that the sandbox implements: today, older, oldest
+    #[arg(long, value_enum, value_name = "COPY", default_value_t, hide_possible_values = true)]
+    reset_password_page: Page,
 }
 
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If it cannot listen, or its state cannot be read.
+/// If it cannot listen, or the state file cannot be read.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let Args { listen, state, users, change_times, scopes } = args;
-    super::runtime()?.block_on(async move {
+    let Args { listen, state, users, change_times, scopes, reset_password_page } = args;
+    terminal::runtime()?.block_on(async move {
         let stop = CancellationToken::new();
-        super::stop_on_signal(stop.clone())?;
+        terminal::stop_on_signal(&stop)?;
         let listener =
-            TcpListener::bind(listen).await.with_context(|| format!("--listen: {listen} cannot be listened on"))?;
+            TcpListener::bind(listen).await.with_context(|| format!("--listen: cannot listen on {listen}"))?;
         if !listen.ip().is_loopback() {
-            eprintln!("credreset: the sandbox is open to the network; everybody may order faults and read mails");
+            eprintln!(
+                "credreset: the sandbox is reachable from the network: anyone there can inject faults and read mails"
+            );
         }
         let address = listener.local_addr().context("--listen")?;
         println!("listening on http://{address}");
         std::io::stdout().flush().context("standard output")?;
-        serve(Options { state, users, change_times, scopes }, listener, stop).await.context("the sandbox ended")
+        serve(Options { state, users, change_times, scopes, reset_password_page }, listener, stop)
+            .await
+            .context("the sandbox ended")
     })
 }

@@ -1,47 +1,50 @@
-//! `credreset settle`.
+//! `credreset settle`: states the outcome of a reset that the operator could not determine, as the user of the kubeconfig.
 use std::io::Write;
 
 use anyhow::{Context, bail};
 use kube::{Api, Client, ResourceExt, api::PostParams, core::Resource};
 
-use super::{approve::whoami, said};
+use super::{
+    cluster::{api_error, connect, whoami},
+    terminal,
+};
 use crate::{
     api::{
         CredentialReset, CredentialResetRecord, CredentialResetSettlement,
-        settlement::{CredentialResetSettlementSpec, Said},
+        settlement::{CredentialResetSettlementSpec, SettledOutcome},
     },
     core::{
-        ledger::State,
-        text::{MESSAGE, NAME, shown},
+        record::State,
+        text::{MESSAGE, NAME, printable},
     },
 };
 
 /// Flags of `credreset settle`.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "The reset's own call is never sent again. Said to be applied, what remains of it is done: the kept password is delivered as the request \
-                  asks, sessions are ended.
+    after_help = "The operator never sends the call of the reset again. After --applied it does what is left to do: it delivers the \
+                  password as requested and ends sessions.
 
 Examples:
   credreset settle annette-locked-out --applied --reason 'She signed in with the new password, by phone, HELP-4711'
   credreset settle annette-locked-out --not-applied --reason 'The old password still works, by phone, HELP-4711'"
 )]
 pub struct Args {
-    /// Name of the request, or of its record where the request is gone
+    /// Name of the request, or of its record if the request was deleted
     name: String,
-    /// Namespace of the request; that of the kubeconfig's context, if left out
+    /// Namespace of the request; defaults to that of the kubeconfig's context
     #[arg(short, long)]
     namespace: Option<String>,
-    /// The reset is in force
+    /// The reset took effect
     #[arg(long, required_unless_present = "not_applied", conflicts_with = "not_applied")]
     applied: bool,
-    /// Nothing was changed
+    /// The reset changed nothing
     #[arg(long)]
     not_applied: bool,
-    /// How that is known: 8 to 1024 characters
+    /// How you know: 8 to 1024 characters
     #[arg(long, short)]
     reason: String,
-    /// Do not ask
+    /// Settle without asking for confirmation
     #[arg(short, long)]
     yes: bool,
     /// The operator's namespace
@@ -49,30 +52,30 @@ pub struct Args {
     operator_namespace: String,
 }
 
-/// Says how a reset went whose outcome nobody could find out, as the user of the kubeconfig.
+/// Shows the record, asks for confirmation, and creates the settlement.
 ///
 /// # Errors
-/// What is missing, was refused or declined.
+/// If there is no record, its outcome is not Unknown, the user does not confirm, or the API server refuses the settlement.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    super::runtime()?.block_on(settle(args))
+    terminal::runtime()?.block_on(settle(args))
 }
 
 async fn settle(args: Args) -> anyhow::Result<()> {
     let Args { name, namespace, applied, not_applied: _, reason, yes, operator_namespace } = args;
     if !(8..=1024).contains(&reason.chars().count()) {
-        bail!("--reason has 8 to 1024 characters");
+        bail!("--reason must have 8 to 1024 characters");
     }
-    let client = super::cluster().await?;
+    let client = connect().await?;
     let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let record = record_of(&client, &namespace, &name, &operator_namespace).await?;
     let spec = &record.spec;
     let id = record.meta().name.clone().unwrap_or_default();
     if spec.state != State::Unknown {
-        bail!("record {id} is {:?}: only what is Unknown can be settled", spec.state);
+        bail!("record {id} is {:?}: only an outcome that is Unknown can be settled", spec.state);
     }
-    let me = whoami(&client).await?;
+    let user_name = whoami(&client).await?;
     let mut out = std::io::stdout().lock();
-    let word = if applied { "in force" } else { "not carried out: nothing was changed" };
+    let outcome = if applied { "applied: the reset took effect" } else { "not applied: nothing was changed" };
     for (what, value) in [
         (
             "reset",
@@ -84,42 +87,41 @@ async fn settle(args: Args) -> anyhow::Result<()> {
                 spec.directory
             ),
         ),
-        ("asked by", spec.request.requested_by.clone().unwrap_or_else(|| "(not said)".to_owned())),
+        ("requester", spec.request.requested_by.clone().unwrap_or_else(|| "(unknown)".to_owned())),
         ("sent", format!("between {:.0} and {:.0}", spec.attempt.started_at, spec.attempt.deadline)),
-        ("seen", spec.note.clone().unwrap_or_else(|| "nothing".to_owned())),
-        ("you say", word.to_owned()),
+        ("evidence", spec.note.clone().unwrap_or_else(|| "none".to_owned())),
+        ("outcome", outcome.to_owned()),
     ] {
-        writeln!(out, "{what:<10} {}", shown(&value, MESSAGE)).context("standard output")?;
+        writeln!(out, "{what:<10} {}", printable(&value, MESSAGE)).context("standard output")?;
     }
-    let question = format!("Say so as {}? It cannot be taken back.", shown(&me, NAME));
-    super::confirm(&mut out, yes, &question, "not settled")?;
+    let question = format!("Settle this as {}? It cannot be undone.", printable(&user_name, NAME));
+    terminal::confirm(&mut out, yes, &question, "not settled")?;
     let settlement = CredentialResetSettlement {
         metadata: kube::core::ObjectMeta {
-            // Nobody can take the name of another's word.
+            // A generated name: another user cannot occupy it beforehand.
             generate_name: Some(format!("{id}-")),
-            // It goes with the record.
+            // Deleted with the record.
             owner_references: record.owner_ref(&()).map(|owner| vec![owner]),
             ..kube::core::ObjectMeta::default()
         },
         spec: CredentialResetSettlementSpec {
             record: id,
             directory: spec.directory.clone(),
-            outcome: if applied { Said::Applied } else { Said::NotApplied },
+            outcome: if applied { SettledOutcome::Applied } else { SettledOutcome::NotApplied },
             reason,
-            settled_by: me,
+            settled_by: user_name,
         },
     };
     let api: Api<CredentialResetSettlement> = Api::namespaced(client, &operator_namespace);
-    let made = api
+    let created = api
         .create(&PostParams::default(), &settlement)
         .await
-        .map_err(said)
+        .map_err(api_error)
         .context("the settlement was not accepted")?;
-    writeln!(out, "settled: csettlement/{}; the operator takes it from here", made.name_any())
-        .context("standard output")
+    writeln!(out, "settled: csettlement/{}; the operator does the rest", created.name_any()).context("standard output")
 }
 
-/// The record of a request, or of that name.
+/// The record of the request of this name, or the record of this name.
 async fn record_of(
     client: &Client,
     namespace: &str,
@@ -131,16 +133,16 @@ async fn record_of(
     let request = requests
         .get_opt(name)
         .await
-        .map_err(said)
+        .map_err(api_error)
         .with_context(|| format!("creset {namespace}/{name} could not be read"))?;
     let id = match request {
         Some(request) => request.status.and_then(|status| status.record).with_context(|| {
-            format!("creset {namespace}/{name} has no record: nothing was sent, so there is nothing to settle")
+            format!("creset {namespace}/{name} has no record: no call was sent, so there is nothing to settle")
         })?,
         None => name.to_owned(),
     };
     let unreadable = || format!("record {id} in namespace {operator_namespace} could not be read");
-    records.get_opt(&id).await.map_err(said).with_context(unreadable)?.with_context(|| {
-        format!("there is no creset {name} in namespace {namespace}, nor a record {id} in {operator_namespace}")
+    records.get_opt(&id).await.map_err(api_error).with_context(unreadable)?.with_context(|| {
+        format!("there is neither a creset {name} in namespace {namespace} nor a record {id} in {operator_namespace}")
     })
 }

@@ -1,54 +1,40 @@
-//! The gate of rules that ask for approvals in the cluster.
+//! Approvals in the cluster: which of them count, and how many people they are.
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Decision, Fact,
-    gates::{unreadable, wait_about},
-    report::Reason,
     request::Request,
+    rules::{Approvals, Rule},
     text,
-    world::{Directory, Rule, Seen, User, World},
+    user::User,
 };
 
-/// What a rule asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Approvals {
-    /// So many people.
-    pub count: u32,
-    /// None of them is who asked.
-    pub distinct_from_requester: bool,
-}
-
-/// What an approval object of the request's namespace says about the request it names.
+/// An approval object of the request's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Approval {
     /// Name of the object.
     pub name: String,
-    /// Who approved: admission has compared it with the caller.
+    /// User name of the approver: admission has compared it with the caller.
     pub approver: String,
-    /// The Directory for which admission has asked whether the approver may approve.
+    /// The Directory for which admission has checked that the approver may approve.
     pub directory: String,
-    /// Of the request's spec, as the approver saw it.
+    /// Digest of the request's spec, as the approver saw it.
     pub digest: String,
-    /// Id of the user whom the directory showed to the approver. The digest is about what was typed, which may be somebody else's by now.
+    /// Id of the user whom the directory showed to the approver. The digest is about the name that was typed, which may be another user's
+    /// by now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Taken back.
+    /// Whether the approver has withdrawn it.
     #[serde(default)]
     pub withdrawn: bool,
-    /// Given when no admission policy may have compared the approver with the caller.
+    /// Created when perhaps no admission policy compared the approver with the caller.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unguarded: bool,
 }
 
-/// As many as a record has room for.
-const MOST: usize = 64;
-
 impl Approval {
-    /// Why it does not count for `request` under a rule that asks for `wanted`; words that complete "NAME is".
-    fn fault(&self, request: &Request, wanted: &Approvals, user: &User) -> Option<&'static str> {
+    /// Why it does not count for `request` under a rule that requires `wanted`: words that complete "NAME is".
+    pub(super) fn fault(&self, request: &Request, wanted: &Approvals, user: &User) -> Option<&'static str> {
         if self.withdrawn {
             Some("withdrawn")
         } else if self.unguarded {
@@ -57,10 +43,10 @@ impl Approval {
             Some("for another digest")
         } else if self.directory != request.directory {
             Some("for another Directory")
-        } else if self.user.as_ref().is_some_and(|seen| *seen != user.id.id) {
+        } else if self.user.as_ref().is_some_and(|approved| *approved != user.id.id) {
             Some("for another user than the directory shows now (to be given again)")
         } else if wanted.distinct_from_requester
-            && request.requested_by.as_ref().is_some_and(|requester| may_be_one(requester, &self.approver))
+            && request.requested_by.as_ref().is_some_and(|requester| may_be_same_person(requester, &self.approver))
         {
             Some("by the requester")
         } else {
@@ -69,13 +55,13 @@ impl Approval {
     }
 }
 
-/// What tells people apart in a user name, however it is spelt: `oidc:Hana@Zylker.biz`, `https://sso.zylker.biz#hana` and ` hana` are
-/// one. What an authenticator puts in front of its names tells nothing, since somebody may sign in through two of them.
+/// What identifies a person in a user name, however it is spelt: `oidc:Hana@Zylker.biz`, `https://sso.zylker.biz#hana` and ` hana` are one
+/// person. The prefix of an authenticator is ignored, since one person may sign in through two of them.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Person {
     /// Without the domain.
     name: String,
-    /// None: not said, and then it may be any. People with one come first.
+    /// `None`: the user name has no domain, so it may be any. People with a domain sort first.
     domain: std::cmp::Reverse<Option<String>>,
 }
 
@@ -96,20 +82,20 @@ impl Person {
     }
 }
 
-/// Whether two user names may be one person's. Where that is not clear they are: then somebody else has to approve.
+/// Whether two user names may be those of one person. Where that is not clear they count as one, so another person has to approve.
 #[must_use]
-pub fn may_be_one(one: &str, other: &str) -> bool {
+pub fn may_be_same_person(one: &str, other: &str) -> bool {
     Person::of(one).may_be(&Person::of(other))
 }
 
-/// As many of these user names as are certainly different people, in the order of their names.
-fn different(mut names: Vec<String>) -> Vec<String> {
+/// The user names that are certainly of different people, in the order of the names.
+pub(super) fn distinct_people(mut names: Vec<String>) -> Vec<String> {
     names.sort_by_cached_key(|name| Person::of(name));
     let mut people: Vec<Person> = Vec::new();
     names.retain(|name| {
         let person = Person::of(name);
-        // Those who may be several come after these.
-        let new = !people.iter().any(|known| known.may_be(&person));
+        // Names that may be those of several people come last.
+        let new = !people.iter().any(|other| other.may_be(&person));
         if new {
             people.push(person);
         }
@@ -118,71 +104,18 @@ fn different(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-/// Why a rule that wants others than the requester has nobody to compare approvers with. A program is nobody: whoever may act as a
-/// `ServiceAccount` asks as it, and approves as himself.
-pub(super) fn nobody_to_differ_from(request: &Request, rule: &Rule) -> Option<String> {
+/// Why a rule that requires other approvers than the requester cannot be applied: the request names no person to compare them with. A
+/// program does not count as one: a person who may act as a `ServiceAccount` requests as that account, and approves under their own name.
+pub(super) fn missing_requester(request: &Request, rule: &Rule) -> Option<String> {
     if !rule.approvals.as_ref().is_some_and(|wanted| wanted.distinct_from_requester) {
         return None;
     }
     match request.requested_by.as_ref().filter(|name| !text::folded(name).is_empty()) {
-        None => Some("spec.requestedBy does not say who that is".to_owned()),
-        // So the API server calls ServiceAccounts, nodes, and its own.
+        None => Some("spec.requestedBy does not name one".to_owned()),
+        // The API server's prefix for ServiceAccounts, nodes and its own users.
         Some(name) if text::folded(name).starts_with("system:") => {
-            Some(format!("{}, whom spec.requestedBy names, is no person", text::shown(name, text::NAME)))
+            Some(format!("{}, which spec.requestedBy names, is not a person", text::printable(name, text::NAME)))
         }
         Some(_) => None,
     }
-}
-
-/// Who has approved, or the wait for who has to.
-pub(super) fn check(
-    world: &World,
-    request: &Request,
-    directory: &Directory,
-    rule: &Rule,
-    user: &User,
-) -> Result<Vec<String>, Decision> {
-    let Some(wanted) = &rule.approvals else { return Ok(Vec::new()) };
-    let all = match &world.approvals {
-        Seen::Unread => return Err(Decision::Read(Fact::Approvals)),
-        Seen::Known(all) => all.as_slice(),
-        Seen::Absent => &[],
-        Seen::Unknown(why) => {
-            return Err(unreadable(world, request, Reason::AwaitingApproval, "the approvals of this request", why));
-        }
-    };
-    let mut approvers = Vec::new();
-    let mut faults = Vec::new();
-    for approval in all {
-        match approval.fault(request, wanted, user) {
-            Some(fault) => faults.push(format!("{} is {fault}", text::shown(&approval.name, text::NAME))),
-            None => approvers.push(approval.approver.clone()),
-        }
-    }
-    // Two by one person are one.
-    let mut approvers = different(approvers);
-    let count = usize::try_from(wanted.count).unwrap_or(usize::MAX);
-    if approvers.len() >= count {
-        approvers.truncate(MOST);
-        return Ok(approvers);
-    }
-    let by = match (&request.requested_by, wanted.distinct_from_requester) {
-        (Some(requester), true) => format!(" by others than {}", text::shown(requester, text::NAME)),
-        _ => String::new(),
-    };
-    faults.sort_unstable();
-    faults.truncate(8);
-    let faults = if faults.is_empty() { String::new() } else { format!(" Not counted: {}.", faults.join(", ")) };
-    let message = format!(
-        "Rule {} of Directory {name} asks for {count} approval{s}{by}, and {given} is given.{faults} Whoever has the verb approve on directories/{name} \
-         can give it until {:.0}: credreset approve {} -n {}",
-        rule.name,
-        request.deadline(),
-        request.name,
-        request.namespace,
-        name = directory.name,
-        s = if count == 1 { "" } else { "s" },
-        given = if approvers.is_empty() { "none".to_owned() } else { approvers.len().to_string() },
-    );
-    Err(wait_about(world, request, Reason::AwaitingApproval, message, request.deadline(), user))
 }

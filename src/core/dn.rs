@@ -5,7 +5,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 
 use super::text::folded;
 
-/// Names of attributes that every server knows by their number, too (RFC 4514, section 3), and by a long name (RFC 4519).
+/// Attribute types that every server also knows by their number (RFC 4514, section 3) and by a long name (RFC 4519).
 const ATTRIBUTES: [[&str; 3]; 9] = [
     ["cn", "commonname", "2.5.4.3"],
     ["l", "localityname", "2.5.4.7"],
@@ -18,27 +18,27 @@ const ATTRIBUTES: [[&str; 3]; 9] = [
     ["uid", "userid", "0.9.2342.19200300.100.1.1"],
 ];
 
-/// A distinguished name without what its spelling adds: escapes, quotation marks, case, blanks, and the order of what stands beside each
-/// other. Attributes of other names than the usual ones, and such whose case matters, only the server can compare. A text that is no
-/// distinguished name is itself.
+/// A distinguished name, normalized: without escapes, quotation marks, case, extra blanks, and the order within a multi-valued RDN. Only
+/// the server can compare attributes of other types than the usual ones, and those whose case matters. A text that is not a distinguished
+/// name stands for itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dn(Vec<BTreeSet<(String, String)>>);
 
 impl Dn {
-    /// The name that is spelt so.
+    /// Parses and normalizes `text`.
     #[must_use]
     pub fn of(text: &str) -> Self {
         Self(parse(text.trim()).unwrap_or_else(|| vec![BTreeSet::from([(String::new(), plain(text))])]))
     }
 
-    /// With values as [`folded`]: for protections, where one too many is better than one too few.
+    /// Folds the values as [`folded`] does: for protections, where one match too many is better than one too few.
     #[must_use]
     pub fn folded(self) -> Self {
         let fold = |(name, value): (String, String)| (name, folded(&value));
         Self(self.0.into_iter().map(|part| part.into_iter().map(fold).collect()).collect())
     }
 
-    /// Whether it is `above` or below it.
+    /// Whether this name is `above`, or below it.
     #[must_use]
     pub fn is_under(&self, above: &Self) -> bool {
         self.0.ends_with(&above.0)
@@ -80,7 +80,7 @@ fn parse(text: &str) -> Option<Vec<BTreeSet<(String, String)>>> {
     }
 }
 
-/// A value, and what follows it from the separator on.
+/// Parses a value. Returns it with the rest of the text, which begins with the separator.
 fn value(text: &[u8]) -> Option<(String, &[u8])> {
     let text = text.trim_ascii_start();
     let (mut rest, quoted) = text.strip_prefix(b"\"").map_or((text, false), |rest| (rest, true));
@@ -116,7 +116,7 @@ fn value(text: &[u8]) -> Option<(String, &[u8])> {
     }
 }
 
-/// What is no text stays apart from every text.
+/// Normalizes a value. One that is not valid UTF-8 stays different from every text.
 fn readable(value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         Ok(text) => plain(text),
@@ -124,7 +124,7 @@ fn readable(value: &[u8]) -> String {
     }
 }
 
-/// A text that is written as its encoding, in hexadecimal digits: a short string of one of the usual kinds.
+/// Decodes a value that is written as its BER encoding in hexadecimal digits: a short string of one of the usual types.
 fn encoded(digits: &[u8]) -> Option<String> {
     let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     let bytes: Vec<u8> = pairs.collect::<Option<_>>()?;

@@ -1,4 +1,4 @@
-//! What was asked for, valid by construction.
+//! A request, valid by construction.
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::text;
 
-/// What is reset.
+/// Which credentials are reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Mode {
     /// The password.
@@ -38,7 +38,7 @@ pub enum UserRef {
 }
 
 impl UserRef {
-    /// What was typed, as it was typed.
+    /// The text as it was typed.
     #[must_use]
     pub fn typed(&self) -> &str {
         let (Self::Email(typed) | Self::Username(typed) | Self::Id(typed)) = self;
@@ -49,23 +49,23 @@ impl UserRef {
 /// For messages.
 impl fmt::Display for UserRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&text::shown(self.typed(), text::NAME))
+        f.write_str(&text::printable(self.typed(), text::NAME))
     }
 }
 
 /// Where the new password comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Source {
-    /// The operator draws it.
+pub enum PasswordSource {
+    /// The operator generates it.
     Generate {
-        /// Characters, 12 to 128.
+        /// Number of characters, 12 to 128.
         length: u8,
-        /// Which, and how many of each kind.
+        /// Kinds of characters, and how many of each.
         #[serde(default, skip_serializing_if = "Kinds::is_default")]
         kinds: Kinds,
     },
-    /// Somebody put it into a Secret of the request's namespace.
+    /// The supplied password, in a Secret of the request's namespace.
     FromSecret {
         /// Name of the Secret.
         name: String,
@@ -74,7 +74,7 @@ pub enum Source {
     },
 }
 
-/// Which characters a password is drawn from. Of each kind so many occur at least; one, if nothing is said; none at all, if that is 0.
+/// The characters that a password is generated from, and the minimum of each kind. `None`: at least one; 0: none at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Kinds {
@@ -90,7 +90,7 @@ pub struct Kinds {
     /// Punctuation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub punctuation: Option<u8>,
-    /// The punctuation to draw from.
+    /// The punctuation to choose from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub punctuation_from: Option<String>,
 }
@@ -100,48 +100,48 @@ impl Kinds {
         *self == Self::default()
     }
 
-    /// How many of each at least: lower case, upper case, digits, punctuation.
+    /// The minimum of each kind: lower case, upper case, digits, punctuation.
     #[must_use]
     pub fn least(&self) -> [u8; 4] {
         [self.lower_case, self.upper_case, self.digits, self.punctuation].map(|n| n.unwrap_or(1))
     }
 }
 
-/// The longest password that is drawn.
-pub const LONGEST: u8 = 128;
+/// The length of the longest password that the operator generates.
+pub const MAX_PASSWORD_LENGTH: u8 = 128;
 
-/// What the directory asks of passwords, as far as it shows that.
+/// The directory's password policy, as far as the directory shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Policy {
-    /// So many characters at least.
+    /// Minimum number of characters.
     pub length: u8,
-    /// And at most.
+    /// Maximum number of characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest: Option<u8>,
-    /// So many of each at least: lower case, upper case, digits, punctuation.
+    /// The minimum of each kind: lower case, upper case, digits, punctuation.
     pub least: [u8; 4],
 }
 
-impl Source {
-    /// The same, drawn so that `policy` takes it. What the request leaves out of a password stays out.
+impl PasswordSource {
+    /// The same source, changed so that a generated password satisfies `policy`. Kinds that the request excludes stay excluded.
     #[must_use]
     pub fn within(&self, policy: &Policy) -> Self {
         let Self::Generate { length, kinds } = self else { return self.clone() };
-        let more = |said: Option<u8>, least: u8| match said {
+        let at_least = |requested: Option<u8>, least: u8| match requested {
             None if least > 1 => Some(least),
             Some(n) if n > 0 => Some(n.max(least)),
-            said => said,
+            requested => requested,
         };
         let [lower, upper, digits, punctuation] = policy.least;
         let kinds = Kinds {
-            lower_case: more(kinds.lower_case, lower),
-            upper_case: more(kinds.upper_case, upper),
-            digits: more(kinds.digits, digits),
-            punctuation: more(kinds.punctuation, punctuation),
+            lower_case: at_least(kinds.lower_case, lower),
+            upper_case: at_least(kinds.upper_case, upper),
+            digits: at_least(kinds.digits, digits),
+            punctuation: at_least(kinds.punctuation, punctuation),
             punctuation_from: kinds.punctuation_from.clone(),
         };
-        let longest = policy.longest.unwrap_or(LONGEST).min(LONGEST);
+        let longest = policy.longest.unwrap_or(MAX_PASSWORD_LENGTH).min(MAX_PASSWORD_LENGTH);
         let mut together = 0_u8;
         for n in kinds.least() {
             together = together.saturating_add(n);
@@ -161,7 +161,7 @@ pub enum Factor {
     RecoveryCodes,
 }
 
-/// The reset itself with its flags.
+/// The reset with its flags.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
@@ -169,7 +169,7 @@ pub enum Action {
     #[serde(rename_all = "camelCase")]
     Password {
         /// Where it comes from.
-        source: Source,
+        source: PasswordSource,
         /// The user must choose another one at the next sign-in.
         force_change_on_login: bool,
         /// Mobile sessions and API tokens end too.
@@ -183,14 +183,14 @@ pub enum Action {
     /// Second factors are removed.
     #[serde(rename = "mfa")]
     Mfa {
-        /// Only these; empty means all.
+        /// Only these kinds; empty means all.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         factors: Vec<Factor>,
     },
 }
 
 impl Action {
-    /// The mode that this action belongs to.
+    /// The mode of this action.
     #[must_use]
     pub fn mode(&self) -> Mode {
         match self {
@@ -200,8 +200,8 @@ impl Action {
     }
 }
 
-/// How long after `requestedAt` a record is kept beyond the deadline (protocol: `keepUntil`).
-const KEEP: SignedDuration = SignedDuration::from_hours(24);
+/// How long a record is kept after the request's deadline (protocol: `keepUntil`).
+const RECORD_RETENTION: SignedDuration = SignedDuration::from_hours(24);
 
 /// A `CredentialReset` object, read and checked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -211,7 +211,7 @@ pub struct Request {
     pub namespace: String,
     /// Name of the object.
     pub name: String,
-    /// Uid of the object: another one after it was deleted and re-created.
+    /// Uid of the object, which changes if the object is deleted and created again.
     pub uid: String,
     /// When the API server first stored the object.
     pub created: Timestamp,
@@ -224,19 +224,19 @@ pub struct Request {
     pub user: UserRef,
     /// What to do.
     pub action: Action,
-    /// When the human asked; part of the request's identity.
+    /// When the reset was requested; part of the request's identity.
     pub requested_at: Timestamp,
-    /// After `requested_at + valid_for` nothing is ever sent.
+    /// From `requested_at + valid_for` on nothing is sent.
     pub valid_for: SignedDuration,
-    /// Why, in the words of who asked.
+    /// Why, in the requester's words.
     pub reason: String,
-    /// User name of who asked.
+    /// User name of the requester.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
 }
 
 impl Request {
-    /// The mode that is asked for.
+    /// The mode of the request.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.action.mode()
@@ -248,27 +248,28 @@ impl Request {
         later(self.requested_at, self.valid_for)
     }
 
-    /// Until this moment the ledger remembers the request.
+    /// The ledger keeps the record until this moment.
     #[must_use]
     pub fn keep_until(&self) -> Timestamp {
-        later(self.deadline(), KEEP)
+        later(self.deadline(), RECORD_RETENTION)
     }
 
-    /// Finds the record of the same manifest, applied again: a hash of namespace, directory name, user as typed, mode and
+    /// The key by which the same manifest, applied again, finds its record: a hash of namespace, directory name, user as typed, mode and
     /// `requestedAt`, short enough for a label.
     #[must_use]
     pub fn key(&self) -> String {
         hash(&(&self.namespace, &self.directory, &self.user, self.mode(), self.requested_at))[..40].to_owned()
     }
 
-    /// Tells whether two requests of the same identity ask for the same thing. User and directory are left out: they are
-    /// in the identity, and another spelling of the same user asks for nothing else. Who asks is not: approvals depend on it.
+    /// A hash that is equal for two requests of the same identity if they ask for the same thing. It leaves out user and directory: they
+    /// are in the identity, and another spelling of the same user changes nothing. It includes the requester, since approvals depend on
+    /// it.
     #[must_use]
     pub fn digest(&self) -> String {
         hash(&(&self.action, self.valid_for.as_secs(), &self.reason, &self.requested_by))
     }
 
-    /// What an approval is for: a hash of the whole spec. Nobody can make two specs that have the same.
+    /// A hash of the whole spec, which approvals name. No two specs with the same hash can be constructed.
     #[must_use]
     pub fn spec_digest(&self) -> String {
         hash(&(
@@ -283,13 +284,13 @@ impl Request {
     }
 }
 
-/// `by` after `at`; at the end of time, if that is beyond it.
+/// `at` plus `by`, or the last possible time.
 pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// Hex of SHA-256 over the JSON of `value`. The callers' values are tuples and structs of strings, numbers and enums,
-/// whose JSON cannot fail and has one form only.
+/// SHA-256 of the JSON of `value`, in hexadecimal digits. The callers' values are tuples and structs of strings, numbers and enums:
+/// serializing them cannot fail, and has one result.
 pub(super) fn hash(value: &impl Serialize) -> String {
     let json = serde_json::to_vec(value).unwrap_or_default();
     Sha256::digest(json).iter().fold(String::with_capacity(64), |mut hex, byte| {

@@ -1,24 +1,24 @@
-//! Texts that came from outside (typed by a requester, shown by a directory, said by a server), as they may be shown: in
-//! messages, names, Events, logs and mails. Every such text passes through [`shown`].
+//! Texts from outside (typed by a requester, or sent by a directory or another server), made fit to be shown in messages, names, Events,
+//! logs and mails. Every such text passes through [`printable`].
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
-/// Bytes of a name: the longest address that there is (RFC 5321), as well as what a request may hold.
+/// Bytes of a name: the longest address that is possible (RFC 5321), and the longest name that a request may hold.
 pub const NAME: usize = 320;
-/// Bytes of a message. A condition may have more, and nobody reads that.
+/// Bytes of a message. A condition may hold more, but a longer message is not readable.
 pub const MESSAGE: usize = 4096;
 /// Bytes of an Event's note: the API server refuses a longer one.
 pub const NOTE: usize = 1024;
-/// Stands for what was cut off.
-const MORE: char = '…';
+/// Stands for the part that was cut off.
+const ELLIPSIS: char = '…';
 
 /// A name of a Kubernetes object, as a pattern for definitions: it can stand in a path as it is.
 pub const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
-/// `text` with control characters, line breaks and whatever else would not be seen written out (`\u{1b}`), and cut to `most`
-/// bytes. What was shown before stays as it is.
+/// `text` with control characters, line breaks and other invisible characters escaped (`\u{1b}`), and cut to `most` bytes. A text that
+/// was made printable before stays as it is.
 #[must_use]
-pub fn shown(text: &str, most: usize) -> String {
+pub fn printable(text: &str, most: usize) -> String {
     let mut out = String::with_capacity(text.len().min(most) + 16);
     let mut fits = 0;
     for c in text.chars() {
@@ -29,17 +29,17 @@ pub fn shown(text: &str, most: usize) -> String {
         }
         if out.len() > most {
             out.truncate(fits);
-            out.push(MORE);
+            out.push(ELLIPSIS);
             break;
         }
-        if out.len() + MORE.len_utf8() <= most {
+        if out.len() + ELLIPSIS.len_utf8() <= most {
             fits = out.len();
         }
     }
     out
 }
 
-/// Moves the cursor, ends a line, turns the direction of writing, or is not seen at all.
+/// Whether `c` moves the cursor, ends a line, changes the direction of writing, or is invisible.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -50,20 +50,20 @@ pub fn is_hidden(c: char) -> bool {
         )
 }
 
-/// Whether a text from outside can be used as it is where one word is meant, such as an address.
+/// Whether a text from outside can be used unchanged as one word, such as an address.
 #[must_use]
 pub fn is_word(text: &str) -> bool {
     (1..=NAME).contains(&text.len()) && !text.chars().any(|c| is_hidden(c) || c.is_whitespace())
 }
 
-/// `text` as names are compared where one too many is better than one too few: its case, the form of its characters (composed,
-/// full-width) and what is not seen make no difference.
+/// `text` in the form in which names are compared where one match too many is better than one too few: case, the form of characters
+/// (composed, full-width) and invisible characters make no difference.
 #[must_use]
 pub fn folded(text: &str) -> String {
     let nfkc = ComposingNormalizerBorrowed::new_nfkc();
-    let seen: String = nfkc.normalize(text).chars().filter(|c| !is_hidden(*c)).collect();
-    // By way of capital letters, which several small ones may share: ß and ss, σ and ς.
-    let folded: String = seen.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    let visible: String = nfkc.normalize(text).chars().filter(|c| !is_hidden(*c)).collect();
+    // By way of upper case, which several lower case letters may share: ß and ss, σ and ς.
+    let folded: String = visible.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     nfkc.normalize(folded.trim()).into_owned()
 }
 

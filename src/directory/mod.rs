@@ -1,44 +1,48 @@
-//! The port to a directory: look up, perform, verify, check. Providers are an enum, matched exhaustively.
+//! The interface to a directory: check, look up, perform, repeat, clean up, verify. Providers are an enum, matched exhaustively.
 pub mod active_directory;
-pub mod http;
 pub mod keycloak;
 pub mod ldap;
-pub mod mail;
 pub mod openldap;
-pub mod password;
+mod rest;
 #[cfg(test)]
 mod tests;
+pub mod watch;
 pub mod zoho;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::Url;
+use watch::Watch;
 
 use crate::{
     api::directory::{self, DirectorySpec, Guarantees},
     core::{
-        ledger::{Attempt, Finish, Record, Reply},
-        plan::{CleanUp, Once},
+        call::{AfterReset, Call, FollowUp, Reply},
+        directory::{DirectoryFacts, Feature},
+        finding::Finding,
+        record::{Attempt, MAX_LOOK_UP, Record},
         request::{Mode, Policy, UserRef},
+        seen::Why,
         text,
-        world::{self, Feature, Found, Proof, User, Why},
+        user::{LookUp, User},
     },
 };
 
-/// For all calls of one task together, each of which has a time limit of its own: longer than it takes to page through the largest
-/// organization. A directory decides how many it takes.
-const LONGEST: Duration = Duration::from_secs(900);
+/// For all requests of one task together, each of which has a timeout of its own. The directory determines how many a task takes. Longer
+/// than it takes to page through the largest organization.
+const TASK_TIMEOUT: Duration = Duration::from_secs(MAX_LOOK_UP.as_secs().unsigned_abs());
 
 /// The contents of a credentials Secret.
 pub type Credentials = BTreeMap<String, SecretString>;
 
-/// The value of a key of a credentials Secret, without the line break that editors and `echo` leave at its end, nor blanks around what is
-/// no password. `None`: there is nothing else in it, or no such key.
+/// The value of a key of a credentials Secret, without the line break that editors and `echo` leave at its end and, unless it is a
+/// password, without blanks around it. `None`: the key is missing, or its value is blank.
 #[must_use]
 pub fn credential(credentials: &Credentials, key: &str) -> Option<SecretString> {
     let value = credentials.get(key)?.expose_secret();
@@ -46,12 +50,27 @@ pub fn credential(credentials: &Credentials, key: &str) -> Option<SecretString> 
     (!value.trim().is_empty()).then(|| SecretString::from(value))
 }
 
-/// The same, of a Secret that must have it.
+/// The value of a key that Secret `secret` must have.
 ///
 /// # Errors
 /// Which key is missing.
-pub fn needed(credentials: &Credentials, secret: &str, key: &str) -> Result<SecretString, String> {
+pub fn required(credentials: &Credentials, secret: &str, key: &str) -> Result<SecretString, String> {
     credential(credentials, key).ok_or_else(|| format!("Secret {secret} has no key {key}, or it is empty"))
+}
+
+/// The timeout of one request.
+///
+/// # Errors
+/// If the Directory has none that is valid.
+fn request_timeout(spec: &DirectorySpec) -> Result<Duration, String> {
+    let timeout =
+        crate::api::duration(&spec.limits.request_timeout).map_err(|e| format!("spec.limits.requestTimeout: {e}"))?;
+    Ok(Duration::try_from(timeout).unwrap_or_default())
+}
+
+/// The guarded value, even if a thread panicked with the lock: no operation leaves it inconsistent.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A connection to a directory.
@@ -68,10 +87,10 @@ pub enum Provider {
     ActiveDirectory(active_directory::ActiveDirectory),
 }
 
-/// The right to send one call. Only the creation of a record, or its take-over from `Released`, yields one; sending uses it up.
+/// The right to send one call. Only creating a record, or taking one over from `Released`, yields it. Sending uses it up.
 pub struct Fenced {
     record: Record,
-    still: Box<dyn Fn() -> bool + Send + Sync>,
+    may_send: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl std::fmt::Debug for Fenced {
@@ -81,16 +100,27 @@ impl std::fmt::Debug for Fenced {
 }
 
 impl Fenced {
-    /// To be called by the ledger's store alone, with the record as the API server has just stored it. `still`: this process
-    /// leads, and there is time enough before the attempt's deadline and the request's.
-    pub(crate) fn by_write(record: Record, still: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { record, still: Box::new(still) }
+    /// Only for the ledger's store, with the record as the API server has just stored it. `may_send`: this process is still the leader, and
+    /// enough time is left before the attempt's deadline and the request's expiry.
+    pub(crate) fn by_write(record: Record, may_send: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { record, may_send: Box::new(may_send) }
     }
 
-    /// What the call's effect is conditional on, where it is: the state that the attempt saw.
+    /// Only for `credreset try`, where a person has typed the user's name twice and approves the call.
+    pub(crate) fn by_hand(record: Record) -> Self {
+        Self { record, may_send: Box::new(|| true) }
+    }
+
+    /// The call to send.
     #[must_use]
-    pub fn condition(&self) -> Option<&str> {
-        condition(&self.record)
+    pub fn call(&self) -> &Call {
+        &self.record.call
+    }
+
+    /// The precondition of the call, if it is conditional: the state that the attempt saw.
+    #[must_use]
+    pub fn precondition(&self) -> Option<&str> {
+        precondition(&self.record)
     }
 
     /// The attempt that the call belongs to.
@@ -99,80 +129,80 @@ impl Fenced {
         &self.record.attempt
     }
 
-    /// What the operator has to do after the call.
+    /// What the operator does after the change.
     #[must_use]
-    pub fn finish(&self) -> &Finish {
+    pub fn follow_up(&self) -> &FollowUp {
         &self.record.finish
     }
 
-    /// To be asked right before the request goes out, when everything else has been fetched: false means that nothing may be
-    /// sent any more.
+    /// Uses up the right, immediately before the request is sent and after everything else has been fetched. False: nothing may be sent any
+    /// more.
     #[must_use]
     pub fn pass(self) -> bool {
-        (self.still)()
+        (self.may_send)()
     }
 }
 
-/// What must still be so at the directory for the call of `record`'s attempt to take effect.
-fn condition(record: &Record) -> Option<&str> {
+/// What must still hold at the directory for the call of `record` to take effect. `None`: the call is not conditional.
+fn precondition(record: &Record) -> Option<&str> {
     record.attempt.baseline.as_deref().filter(|_| record.attempt.conditional)
 }
 
-/// What a check found.
+/// Result of a successful check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// The directory's own identity.
+    /// The identity of the directory, which is independent of how it is addressed.
     pub identity: String,
-    /// How much of "exactly once" it allows.
+    /// How much of "exactly once" the directory allows.
     pub guarantees: Guarantees,
-    /// What it can do.
+    /// The features that the directory supports.
     pub supports: BTreeSet<Feature>,
-    /// What of a reset takes calls of their own, to be made after it.
-    pub apart: CleanUp,
-    /// What a reset leaves alive and the operator cannot end, as a sentence.
-    pub remains: Option<&'static str>,
-    /// What it asks of passwords, as far as it shows that.
+    /// What the operator ends with separate calls after a reset.
+    pub separate_calls: AfterReset,
+    /// What remains valid after a reset and the operator cannot end, as a sentence.
+    pub not_ended: Option<&'static str>,
+    /// The password policy, as far as the directory shows it.
     pub policy: Policy,
-    /// Groups of rules that the operator's account does not see: nobody is found to be in them.
+    /// Groups that rules name and the operator's account does not see. No user counts as a member.
     pub unknown_groups: Vec<String>,
 }
 
 impl Checked {
-    /// What is said of groups that rules name in vain.
+    /// The warning about groups that rules name and that do not exist. `None`: there are none.
     #[must_use]
     pub fn unknown_groups(&self) -> Option<String> {
-        let names: Vec<String> = self.unknown_groups.iter().map(|name| text::shown(name, text::NAME)).collect();
+        let names: Vec<String> = self.unknown_groups.iter().map(|name| text::printable(name, text::NAME)).collect();
         (!names.is_empty()).then(|| {
             format!(
-                "spec.allow names {}, and the operator's account sees no such group: nobody is in it.",
+                "spec.allow names {}, and the operator's account sees no such group: no user is in it.",
                 names.join("; ")
             )
         })
     }
 
-    /// Adds what was found to what the Directory's object says.
+    /// The facts of the Directory object, with the result of the check.
     #[must_use]
-    pub fn add_to(&self, said: world::Directory) -> world::Directory {
-        let Self { identity, guarantees, supports, apart, remains, policy, unknown_groups: _ } = self;
-        world::Directory {
+    pub fn add_to(&self, facts: DirectoryFacts) -> DirectoryFacts {
+        let Self { identity, guarantees, supports, separate_calls, not_ended, policy, unknown_groups: _ } = self;
+        DirectoryFacts {
             identity: identity.clone(),
             supports: supports.clone(),
             conditional: guarantees.conditional(),
-            apart: *apart,
-            remains: remains.map(str::to_owned),
+            separate_calls: *separate_calls,
+            not_ended: not_ended.map(str::to_owned),
             policy: policy.clone(),
-            ..said
+            ..facts
         }
     }
 }
 
-/// Why a Directory cannot be used. The text says what is wrong and what to do; it has fixed words and names only.
+/// Why a Directory cannot be used. The text says what is wrong and what to do. It contains fixed texts and names only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// It does not answer, or asks to be left alone.
+    /// The directory does not answer, or throttles the operator.
     #[error("{0}")]
     Unreachable(String),
-    /// It refuses the operator's credentials.
+    /// The directory refuses the operator's credentials.
     #[error("{0}")]
     CredentialsRefused(String),
     /// The operator's account lacks a right.
@@ -196,39 +226,63 @@ impl NotReady {
     }
 }
 
-/// The addresses that `spec` leads to; what is none is left out.
+/// The addresses that the operator connects to, as `spec` describes them. Invalid ones are left out.
 #[must_use]
 pub fn addresses(spec: &DirectorySpec) -> Vec<Url> {
     let texts = match &spec.provider {
-        directory::Provider::Zoho(zoho) => zoho::addresses(zoho).map(Vec::from).unwrap_or_default(),
-        directory::Provider::Keycloak(keycloak) => vec![keycloak.url.clone()],
-        directory::Provider::OpenLdap(openldap) => openldap.ldap.urls.clone(),
-        directory::Provider::ActiveDirectory(domain) => domain.ldap.urls.clone(),
+        directory::ProviderSpec::Zoho(zoho) => zoho::addresses(zoho).map(Vec::from).unwrap_or_default(),
+        directory::ProviderSpec::Keycloak(keycloak) => vec![keycloak.url.clone()],
+        directory::ProviderSpec::OpenLdap(openldap) => openldap.ldap.urls.clone(),
+        directory::ProviderSpec::ActiveDirectory(domain) => domain.ldap.urls.clone(),
     };
     texts.iter().filter_map(|text| Url::parse(text).ok()).filter(|url| url.host_str().is_some()).collect()
 }
 
 impl Provider {
-    /// A connection as `spec` describes it. Sends nothing.
+    /// Creates a connection from `spec`. Sends nothing.
     ///
     /// # Errors
     /// [`NotReady::InvalidConfiguration`] says which field or key is wrong.
     pub fn connect(spec: &DirectorySpec, credentials: &Credentials) -> Result<Self, NotReady> {
         Ok(match &spec.provider {
-            directory::Provider::Zoho(zoho) => Self::Zoho(zoho::Zoho::connect(spec, zoho, credentials)?),
-            directory::Provider::Keycloak(keycloak) => {
+            directory::ProviderSpec::Zoho(zoho) => Self::Zoho(zoho::Zoho::connect(spec, zoho, credentials)?),
+            directory::ProviderSpec::Keycloak(keycloak) => {
                 Self::Keycloak(keycloak::Keycloak::connect(spec, keycloak, credentials)?)
             }
-            directory::Provider::OpenLdap(openldap) => {
+            directory::ProviderSpec::OpenLdap(openldap) => {
                 Self::OpenLdap(openldap::OpenLdap::connect(spec, openldap, credentials)?)
             }
-            directory::Provider::ActiveDirectory(domain) => {
+            directory::ProviderSpec::ActiveDirectory(domain) => {
                 Self::ActiveDirectory(active_directory::ActiveDirectory::connect(spec, domain, credentials)?)
             }
         })
     }
 
-    /// Signs in, and checks that the operator's account holds what each of `modes` needs.
+    /// This connection, on which nothing is sent that `watch` has not approved.
+    #[must_use]
+    pub fn watched_by(mut self, watch: Arc<dyn Watch>) -> Self {
+        let watch = Some(watch);
+        match &mut self {
+            Self::Zoho(zoho) => zoho.http.watch = watch,
+            Self::Keycloak(keycloak) => keycloak.http.watch = watch,
+            Self::OpenLdap(openldap) => openldap.client.watch = watch,
+            Self::ActiveDirectory(domain) => domain.client.watch = watch,
+        }
+        self
+    }
+
+    /// The timeout for all requests of one task together. A person who approves them may take as long as necessary.
+    fn task_timeout(&self) -> Duration {
+        let watch = match self {
+            Self::Zoho(zoho) => &zoho.http.watch,
+            Self::Keycloak(keycloak) => &keycloak.http.watch,
+            Self::OpenLdap(openldap) => &openldap.client.watch,
+            Self::ActiveDirectory(domain) => &domain.client.watch,
+        };
+        if watch.is_some() { watch::NO_TIMEOUT } else { TASK_TIMEOUT }
+    }
+
+    /// Signs in, and checks that the operator's account has the rights that each of `modes` needs.
     ///
     /// # Errors
     /// Why the directory cannot be used.
@@ -242,36 +296,36 @@ impl Provider {
                 Self::ActiveDirectory(domain) => Box::pin(domain.check(modes)).await,
             }
         };
-        timeout(LONGEST, task).await.unwrap_or_else(|_| Err(NotReady::Unreachable(late().message)))
+        timeout(self.task_timeout(), task).await.unwrap_or_else(|_| Err(NotReady::Unreachable(timed_out().message)))
     }
 
-    /// Finds a user, with groups if the Directory's rules or protections name some. `None`: the directory knows no such user.
+    /// Finds a user, with groups if the Directory's rules or protections name any. `None`: the directory has no such user.
     ///
     /// # Errors
-    /// Why it could not be told.
-    pub async fn look_up(&self, user: &UserRef, mode: Mode) -> Result<Option<Found>, Why> {
+    /// Why the directory could not be asked.
+    pub async fn look_up(&self, user: &UserRef, mode: Mode) -> Result<Option<LookUp>, Why> {
         let task = async {
             match self {
                 Self::Zoho(zoho) => zoho.look_up(user, mode).await,
-                Self::Keycloak(keycloak) => keycloak.look_up(user, mode).await,
+                Self::Keycloak(keycloak) => Box::pin(keycloak.look_up(user, mode)).await,
                 Self::OpenLdap(openldap) => Box::pin(openldap.look_up(user)).await,
                 Self::ActiveDirectory(domain) => Box::pin(domain.look_up(user)).await,
             }
         };
-        timeout(LONGEST, task).await.unwrap_or_else(|_| Err(late()))
+        timeout(self.task_timeout(), task).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Sends the one call that is not repeated: one request, no retries, no redirects.
-    pub async fn perform(&self, fenced: Fenced, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
+    /// Sends the call that `fenced` allows: one request, no retries, no redirects.
+    pub async fn perform(&self, fenced: Fenced, user: &User, password: Option<&SecretString>) -> Reply {
         let task = async {
             match self {
-                Self::Zoho(zoho) => zoho.perform(fenced, once, user, password).await,
-                Self::Keycloak(keycloak) => Box::pin(keycloak.perform(fenced, once, user, password)).await,
-                Self::OpenLdap(openldap) => Box::pin(openldap.perform(fenced, once, user, password)).await,
-                Self::ActiveDirectory(domain) => Box::pin(domain.perform(fenced, once, user, password)).await,
+                Self::Zoho(zoho) => Box::pin(zoho.perform(fenced, user, password)).await,
+                Self::Keycloak(keycloak) => Box::pin(keycloak.perform(fenced, user, password)).await,
+                Self::OpenLdap(openldap) => Box::pin(openldap.perform(fenced, user, password)).await,
+                Self::ActiveDirectory(domain) => Box::pin(domain.perform(fenced, user, password)).await,
             }
         };
-        timeout(LONGEST, task).await.unwrap_or(Reply::Unsure)
+        timeout(self.task_timeout(), task).await.unwrap_or(Reply::Unsure)
     }
 
     /// Why nothing more may be sent with these credentials, if the call was refused with `code`.
@@ -279,36 +333,36 @@ impl Provider {
     pub fn stopped_by(&self, code: &str) -> Option<NotReady> {
         match self {
             Self::Zoho(zoho) => zoho.stopped_by(code),
-            // Whatever they send with a call, they have signed in with at the check.
+            // They send the same credentials with a call as with the sign-in of the check.
             Self::Keycloak(_) | Self::OpenLdap(_) | Self::ActiveDirectory(_) => None,
         }
     }
 
-    /// Sends the conditional call of `record`'s attempt again, with the same password and on the same condition: it takes effect
-    /// at most once however often it is sent. A call without a condition is not sent, nor is one after the request's end.
-    pub async fn repeat(&self, record: &Record, once: &Once, user: &User, password: Option<&SecretString>) -> Reply {
-        let Some(condition) = condition(record) else { return Reply::NotSent };
+    /// Sends the conditional call of `record` again, with the same password and precondition: it takes effect at most once, however often
+    /// it is sent. Sends nothing if the call is not conditional, or the request has expired.
+    pub async fn repeat(&self, record: &Record, user: &User, password: Option<&SecretString>) -> Reply {
+        let Some(precondition) = precondition(record) else { return Reply::NotSent };
         let in_time = || jiff::Timestamp::now() < record.expires_at;
         let task = async {
             match self {
-                Self::Zoho(zoho) => zoho.repeat(condition, once, user, password, in_time).await,
-                Self::Keycloak(keycloak) => keycloak.repeat(once, user, in_time).await,
+                Self::Zoho(zoho) => Box::pin(zoho.repeat(record, precondition, user, password, in_time)).await,
+                Self::Keycloak(keycloak) => Box::pin(keycloak.repeat(record, user, in_time)).await,
                 Self::OpenLdap(openldap) => {
-                    Box::pin(openldap.repeat(record, condition, once, user, password, in_time)).await
+                    Box::pin(openldap.repeat(record, precondition, user, password, in_time)).await
                 }
                 Self::ActiveDirectory(domain) => {
-                    Box::pin(domain.repeat(record, condition, once, user, password, in_time)).await
+                    Box::pin(domain.repeat(record, precondition, user, password, in_time)).await
                 }
             }
         };
-        timeout(LONGEST, task).await.unwrap_or(Reply::Unsure)
+        timeout(self.task_timeout(), task).await.unwrap_or(Reply::Unsure)
     }
 
-    /// Ends what the call of `record` itself does not end. May be called again.
+    /// Does what the call of `record` itself cannot do, such as ending sessions. May be repeated.
     ///
     /// # Errors
-    /// What is not ended, and why.
-    pub async fn clean_up(&self, record: &Record, what: CleanUp) -> Result<(), Why> {
+    /// What is not done, and why.
+    pub async fn clean_up(&self, record: &Record, what: AfterReset) -> Result<(), Why> {
         let task = async {
             match self {
                 Self::Zoho(_) | Self::OpenLdap(_) => Ok(()),
@@ -316,14 +370,14 @@ impl Provider {
                 Self::ActiveDirectory(domain) => Box::pin(domain.clean_up(record, what)).await,
             }
         };
-        timeout(LONGEST, task).await.unwrap_or_else(|_| Err(late()))
+        timeout(self.task_timeout(), task).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Whether `password` opens the account of `record`'s user. A wrong one counts towards a lock-out: to be asked once for each
+    /// Whether the user of `record` can sign in with `password`. A wrong password counts towards a lock-out, so call this once for each
     /// attempt. False proves nothing.
     ///
     /// # Errors
-    /// Why it was not sent. It may be asked again.
+    /// Why the password was not sent. The sign-in may be tried again.
     pub async fn sign_in(&self, record: &Record, password: &SecretString) -> Result<bool, Why> {
         let task = async {
             match self {
@@ -333,14 +387,14 @@ impl Provider {
                 Self::ActiveDirectory(domain) => Box::pin(domain.sign_in(record, password)).await,
             }
         };
-        timeout(LONGEST, task).await.unwrap_or(Ok(false))
+        timeout(self.task_timeout(), task).await.unwrap_or(Ok(false))
     }
 
-    /// Looks for evidence that the attempt of `record` took effect. Reads only.
+    /// Looks for evidence that the call of `record` took effect. Reads only.
     ///
     /// # Errors
     /// Why the directory could not be asked.
-    pub async fn verify(&self, record: &Record) -> Result<Proof, Why> {
+    pub async fn verify(&self, record: &Record) -> Result<Finding, Why> {
         let task = async {
             match self {
                 Self::Zoho(zoho) => zoho.verify(record).await,
@@ -349,10 +403,10 @@ impl Provider {
                 Self::ActiveDirectory(domain) => Box::pin(domain.verify(record)).await,
             }
         };
-        timeout(LONGEST, task).await.unwrap_or_else(|_| Err(late()))
+        timeout(self.task_timeout(), task).await.unwrap_or_else(|_| Err(timed_out()))
     }
 }
 
-fn late() -> Why {
+fn timed_out() -> Why {
     Why::new("the directory's answers were still not at their end after 15 minutes.")
 }

@@ -1,5 +1,5 @@
-//! What the tests of providers share: small servers that answer as each test says. Here and not in tests/, since only the crate
-//! can make the right to send.
+//! What the tests of providers share: small servers that answer as each test defines. They are here and not in tests/, since only the
+//! crate can make a [`Fenced`].
 use std::sync::{Arc, Mutex};
 
 use axum::{
@@ -15,16 +15,17 @@ use tokio::net::TcpListener;
 
 use super::Fenced;
 use crate::core::{
-    ledger::{Attempt, Finish, Origin, Record, State as RecordState, UserId},
-    plan::Once,
+    call::{Call, FollowUp},
+    record::{Attempt, Origin, Record, State as RecordState},
     request::Mode,
+    user::UserId,
 };
 
 /// What a server answers: status, headers, body.
 pub(super) type Answered = (u16, Vec<(&'static str, String)>, String);
 pub(super) type Script = Arc<dyn Fn(&str, &str) -> Answered + Send + Sync>;
 
-/// A server on loopback, with what it was asked.
+/// A server on loopback, which records the requests it gets.
 pub(super) struct Server {
     pub url: String,
     pub seen: Arc<Mutex<Vec<(String, String, String)>>>,
@@ -92,7 +93,7 @@ pub(super) fn record() -> Record {
             requested_by: None,
         },
         call: SET,
-        finish: Finish::default(),
+        finish: FollowUp::default(),
         attempt: Attempt {
             id: "a1".to_owned(),
             number: 1,
@@ -103,32 +104,38 @@ pub(super) fn record() -> Record {
             baseline: Some("never".to_owned()),
             conditional: false,
             approved_by: Vec::new(),
-            redraws: 0,
+            regenerated: 0,
         },
         adopted_by: None,
         gave_up_at: None,
         sign_in_by: None,
         state: RecordState::Sent,
         evidence: None,
-        verdict: None,
+        refusal: None,
         retry_at: None,
         note: None,
+        undelivered: false,
         settled_at: None,
         settled_by: None,
     }
 }
 
-pub(super) const SET: Once = Once::SetPassword {
+pub(super) const SET: Call = Call::SetPassword {
     force_change_on_login: false,
     clear_mobile_sessions_and_api_tokens: false,
     email_to_user: false,
 };
 
-/// The right to send, as long as `still`.
-pub(super) fn fenced(still: bool) -> Fenced {
-    fenced_by(record(), still)
+/// The right to send [`SET`]. `may_send`: nothing has ended it.
+pub(super) fn fenced(may_send: bool) -> Fenced {
+    fenced_by(record(), may_send)
 }
 
-pub(super) fn fenced_by(record: Record, still: bool) -> Fenced {
-    Fenced::by_write(record, move || still)
+/// The right to send `call`.
+pub(super) fn fenced_call(call: Call, may_send: bool) -> Fenced {
+    fenced_by(Record { call, ..record() }, may_send)
+}
+
+pub(super) fn fenced_by(record: Record, may_send: bool) -> Fenced {
+    Fenced::by_write(record, move || may_send)
 }

@@ -1,4 +1,4 @@
-//! The client of the API server, with what kube does not set: a name, and limits for the whole of an answer, not its head alone.
+//! The client of the API server, with what kube does not set: a user agent, and limits for the whole answer instead of its head.
 use std::{
     future::Future,
     pin::Pin,
@@ -14,23 +14,23 @@ use axum::{
 use futures::{Stream, StreamExt};
 use kube::{
     Client, Config,
-    client::{Body as Asked, ClientBuilder, DynBody},
+    client::{Body as RequestBody, ClientBuilder, DynBody},
 };
 use tokio::time::timeout;
 use tower::{Layer, Service};
 
-use super::life::Life;
+use super::liveness::Life;
 
-/// Who asks: in the audit log, and up to the slash as manager of the fields that are written.
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("credreset/", env!("CARGO_PKG_VERSION")));
-/// For a call and its answer, and for the head of a watch's; kube ends a watch without events after five minutes.
-const LIMIT: Duration = Duration::from_secs(30);
-/// Larger than any page of a list.
-const LONGEST: usize = 32 << 20;
-/// An event of a watch has one object, for which etcd has a limit of a few megabytes.
-const LONGEST_EVENT: usize = 8 << 20;
+/// The client's name in the audit log. The part before the slash is the manager of the fields that it writes.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("credreset/", env!("CARGO_PKG_VERSION")));
+/// For a request and its whole answer; for a watch, for the head of its answer. kube ends a watch without events after five minutes.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an answer: more than any page of a list has.
+const MAX_BODY: usize = 32 << 20;
+/// Bytes of a watch event. It has one object, which etcd limits to a few megabytes.
+const MAX_EVENT: usize = 8 << 20;
 
-/// A client as `config` has it. What it asks is told to `life`.
+/// A client for `config`. `life` takes note of its requests.
 ///
 /// # Errors
 /// If `config` cannot be used.
@@ -38,41 +38,41 @@ pub fn client(config: Config, life: &Life) -> kube::Result<Client> {
     Ok(builder(config, life)?.build())
 }
 
-/// The same, for one that has more to it.
+/// The builder of [`client`], for further layers.
 ///
 /// # Errors
-/// As above.
+/// As for [`client`].
 pub fn builder(
     mut config: Config,
     life: &Life,
 ) -> kube::Result<
     ClientBuilder<
-        impl Service<Request<Asked>, Response = Response<Body>, Error = BoxError, Future: Send> + Send + use<>,
+        impl Service<Request<RequestBody>, Response = Response<Body>, Error = BoxError, Future: Send> + Send + use<>,
     >,
 > {
-    config.headers.push((header::USER_AGENT, AGENT));
-    Ok(ClientBuilder::try_from(config)?.with_layer(&Bounds(life.clone())))
+    config.headers.push((header::USER_AGENT, USER_AGENT));
+    Ok(ClientBuilder::try_from(config)?.with_layer(&LimitLayer(life.clone())))
 }
 
-/// Puts bounds around a service.
-struct Bounds(Life);
+/// Limits the answers of a service, and notes its requests.
+struct LimitLayer(Life);
 
-impl<S> Layer<S> for Bounds {
-    type Service = Bounded<S>;
+impl<S> Layer<S> for LimitLayer {
+    type Service = Limited<S>;
 
-    fn layer(&self, service: S) -> Bounded<S> {
-        Bounded { service, life: self.0.clone() }
+    fn layer(&self, service: S) -> Limited<S> {
+        Limited { service, life: self.0.clone() }
     }
 }
 
-struct Bounded<S> {
+struct Limited<S> {
     service: S,
     life: Life,
 }
 
-impl<S> Service<Request<Asked>> for Bounded<S>
+impl<S> Service<Request<RequestBody>> for Limited<S>
 where
-    S: Service<Request<Asked>, Response = Response<Box<DynBody>>, Error = BoxError>,
+    S: Service<Request<RequestBody>, Response = Response<Box<DynBody>>, Error = BoxError>,
     S::Future: Send + 'static,
 {
     type Response = Response<Body>;
@@ -83,8 +83,8 @@ where
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Asked>) -> Self::Future {
-        self.life.asks(request.uri());
+    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+        self.life.note_request(request.uri());
         let watches = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
         let answer = self.service.call(request);
         let whole = async move {
@@ -93,15 +93,17 @@ where
             let body = if watches && head.status.is_success() {
                 Body::from_stream(events(body.into_data_stream()))
             } else {
-                Body::from(to_bytes(body, LONGEST).await?)
+                Body::from(to_bytes(body, MAX_BODY).await?)
             };
             Ok(Response::from_parts(head, body))
         };
-        Box::pin(async move { timeout(LIMIT, whole).await.map_err(|_| "the API server did not answer in time")? })
+        Box::pin(
+            async move { timeout(REQUEST_TIMEOUT, whole).await.map_err(|_| "the API server did not answer in time")? },
+        )
     }
 }
 
-/// The lines of a watch, none of which is without end.
+/// The lines of a watch. A line that is longer than [`MAX_EVENT`] is an error.
 fn events(
     pieces: impl Stream<Item = Result<Bytes, axum::Error>> + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static {
@@ -109,7 +111,7 @@ fn events(
     pieces.map(move |piece| -> Result<Bytes, BoxError> {
         let piece = piece?;
         line = piece.iter().rev().position(|byte| *byte == b'\n').unwrap_or(line + piece.len());
-        if line > LONGEST_EVENT { Err("the API server sent an event without end".into()) } else { Ok(piece) }
+        if line > MAX_EVENT { Err("the API server sent an event that is too long".into()) } else { Ok(piece) }
     })
 }
 
@@ -124,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// A client of a server that answers everything with `head`, then with `piece` so many times, and then says nothing.
+    /// A client of a server that answers every request with `head`, then sends `piece` so many times, and then nothing more.
     fn client_of(head: &'static str, piece: &'static str, times: usize) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -147,12 +149,12 @@ mod tests {
         Request::get(path).body(Vec::new()).unwrap()
     }
 
-    /// The time goes on by itself as soon as there is nothing to do but wait.
+    /// The virtual time advances by itself as soon as every task waits.
     #[tokio::test(start_paused = true)]
     async fn half_an_answer_is_given_up() {
         for (path, head) in [("/api", "Content-Length: 99"), ("/api", "Transfer-Encoding: chunked\r\n\r\n9")] {
-            let said = client_of(head, "{\"half", 1).request::<Value>(get(path)).await.unwrap_err().to_string();
-            assert!(said.contains("did not answer in time"), "{said}");
+            let error = client_of(head, "{\"half", 1).request::<Value>(get(path)).await.unwrap_err().to_string();
+            assert!(error.contains("did not answer in time"), "{error}");
         }
     }
 
@@ -160,18 +162,18 @@ mod tests {
     async fn an_answer_without_end_is_given_up() {
         const BLANKS: &str = "                                                                ";
         let client = client_of("Connection: close", BLANKS, usize::MAX);
-        let said = client.request::<Value>(get("/api")).await.unwrap_err().to_string();
-        assert!(said.contains("length limit exceeded"), "{said}");
+        let error = client.request::<Value>(get("/api")).await.unwrap_err().to_string();
+        assert!(error.contains("length limit exceeded"), "{error}");
         let mut events = Box::pin(client.request_events::<Value>(get("/api?watch=true")).await.unwrap());
-        let said = futures::TryStreamExt::try_next(&mut events).await.unwrap_err().to_string();
-        assert!(said.contains("an event without end"), "{said}");
+        let error = futures::TryStreamExt::try_next(&mut events).await.unwrap_err().to_string();
+        assert!(error.contains("an event that is too long"), "{error}");
     }
 
     #[tokio::test]
     async fn a_watch_goes_on() {
         const EVENT: &str =
             "{\"type\": \"ADDED\", \"object\": {\"much\": \"                                       \"}}\n";
-        let times = 2 * LONGEST_EVENT / EVENT.len();
+        let times = 2 * MAX_EVENT / EVENT.len();
         let client = client_of("Connection: close", EVENT, times);
         let events = client.request_events::<Value>(get("/api?watch=true&resourceVersion=1")).await.unwrap();
         assert_eq!(

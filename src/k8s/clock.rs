@@ -1,5 +1,5 @@
-//! Time that counts only where clocks agree. A machine has two: one stands still while it sleeps, the other can be set, or is wrong from
-//! the start. The third is the API server's.
+//! Time that counts only where clocks agree. A machine has two clocks: the monotonic one stops while the
+//! machine sleeps, and the wall clock can be set, or wrong from the start. The third clock is the API server's.
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -11,62 +11,64 @@ use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
 use super::lock;
-use crate::core::ledger::MARGIN;
+use crate::core::record::CLOCK_SKEW_MARGIN;
 
-/// So far from the API server's a clock of the day may be: those of two processes are then at most [`MARGIN`] apart, which is what the
-/// ledger allows for.
-const APART: SignedDuration = SignedDuration::from_secs(MARGIN.as_secs() / 2);
-/// An answer that was on its way for longer tells too little.
-const PROMPT: Duration = Duration::from_secs(10);
+/// How far a wall clock may differ from the API server's. Those of two processes then differ by [`CLOCK_SKEW_MARGIN`] at most, which the ledger
+/// allows for.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(CLOCK_SKEW_MARGIN.as_secs() / 2);
+/// An answer that took longer gives too imprecise a time.
+const MAX_ROUND_TRIP: Duration = Duration::from_secs(10);
 
 /// A moment by both clocks of this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// Stands still while the machine sleeps.
+    /// By the clock that stops while the machine sleeps.
     pub monotonic: Instant,
-    /// Can be set.
-    pub day: Timestamp,
+    /// By the clock that can be set.
+    pub wall: Timestamp,
 }
 
 impl Moment {
-    /// This one.
+    /// The current moment.
     #[must_use]
     pub fn now() -> Self {
-        Self { monotonic: Instant::now(), day: Timestamp::now() }
+        Self { monotonic: Instant::now(), wall: Timestamp::now() }
     }
 
-    /// Whether less than `limit` has passed since then by both clocks. By one that was set back it cannot be told: false.
+    /// Whether less than `limit` has passed since this moment by both clocks. `false` if the wall clock was set back before it.
     #[must_use]
     pub fn is_within(self, limit: Duration) -> bool {
-        let passed = Duration::try_from(Timestamp::now().duration_since(self.day));
+        let passed = Duration::try_from(Timestamp::now().duration_since(self.wall));
         self.monotonic.elapsed() < limit && passed.is_ok_and(|passed| passed < limit)
     }
 }
 
-/// This machine's clock of the day, compared with the API server's. Clones are one.
+/// This machine's wall clock, compared with the API server's. Clones share the comparison.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Arc<Mutex<Option<Compared>>>);
+pub struct Clock(Arc<Mutex<Option<Comparison>>>);
 
-/// An answer of the API server.
+/// The time in an answer of the API server.
 #[derive(Clone, Copy, Debug)]
-struct Compared {
-    /// Its `Date`, in whole seconds: it was made within the second from then on.
+struct Comparison {
+    /// Its header `Date`, cut to whole seconds.
     date: Timestamp,
-    asked: Instant,
-    answered: Instant,
+    /// When the request was sent.
+    sent_at: Instant,
+    /// When the answer arrived.
+    received_at: Instant,
 }
 
-impl Compared {
-    /// The earliest and the latest that it can be by the API server's clock.
+impl Comparison {
+    /// The earliest and the latest time that it can be now by the API server's clock.
     fn now(self) -> [Timestamp; 2] {
         let since = |then: Instant| SignedDuration::try_from(then.elapsed()).unwrap_or(SignedDuration::MAX);
-        [since(self.answered), since(self.asked).saturating_add(SignedDuration::from_secs(1))]
+        [since(self.received_at), since(self.sent_at).saturating_add(SignedDuration::from_secs(1))]
             .map(|passed| self.date.saturating_add(passed).unwrap_or(Timestamp::MAX))
     }
 }
 
 impl Clock {
-    /// `service`, of whose answers each is compared with.
+    /// Wraps `service`, and compares the clock with each of its answers.
     pub fn watching<S, R, B>(
         &self,
         service: S,
@@ -76,38 +78,38 @@ impl Clock {
     {
         let clock = self.clone();
         service.map_future(move |answer| {
-            let (clock, asked) = (clock.clone(), Instant::now());
+            let (clock, sent_at) = (clock.clone(), Instant::now());
             async move {
                 let answer = answer.await?;
-                clock.compare(asked, answer.headers());
+                clock.compare(sent_at, answer.headers());
                 Ok(answer)
             }
         })
     }
 
-    fn compare(&self, asked: Instant, headers: &HeaderMap) {
+    fn compare(&self, sent_at: Instant, headers: &HeaderMap) {
         let date = headers.get(header::DATE).and_then(|value| value.to_str().ok());
         let date = date.and_then(|text| jiff::fmt::rfc2822::parse(text).ok());
-        if let Some(date) = date.filter(|_| asked.elapsed() < PROMPT) {
-            *lock(&self.0) = Some(Compared { date: date.timestamp(), asked, answered: Instant::now() });
+        if let Some(date) = date.filter(|_| sent_at.elapsed() < MAX_ROUND_TRIP) {
+            *lock(&self.0) = Some(Comparison { date: date.timestamp(), sent_at, received_at: Instant::now() });
         }
     }
 
-    /// Whether the clock of the day may be believed: it is surely within half of [`MARGIN`] of the API server's. One that was set, or a
-    /// machine that slept, since they were compared is not believed before they are compared again.
+    /// Whether the wall clock is right: it certainly differs from the API server's by half of [`CLOCK_SKEW_MARGIN`] at
+    /// most. After the clock was set, or the machine slept, it counts as wrong until it is compared again.
     #[must_use]
     pub fn is_right(&self) -> bool {
-        let compared = *lock(&self.0);
-        let Some([earliest, latest]) = compared.map(Compared::now) else { return false };
+        let comparison = *lock(&self.0);
+        let Some([earliest, latest]) = comparison.map(Comparison::now) else { return false };
         let now = Timestamp::now();
-        latest.duration_since(now) <= APART && now.duration_since(earliest) <= APART
+        latest.duration_since(now) <= CLOCK_TOLERANCE && now.duration_since(earliest) <= CLOCK_TOLERANCE
     }
 
-    /// How far the clock of the day is ahead of the API server's, if that is known.
+    /// How far the wall clock is ahead of the API server's; negative: behind. `None`: they were never compared.
     #[must_use]
     pub fn ahead(&self) -> Option<SignedDuration> {
-        let compared = *lock(&self.0);
-        compared.map(|compared| Timestamp::now().duration_since(compared.now()[0]))
+        let comparison = *lock(&self.0);
+        comparison.map(|comparison| Timestamp::now().duration_since(comparison.now()[0]))
     }
 }
 
@@ -120,15 +122,15 @@ mod tests {
         HeaderMap::from_iter([(header::DATE, date.parse().unwrap())])
     }
 
-    /// Virtual time goes on for the monotonic clock alone: as if the clock of the day stood still.
+    /// Virtual time advances only the monotonic clock.
     #[tokio::test(start_paused = true)]
     async fn a_moment_is_young_by_both_clocks() {
         let limit = Duration::from_secs(10);
         let now = Moment::now();
         assert!(now.is_within(limit));
-        let slept = Moment { day: now.day - SignedDuration::from_secs(11), ..now };
+        let slept = Moment { wall: now.wall - SignedDuration::from_secs(11), ..now };
         assert!(!slept.is_within(limit));
-        let set_back = Moment { day: now.day + SignedDuration::from_secs(11), ..now };
+        let set_back = Moment { wall: now.wall + SignedDuration::from_secs(11), ..now };
         assert!(!set_back.is_within(limit));
         tokio::time::advance(limit).await;
         assert!(!now.is_within(limit));
@@ -146,15 +148,15 @@ mod tests {
             assert_eq!(clock.is_right(), right, "{ahead}");
             assert!((ahead..=ahead + 2).contains(&clock.ahead().unwrap().as_secs()), "{ahead}: {:?}", clock.ahead());
         }
-        // The monotonic clock goes on, that of the day does not: one of them is wrong until they are compared again.
+        // The monotonic clock advances, the wall clock does not: one of them is wrong until they are compared again.
         clock.compare(Instant::now(), &answer(Timestamp::now()));
         tokio::time::advance(Duration::from_secs(65)).await;
         assert!(!clock.is_right());
         clock.compare(Instant::now(), &answer(Timestamp::now()));
         assert!(clock.is_right());
-        let asked = Instant::now();
-        tokio::time::advance(PROMPT).await;
-        clock.compare(asked, &answer(Timestamp::UNIX_EPOCH));
-        assert!(clock.is_right(), "by an answer that was long on its way");
+        let sent_at = Instant::now();
+        tokio::time::advance(MAX_ROUND_TRIP).await;
+        clock.compare(sent_at, &answer(Timestamp::UNIX_EPOCH));
+        assert!(clock.is_right(), "an answer that took too long is ignored");
     }
 }

@@ -1,4 +1,4 @@
-//! What is watched, and what is done about it. All of it belongs to a term of leadership.
+//! The watches, the two controllers and the housekeeping of a term of leadership.
 use std::{
     collections::HashMap,
     hash::Hash,
@@ -30,38 +30,40 @@ use super::{
     lock,
     metrics::Metrics,
     reconcile::{self, Item, Operator, Term},
-    status,
-    turns::Turns,
+    slots::Slots,
 };
 use crate::{
     api::{CredentialReset, CredentialResetApproval, CredentialResetRecord},
-    core::{Next, ledger::State},
+    core::{Next, record::State},
 };
 
-/// Between two looks for password Secrets that nobody needs.
-const SWEEP: Duration = Duration::from_secs(60);
-/// Between two looks for records whose time has passed.
-const EXPIRE: Duration = Duration::from_secs(3600);
-/// After so long whoever waits for a turn asks again, whether or not it was told to: whoever was told in its stead may be gone.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
-/// The first pause after a failed reconcile; doubled up to a minute.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// How often password Secrets that no record needs are deleted.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How often records whose retention has ended are deleted.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(3600);
+/// Work that waits for a slot asks again after this, even if it was not woken: the work that was woken instead may no longer exist.
+const SLOT_RETRY: Duration = Duration::from_secs(30);
+/// The pause after the first failed reconcile of an item. It doubles with each further one.
+const MIN_BACKOFF: Duration = Duration::from_millis(500);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// What the two controllers share.
-struct Shared {
+struct Context {
     term: Arc<Term>,
-    /// Reconciles run as tasks of their own: one that has sent a call must write down what came back, whatever becomes of the
-    /// term; and a panic ends that one only.
+    /// Each reconcile is a task of its own. One that has sent a call must record the reply even after the term has ended, and a panic
+    /// ends only that task.
     tasks: TaskTracker,
-    failures: Mutex<HashMap<String, u32>>,
+    /// Failed reconciles in a row.
+    failures: Mutex<HashMap<Item, u32>>,
 }
 
-/// Why a reconcile ended badly; told where it happened.
+/// A reconcile failed. It has logged why.
 #[derive(Debug, thiserror::Error)]
 #[error("reconcile failed")]
 struct Failed;
 
-/// Works until leadership is lost, or `stop`. `concurrency`: reconciles at once of each Directory, and of each kind.
+/// Runs a term until leadership is lost, or `stop`. `concurrency`: reconciles at the same time, for
+/// each Directory and for each of requests and records.
 ///
 /// # Errors
 /// If the ledger cannot be read at the start: then nothing may be started.
@@ -88,14 +90,14 @@ pub async fn run(
         changed,
     );
     let term = Arc::new(Term { operator, leadership, directories: Arc::clone(&directories) });
-    let shared = Arc::new(Shared { term: Arc::clone(&term), tasks, failures: Mutex::default() });
+    let context = Arc::new(Context { term: Arc::clone(&term), tasks, failures: Mutex::default() });
     let work = async {
         tokio::join!(
             directories.run(),
-            requests(Arc::clone(&shared), directories_changed, concurrency),
-            settled(&term.operator),
-            records(Arc::clone(&shared), concurrency),
-            term.operator.ledger.keep_keys(),
+            reconcile_requests(Arc::clone(&context), directories_changed, concurrency),
+            watch_settled_requests(&term.operator),
+            reconcile_records(Arc::clone(&context), concurrency),
+            term.operator.ledger.watch_keys(),
             housekeeping(&term),
         )
     };
@@ -104,14 +106,16 @@ pub async fn run(
         () = lost.cancelled() => {}
         () = stop.cancelled() => {}
     }
-    // Their tasks hold each other: whoever leads no more neither calls directories nor writes about them.
-    term.directories.end();
+    // The tasks of the checks hold the Directories, so dropping them is not enough. A process that is no longer the leader neither calls
+    // directories nor writes their status.
+    term.directories.abort_checks();
     Ok(())
 }
 
-/// The open requests, each when it is new, when its time has come, and when its Directory has changed.
-async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>, concurrency: u16) {
-    let operator = &shared.term.operator;
+/// Reconciles each open request when it is new, when its requeue time has come, when its Directory has
+/// changed, and when an approval names it.
+async fn reconcile_requests(context: Arc<Context>, changes: mpsc::UnboundedReceiver<String>, concurrency: u16) {
+    let operator = &context.term.operator;
     let api: Api<Lean<CredentialReset>> = Api::all(operator.client.clone());
     let open = watcher::Config::default().fields("status.outcome=").page_size(PAGE);
     let (reader, writer) = reflector::store();
@@ -120,79 +124,78 @@ async fn requests(shared: Arc<Shared>, changes: mpsc::UnboundedReceiver<String>,
     let new = watcher(api, open)
         .default_backoff()
         .reflect(writer)
-        // The status is our own: what matters is an object that is new, or whose status was lost or is about another generation.
+        // The operator writes the status itself. What matters is an object that is new, or whose status was lost or is about another
+        // generation.
         .filter_map(|event| async {
             match event {
                 Ok(watcher::Event::InitApply(object)) => Some(Ok(object)),
-                Ok(watcher::Event::Apply(object)) if !object.is_seen() => Some(Ok(object)),
+                Ok(watcher::Event::Apply(object)) if !object.is_observed() => Some(Ok(object)),
                 Ok(_) => None,
                 Err(error) => Some(Err(error)),
             }
         });
     let store = reader.clone();
-    let affected = received(changes).flat_map(move |name| {
+    let affected = stream_of(changes).flat_map(move |name| {
         let waiting = store.state_filter(|object| object.spec.directory == name);
         stream::iter(waiting.into_iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect::<Vec<_>>())
     });
-    let (next, turn_comes) = mpsc::unbounded_channel();
-    let turns = Turns::new(concurrency, next);
+    let (wake, woken) = mpsc::unbounded_channel();
+    let slots = Slots::new(concurrency, wake);
     Controller::for_stream(new, reader)
         .reconcile_on(affected)
-        .reconcile_on(received(turn_comes))
+        .reconcile_on(stream_of(woken))
         .watches(
             Api::<Lean<CredentialResetApproval>>::all(operator.client.clone()),
             watcher::Config::default().page_size(PAGE),
             |approval| Some(ObjectRef::new(&approval.spec.request).within(&approval.namespace().unwrap_or_default())),
         )
         .run(
-            move |object: Arc<Lean<CredentialReset>>, shared: Arc<Shared>| {
-                let turn = turns.take(&object.spec.directory, ObjectRef::from_obj(object.as_ref()));
+            move |object: Arc<Lean<CredentialReset>>, context: Arc<Context>| {
+                let slot = slots.try_acquire(&object.spec.directory, ObjectRef::from_obj(object.as_ref()));
                 async move {
-                    let Some(_turn) = turn else { return Ok(Action::requeue(ASK_AGAIN)) };
-                    work(&shared, Item::Request(object.namespace().unwrap_or_default(), object.name_any())).await
+                    let Some(_slot) = slot else { return Ok(Action::requeue(SLOT_RETRY)) };
+                    reconcile_item(&context, Item::of_request(&object)).await
                 }
             },
-            |object, _, shared| {
-                back_off(&shared, &format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()))
-            },
-            shared,
+            |object, _, context| error_policy(&context, Item::of_request(&object)),
+            context,
         )
-        .for_each(|result| async { told(&metrics, result) })
+        .for_each(|result| async { log_result(&metrics, result) })
         .await;
 }
 
-/// Requests with an outcome: nothing more is done about them. Should the generation of one rise all the same, tools wait until its status
-/// is about that.
-async fn settled(operator: &Operator) {
+/// Watches the requests with an outcome, for which nothing more is done. If the generation of one
+/// rises, its status is updated to it: tools that wait for the status compare the two.
+async fn watch_settled_requests(operator: &Operator) {
     let api: Api<Lean<CredentialReset>> = Api::all(operator.client.clone());
     let done = watcher::Config::default().fields("status.outcome!=").page_size(PAGE);
     let mut touched = pin!(watcher(api, done).default_backoff().applied_objects());
     while let Some(event) = touched.next().await {
         match event {
-            // One that is being deleted has another generation for that alone.
-            Ok(Lean(object)) if !object.is_seen() && object.metadata.deletion_timestamp.is_none() => {
-                if let Err(error) = status::take_over_generation(&operator.client, &object).await {
+            // The deletion itself raises the generation of an object that is being deleted.
+            Ok(Lean(object)) if !object.is_observed() && object.metadata.deletion_timestamp.is_none() => {
+                if let Err(error) = operator.statuses.observe_generation(&object).await {
                     let (namespace, name) = (object.namespace(), object.name_any());
-                    tracing::warn!(namespace, name, error = %error, "the status could not take the generation over");
+                    tracing::warn!(namespace, name, error = %error, "failed to update the observed generation");
                 }
             }
             Ok(_) => {}
             Err(error) => {
-                operator.metrics.failed("watch");
-                tracing::warn!(error = %error, "requests with an outcome cannot be watched");
+                operator.metrics.count_error("watch");
+                tracing::warn!(error = %error, "the watch of requests with an outcome failed; retrying");
             }
         }
     }
 }
 
-/// The records that still move: of requests whose objects are gone, and those whose outcome is not known.
-async fn records(shared: Arc<Shared>, concurrency: u16) {
-    let api = shared.term.operator.ledger.api();
+/// Reconciles the open records: those of requests whose objects were deleted, and those whose outcome is unknown.
+async fn reconcile_records(context: Arc<Context>, concurrency: u16) {
+    let api = context.term.operator.ledger.api();
     let open = watcher::Config::default().fields(OPEN).page_size(500);
     let (reader, writer) = reflector::store();
-    let metrics = shared.term.operator.metrics.clone();
+    let metrics = context.term.operator.metrics.clone();
     metrics.watch_records(reader.clone());
-    let noted = Arc::clone(&shared);
+    let term = Arc::clone(&context.term);
     let moved = watcher(api, open)
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
@@ -200,133 +203,135 @@ async fn records(shared: Arc<Shared>, concurrency: u16) {
         .touched_objects()
         .inspect(move |object| {
             if let Ok(object) = object {
-                noted.term.operator.ledger.note_seen(&object.record());
+                term.operator.ledger.note_watched(&object.record());
             }
         })
         .predicate_filter(
             |object: &CredentialResetRecord| Some(hash(&(object.uid(), object.spec.state))),
             PredicateConfig::default(),
         );
-    let (next, turn_comes) = mpsc::unbounded_channel();
-    let turns = Turns::new(concurrency, next);
+    let (wake, woken) = mpsc::unbounded_channel();
+    let slots = Slots::new(concurrency, wake);
     Controller::for_stream(moved, reader)
-        .reconcile_on(received(turn_comes))
-        .watches(shared.term.operator.ledger.settlements(), watcher::Config::default().page_size(PAGE), |said| {
-            Some(ObjectRef::new(&said.spec.record).within(&said.namespace().unwrap_or_default()))
+        .reconcile_on(stream_of(woken))
+        .watches(context.term.operator.ledger.settlements(), watcher::Config::default().page_size(PAGE), |settlement| {
+            Some(ObjectRef::new(&settlement.spec.record).within(&settlement.namespace().unwrap_or_default()))
         })
         .run(
-            move |object: Arc<CredentialResetRecord>, shared: Arc<Shared>| {
-                let turns = Arc::clone(&turns);
+            move |object: Arc<CredentialResetRecord>, context: Arc<Context>| {
+                let slots = Arc::clone(&slots);
                 async move {
                     let record = object.record();
-                    // This process's own attempt is under way: its request's reconcile goes on with it, unless the object is gone.
-                    let over = record.over() <= Timestamp::now();
-                    if record.state == State::Sent && !over && shared.term.operator.ledger.holds(&record) {
-                        return Ok(Action::requeue(until(record.over())));
+                    // This process's own attempt is in flight: the reconcile of its request continues it, unless the object was deleted.
+                    let over = record.cannot_arrive_after() <= Timestamp::now();
+                    if record.state == State::Sent && !over && context.term.operator.ledger.attempts.contains(&record) {
+                        return Ok(Action::requeue(duration_until(record.cannot_arrive_after())));
                     }
-                    let turn = turns.take(&record.directory, ObjectRef::from_obj(object.as_ref()));
-                    let Some(_turn) = turn else { return Ok(Action::requeue(ASK_AGAIN)) };
-                    work(&shared, Item::Record(record.name)).await
+                    let slot = slots.try_acquire(&record.directory, ObjectRef::from_obj(object.as_ref()));
+                    let Some(_slot) = slot else { return Ok(Action::requeue(SLOT_RETRY)) };
+                    reconcile_item(&context, Item::Record(record.name)).await
                 }
             },
-            |object, _, shared| back_off(&shared, &object.name_any()),
-            shared,
+            |object, _, context| error_policy(&context, Item::Record(object.name_any())),
+            context,
         )
-        .for_each(|result| async { told(&metrics, result) })
+        .for_each(|result| async { log_result(&metrics, result) })
         .await;
 }
 
-/// What comes out of a channel, until nobody can put anything in.
-fn received<T>(channel: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
+/// The messages of a channel, until its senders are dropped.
+fn stream_of<T>(channel: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
     stream::unfold(channel, |mut channel| async { Some((channel.recv().await?, channel)) })
 }
 
-async fn work(shared: &Arc<Shared>, item: Item) -> Result<Action, Failed> {
-    let metrics = &shared.term.operator.metrics;
-    let name = match &item {
-        Item::Request(namespace, name) => format!("{namespace}/{name}"),
-        Item::Record(name) => name.clone(),
-    };
-    let term = Arc::clone(&shared.term);
-    let began = Instant::now();
-    let ended = shared.tasks.spawn(async move { Box::pin(reconcile::reconcile(&term, &item)).await }).await;
-    metrics.reconciled(began.elapsed());
-    match ended {
+/// Reconciles `item` in a task of its own.
+async fn reconcile_item(context: &Arc<Context>, item: Item) -> Result<Action, Failed> {
+    let metrics = &context.term.operator.metrics;
+    let (term, of_task) = (Arc::clone(&context.term), item.clone());
+    let started = Instant::now();
+    let result = context.tasks.spawn(async move { Box::pin(reconcile::reconcile(&term, &of_task)).await }).await;
+    metrics.observe_reconcile(started.elapsed());
+    let name = item.to_string();
+    match result {
         Ok(Ok(next)) => {
-            lock(&shared.failures).remove(&name);
+            lock(&context.failures).remove(&item);
             Ok(match next {
                 Next::Never => Action::await_change(),
-                Next::At(at) => Action::requeue(until(at)),
+                Next::At(at) => Action::requeue(duration_until(at)),
             })
         }
         Ok(Err(error)) => {
-            metrics.failed(error.kind());
-            tracing::warn!(name, error = %error, "will be tried again");
+            metrics.count_error(error.kind());
+            tracing::warn!(name, error = %error, "reconcile failed; retrying");
             Err(Failed)
         }
         Err(_) => {
-            tracing::error!(name, "a reconcile ended in a panic: a defect of this program");
+            tracing::error!(name, "reconcile panicked: a defect of this program");
             Err(Failed)
         }
     }
 }
 
-fn back_off(shared: &Shared, name: &str) -> Action {
-    let mut failures = lock(&shared.failures);
-    let count = failures.entry(name.to_owned()).or_default();
+/// The pause before `item`, whose reconcile has failed, is reconciled again.
+fn error_policy(context: &Context, item: Item) -> Action {
+    let mut failures = lock(&context.failures);
+    let count = failures.entry(item).or_default();
     *count = count.saturating_add(1);
-    Action::requeue((FIRST_RETRY * 2u32.pow((*count - 1).min(7))).min(Duration::from_secs(60)))
+    Action::requeue((MIN_BACKOFF * 2u32.pow((*count - 1).min(7))).min(MAX_BACKOFF))
 }
 
-fn told<K: kube::Resource>(
+fn log_result<K: kube::Resource>(
     metrics: &Metrics,
     result: Result<(ObjectRef<K>, Action), controller::Error<Failed, watcher::Error>>,
 ) where
     K::DynamicType: std::fmt::Debug + Clone + Eq + Hash,
 {
     match result {
-        Ok((object, action)) => tracing::debug!(name = object.name, ?action, "looked at"),
-        // It has left the selection: settled, or deleted.
-        Err(controller::Error::ObjectNotFound(object)) => tracing::debug!(name = object.name, "settled or gone"),
+        Ok((object, action)) => tracing::debug!(name = object.name, ?action, "reconciled"),
+        // The selectors no longer match the object, or it was deleted.
+        Err(controller::Error::ObjectNotFound(object)) => tracing::debug!(name = object.name, "settled or deleted"),
         Err(controller::Error::ReconcilerFailed(..)) => {}
         Err(error) => {
-            metrics.failed("watch");
-            tracing::warn!(error = %error, "watching goes on");
+            metrics.count_error("watch");
+            tracing::warn!(error = %error, "a watch failed; retrying");
         }
     }
 }
 
+/// Deletes password Secrets and records that are no longer needed.
 async fn housekeeping(term: &Term) {
     let operator = &term.operator;
-    let mut sweep = tokio::time::interval(SWEEP);
-    // It reads all records: a leader that has just begun has other things to do.
-    let mut expire = tokio::time::interval_at(Instant::now() + SWEEP, EXPIRE);
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    // Not at the start of a term, when there is more urgent work: it reads all records.
+    let mut expire = tokio::time::interval_at(Instant::now() + SWEEP_INTERVAL, EXPIRY_INTERVAL);
     for timer in [&mut sweep, &mut expire] {
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     }
     loop {
-        let expires = tokio::select! {
+        let expire_records = tokio::select! {
             _ = sweep.tick() => false,
             _ = expire.tick() => true,
         };
-        // By a clock that is wrong nothing is too old; the term is about to end.
+        // A wrong clock cannot say what is too old. The term is about to end.
         if !operator.clock.is_right() {
             continue;
         }
         let now = Timestamp::now();
-        let (what, result) = if expires {
-            ("records", operator.ledger.expire(now).await)
+        let (what, result) = if expire_records {
+            ("records", operator.ledger.delete_expired(now).await)
         } else {
             ("password Secrets", operator.secrets.sweep(&operator.ledger, now).await)
         };
         match result {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, "removed {what} that nobody needs any more"),
-            Err(error) => tracing::warn!(error = %error, "{what} could not be swept; tried again later"),
+            Ok(count) => tracing::info!(count, "deleted {what} that are no longer needed"),
+            Err(error) => {
+                tracing::warn!(error = %error, "failed to delete {what} that are no longer needed; retrying later");
+            }
         }
     }
 }
 
-fn until(at: Timestamp) -> Duration {
+fn duration_until(at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
 }

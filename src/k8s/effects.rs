@@ -1,4 +1,4 @@
-//! Carrying out what was decided: one durable effect at a time.
+//! Carrying out a decision: one effect at a time.
 use std::{sync::Arc, time::Duration};
 
 use kube::ResourceExt;
@@ -6,320 +6,327 @@ use secrecy::SecretString;
 
 use super::{
     directories::Connected,
-    ledger::Written,
-    metrics::ok,
-    reconcile::{Error, Run, fresh_attempt},
-    status,
+    ledger::WriteResult,
+    metrics::result_class,
+    reconcile::{Error, Reconcile, new_attempt_id},
 };
 use crate::{
+    api::CredentialResetRecord,
     core::{
-        Decision, Effect, Reason, View, decide,
-        ledger::{Evidence, Record, Reply, State},
-        plan::{CleanUp, Once},
-        report,
-        request::Source,
-        world::{Found, Progress, Proof, Seen, StepState, Why},
+        Decision, Effect, Reason, Request, View,
+        call::{AfterReset, Call, Reply},
+        decide,
+        driver::Reader,
+        finding::Finding,
+        record::{Evidence, Record, State},
+        request::PasswordSource,
+        seen::{Seen, Why},
+        user::LookUp,
+        view,
+        world::StepState,
     },
-    directory::{mail::Failure, password},
+    mail::Failure,
+    password,
 };
 
-/// A call that takes longer than this is told of in the status.
-const SLOW: Duration = Duration::from_secs(1);
+/// The status shows a call that takes longer than this.
+const SLOW_CALL: Duration = Duration::from_secs(1);
+const NO_RECORD: Error = Error::Bug("an effect on a record, without one");
 
-impl Run {
+impl Reconcile {
+    fn request(&self) -> Option<&Request> {
+        self.world.subject.request()
+    }
+
+    fn directory(&self) -> Option<Connected> {
+        self.reading.connected(self.request())
+    }
+
+    /// Carries one effect out.
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), Error> {
-        let operator = Arc::clone(&self.term.operator);
+        let operator = Arc::clone(&self.reading.term.operator);
         match effect {
             Effect::StorePassword { attempt, record, source } => {
                 let password = match &source {
-                    Source::Generate { length, kinds } => password::generate(*length, kinds)?,
-                    // The very one that was found usable; gone if it was stored before and dropped.
-                    Source::FromSecret { .. } => {
-                        let Some(password) = self.entered.take() else {
-                            self.world.entered = Seen::Unread;
+                    PasswordSource::Generate { length, kinds } => password::generate(*length, kinds)?,
+                    // The password that was read and found usable. `None`: this reconcile has stored it already, and deleted it since.
+                    PasswordSource::FromSecret { .. } => {
+                        let Some(password) = self.reading.supplied.take() else {
+                            self.world.facts.supplied_password = Seen::Unread;
                             return Ok(());
                         };
                         password
                     }
                 };
-                self.world.stored = Some(operator.secrets.store(&attempt, &record, &password).await?);
+                self.world.own.password_secret = Some(operator.secrets.store(&attempt, &record, &password).await?);
                 self.password = Some(password);
-                // They may have been withdrawn meanwhile: they are read right before the attempt.
-                self.world.approvals = Seen::Unread;
+                // Approvals may have been withdrawn meanwhile: they are read again right before the attempt.
+                self.world.facts.approvals = Seen::Unread;
             }
             Effect::Open(_) | Effect::TakeOver(_) => self.begin().await?,
-            Effect::Send(once) => self.send(once).await?,
-            Effect::Repeat(once) => self.repeat(&once).await?,
+            Effect::Send(call) => self.send(call).await?,
+            Effect::Repeat(call) => self.repeat(&call).await?,
             Effect::Write(record) => self.write(&record).await?,
             Effect::Deliver { secret } => {
                 let state = match self.password().await? {
                     Some(password) => {
-                        let Seen::Known(record) = &self.world.record else { return Err(Error::Restless) };
+                        let Seen::Known(record) = &self.world.ledger.record else { return Err(NO_RECORD) };
                         operator.secrets.deliver(record, &secret, &password).await
                     }
                     None => no_password(),
                 };
-                self.world.progress.deliver = state;
+                self.world.own.progress.deliver = state;
                 self.remember_progress();
             }
-            Effect::CleanUp(what) => {
-                self.world.progress.clean_up = self.clean_up(what).await;
+            Effect::AfterReset(what) => {
+                self.world.own.progress.clean_up = self.clean_up(what).await;
                 self.remember_progress();
             }
             Effect::SignIn => self.sign_in().await?,
             Effect::Mail { to } => {
-                self.world.progress.mail = self.mail(&to).await?;
+                self.world.own.progress.mail = self.mail(&to).await?;
                 self.remember_progress();
             }
             Effect::DropPassword { secret } => {
                 operator.secrets.remove(&secret).await?;
-                self.world.stored = None;
+                self.world.own.password_secret = None;
                 self.password = None;
             }
         }
         Ok(())
     }
 
-    /// Opens the record, or takes it over. Whether there is room within the limits is asked once more, with nobody else
-    /// asking at the same time.
+    /// Opens the record or takes it over, after deciding once more while no other task can use up the limits.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
-        let operator = Arc::clone(&self.term.operator);
-        // A look-up may have taken minutes.
-        self.world.directory = self.newest_directory().await;
-        let admission = self.life.waits(operator.ledger.admission.lock()).await;
-        self.look_around();
+        let operator = Arc::clone(&self.reading.term.operator);
+        // The Directory may have changed: a look-up can take minutes.
+        let named = self
+            .request()
+            .map(|request| request.directory.clone())
+            .ok_or(Error::Bug("an attempt without a request"))?;
+        self.world.facts.directory = self.reading.term.directories.newest(&named).await;
+        let limits = self.reading.life.wait_for(operator.ledger.lock_limits()).await;
+        self.refresh();
         let (record, new) = match decide(&self.world) {
-            // Nor is an attempt begun by a clock that was set meanwhile.
-            _ if !self.term.leadership.held() => return Ok(()),
+            // This is also false if the clock was set meanwhile.
+            _ if !self.reading.term.leadership.is_held() => return Ok(()),
             Decision::Do(Effect::Open(record)) => (record, true),
             Decision::Do(Effect::TakeOver(record)) => (record, false),
             _ => return Ok(()),
         };
-        let Seen::Known(directory) = &self.world.directory else { return Err(Error::Restless) };
+        let Seen::Known(directory) = &self.world.facts.directory else {
+            return Err(Error::Bug("an attempt without a Directory"));
+        };
         let timeout = Duration::try_from(directory.limits.request_timeout).unwrap_or_default();
-        operator.ledger.hold(&record, timeout);
-        drop(admission);
-        let written = match (&self.record, new) {
+        limits.reserve(&record, timeout);
+        let written = match (&self.reading.record, new) {
             (Some(object), false) => operator.ledger.take_over(object, &record).await?,
             _ => operator.ledger.open(&record).await?,
         };
-        self.written(written);
+        self.after_write(written);
         Ok(())
     }
 
-    pub(super) fn written(&mut self, written: Written) {
-        match written {
-            Written::Stored(object) => self.took(*object),
-            Written::Lost(Some(object)) => {
-                self.world.holding = None;
-                self.took(*object);
-            }
-            // Deleted by somebody: nothing says any more what happened to it.
-            Written::Lost(None) => {
-                self.record = None;
-                self.world.record = Seen::Absent;
-                self.world.record_by_name = Seen::Unread;
-                self.world.holding = None;
-            }
+    /// Updates the world with the result of a write.
+    fn after_write(&mut self, result: WriteResult) {
+        let (stored, object) = match result {
+            WriteResult::Stored(object) => (true, Some(*object)),
+            WriteResult::Conflict(now) => (false, now.map(|object| *object)),
+        };
+        self.reading.record = object;
+        let record = self.reading.record.as_ref().map(CredentialResetRecord::record);
+        match record {
+            Some(record) if stored => self.world.record_written(record, new_attempt_id),
+            now => self.world.write_lost(now),
         }
     }
 
-    pub(super) async fn send(&mut self, once: Once) -> Result<(), Error> {
-        let operator = Arc::clone(&self.term.operator);
-        let request = self.request().cloned().ok_or(Error::Restless)?;
-        if self.world.user == Seen::Unread {
-            self.world.user = self.find(&request.user, request.mode()).await;
+    /// Sends the attempt's call, if its fence allows it.
+    pub(super) async fn send(&mut self, call: Call) -> Result<(), Error> {
+        let operator = Arc::clone(&self.reading.term.operator);
+        let request = self.request().cloned().ok_or(Error::Bug("a call without a request"))?;
+        if self.world.facts.user == Seen::Unread {
+            self.world.facts.user = self.reading.user(&request).await;
         }
         let password = self.password().await?;
-        let object = self.record.clone().ok_or(Error::Restless)?;
+        let object = self.reading.record.clone().ok_or(NO_RECORD)?;
         let attempt = object.spec.attempt.id.clone();
-        let usable = match (&self.world.user, self.directory()) {
-            // Another call may have stopped the Directory since the gates were passed.
-            (Seen::Known(Found::One(user)), Some(Connected { facts, provider: Some(provider), .. }))
+        let usable = match (&self.world.facts.user, self.directory()) {
+            // Since the gates were passed, a refusal of another call may have stopped the Directory.
+            (Seen::Known(LookUp::One(user)), Some(Connected { facts, provider: Some(provider), .. }))
                 if user.id.id == object.spec.user.id
                     && facts.not_ready.is_none()
-                    && (password.is_some() || !once.needs_password()) =>
+                    && (password.is_some() || !call.needs_password()) =>
             {
                 Some((user.clone(), facts.name, provider))
             }
             _ => None,
         };
         let Some((user, directory, provider)) = usable else {
-            operator.ledger.replied(&attempt, Reply::NotSent);
+            operator.ledger.attempts.set_reply(&attempt, Reply::NotSent);
             return Ok(());
         };
-        let kind = if once.needs_password() { "reset-password" } else { "reset-mfa" };
-        let Some(fenced) = operator.ledger.fence(&object, &self.term.leadership) else { return Ok(()) };
+        let kind = if call.needs_password() { "reset-password" } else { "reset-mfa" };
+        let Some(fenced) = operator.ledger.attempts.fence(&object, &self.reading.term.leadership) else {
+            return Ok(());
+        };
         let reply = {
-            let call = provider.perform(fenced, &once, &user, password.as_ref());
-            let mut call = std::pin::pin!(operator.metrics.timed(&directory, kind, call, result_of));
-            if let Ok(reply) = tokio::time::timeout(SLOW, &mut call).await {
+            let performed = provider.perform(fenced, &user, password.as_ref());
+            let mut performed = std::pin::pin!(operator.metrics.timed(&directory, kind, performed, reply_class));
+            if let Ok(reply) = tokio::time::timeout(SLOW_CALL, &mut performed).await {
                 reply
             } else {
                 let view = View::of(&object.record(), Reason::Executing, "The call to the directory is under way.");
-                // The call goes on whatever becomes of the status.
-                let (reply, shown) = tokio::join!(call, self.show(&view));
-                if let Err(error) = shown {
-                    tracing::debug!(error = %error, "the status could not be written");
+                // A failure to write the status does not affect the call.
+                let (reply, status) = tokio::join!(performed, self.show(&view));
+                if let Err(error) = status {
+                    tracing::debug!(error = %error, "failed to write the status");
                 }
                 reply
             }
         };
-        tracing::info!(record = object.name_any(), call = kind, result = result_of(&reply), "called the directory");
-        self.term.directories.answered(&directory, &provider, &reply);
-        operator.ledger.replied(&attempt, reply);
+        tracing::info!(record = object.name_any(), call = kind, result = reply_class(&reply), "called the directory");
+        self.reading.term.directories.record_reply(&directory, &provider, &reply);
+        operator.ledger.attempts.set_reply(&attempt, reply);
         Ok(())
     }
 
-    /// Sends a conditional call again, and takes the answer for what it proves.
-    async fn repeat(&mut self, once: &Once) -> Result<(), Error> {
-        let Seen::Known(record) = self.world.record.clone() else { return Err(Error::Restless) };
+    /// Sends a conditional call again. Its reply is the evidence.
+    async fn repeat(&mut self, call: &Call) -> Result<(), Error> {
+        let Seen::Known(record) = self.world.ledger.record.clone() else { return Err(NO_RECORD) };
         let password = self.password().await?;
-        if password.is_none() && once.needs_password() {
-            self.world.proof = self.proof().await;
+        if password.is_none() && call.needs_password() {
+            self.world.evidence.finding = self.reading.finding(&record).await;
             return Ok(());
         }
-        // As the decision saw him, right before.
-        let Seen::Known(Found::One(user)) = self.world.user.clone() else { return Err(Error::Restless) };
+        // The user as the decision has just read them.
+        let Seen::Known(LookUp::One(user)) = self.world.facts.user.clone() else {
+            return Err(Error::Bug("a repeated call without a user"));
+        };
         let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
-            self.world.proof = Seen::Unknown(Why::new("there is no Directory with its identity."));
+            self.world.evidence.finding = Seen::Unknown(Why::new("there is no Directory with its identity."));
             return Ok(());
         };
-        self.life.goes_on();
-        let call = provider.repeat(&record, once, &user, password.as_ref());
-        let reply = self.term.operator.metrics.timed(&facts.name, "repeat", call, result_of).await;
-        self.term.directories.answered(&facts.name, &provider, &reply);
-        tracing::info!(record = record.name, result = result_of(&reply), "repeated the conditional call");
-        self.world.proof = match reply {
-            Reply::Done => Seen::Known(Proof::Proven(Evidence::ConditionalWrite)),
-            Reply::Conflict | Reply::Outdated => Seen::Known(Proof::Moved),
-            Reply::Rejected { code } | Reply::PasswordRefused { code } => {
-                Seen::Known(Proof::Nothing(format!("The same call, sent again, was refused: {code}.")))
-            }
-            Reply::NoSuchUser => Seen::Known(Proof::Nothing("The directory no longer knows the user.".to_owned())),
-            Reply::NotSent | Reply::Throttled { .. } | Reply::Denied { .. } | Reply::Unsure => {
-                Seen::Unknown(Why::new("the same call, sent again, got no answer that tells."))
-            }
-        };
+        self.reading.life.progress();
+        let repeated = provider.repeat(&record, &user, password.as_ref());
+        let reply = self.reading.term.operator.metrics.timed(&facts.name, "repeat", repeated, reply_class).await;
+        self.reading.term.directories.record_reply(&facts.name, &provider, &reply);
+        tracing::info!(record = record.name, result = reply_class(&reply), "repeated the conditional call");
+        self.world.evidence.finding = Finding::of_repeat(reply);
         Ok(())
     }
 
-    /// Ends what the call itself has not ended. It stays in force whatever becomes of this.
-    async fn clean_up(&mut self, what: CleanUp) -> StepState {
-        let Seen::Known(record) = self.world.record.clone() else { return StepState::Pending };
+    /// Ends the sessions, tokens or lock-outs that the call itself has not ended. If this fails, the reset stays in force.
+    async fn clean_up(&mut self, what: AfterReset) -> StepState {
+        let Seen::Known(record) = self.world.ledger.record.clone() else { return StepState::Pending };
         let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
             return StepState::Failed(
                 "its sessions are not ended: there is no Directory with its identity.".to_owned(),
             );
         };
         let call = provider.clean_up(&record, what);
-        let done = self.term.operator.metrics.timed(&facts.name, "clean-up", call, ok).await;
+        let done = self.reading.term.operator.metrics.timed(&facts.name, "clean-up", call, result_class).await;
         match done {
             Ok(()) => StepState::Done,
             Err(why) => {
-                self.term.directories.check_now(&facts.name);
+                self.reading.term.directories.check_now(&facts.name);
                 StepState::Failed(why.message)
             }
         }
     }
 
-    /// The one sign-in with the attempt's password. Where nothing was sent, it is still to be made.
+    /// Signs in with the attempt's password, once per attempt. If nothing was sent, the sign-in is still allowed.
     async fn sign_in(&mut self) -> Result<(), Error> {
-        let operator = Arc::clone(&self.term.operator);
+        let operator = Arc::clone(&self.reading.term.operator);
         let password = self.password().await?;
-        let Seen::Known(record) = self.world.record.clone() else { return Err(Error::Restless) };
+        let Seen::Known(record) = self.world.ledger.record.clone() else { return Err(NO_RECORD) };
         let (Some(password), Some(Connected { facts, provider: Some(provider), .. })) = (password, self.directory())
         else {
-            self.world.proof = Seen::Unknown(Why::new("there is no password, or no Directory, to sign in with."));
+            self.world.evidence.finding =
+                Seen::Unknown(Why::new("there is no password, or no Directory, to sign in with."));
             return Ok(());
         };
-        operator.ledger.signs_in(&record.attempt.id, true);
+        operator.ledger.attempts.set_signed_in(&record.attempt.id, true);
         let call = provider.sign_in(&record, &password);
-        let signed_in = operator.metrics.timed(&facts.name, "sign-in", call, ok).await;
+        let signed_in = operator.metrics.timed(&facts.name, "sign-in", call, result_class).await;
         let proven = signed_in == Ok(true);
         let error = signed_in.as_ref().err().map(|why| why.message.clone());
-        tracing::info!(
-            record = record.name,
-            proven,
-            error,
-            "signed in with the new password, to see whether it is in force"
-        );
+        tracing::info!(record = record.name, proven, error, "signed in to check whether the new password is in force");
         match signed_in {
-            Ok(true) => self.world.proof = Seen::Known(Proof::Proven(Evidence::SignIn)),
+            Ok(true) => self.world.evidence.finding = Seen::Known(Finding::Proven(Evidence::SignIn)),
             Ok(false) => {}
             Err(why) => {
-                operator.ledger.signs_in(&record.attempt.id, false);
-                self.world.proof = Seen::Unknown(why);
+                operator.ledger.attempts.set_signed_in(&record.attempt.id, false);
+                self.world.evidence.finding = Seen::Unknown(why);
             }
         }
         Ok(())
     }
 
-    /// Replaces the record. What only this process knows must not be lost, so it is tried until it is stored or somebody else
-    /// has written the record. A write that the API server refuses is tried again in another turn, while this process leads: it
-    /// may be refused for long, and others wait for the turn. But not what a repeat or a sign-in has told: neither tells it again.
+    /// Replaces the record. What only this process knows must not be lost, so it retries until the record is
+    /// stored or another process has written it. If the API server refuses the write while this process is
+    /// the leader, the write is left to a later reconcile: the refusal may last, and other work waits for the
+    /// slot. This does not apply to the evidence of a repeat or a sign-in, which cannot be obtained again.
     pub(super) async fn write(&mut self, record: &Record) -> Result<(), Error> {
-        let operator = Arc::clone(&self.term.operator);
-        let object = self.record.clone().ok_or(Error::Restless)?;
+        let operator = Arc::clone(&self.reading.term.operator);
+        let object = self.reading.record.clone().ok_or(NO_RECORD)?;
         let mut pause = Duration::from_millis(100);
-        let told_once =
-            matches!(self.world.proof, Seen::Known(Proof::Proven(Evidence::ConditionalWrite | Evidence::SignIn)));
+        let unrepeatable = matches!(
+            self.world.evidence.finding,
+            Seen::Known(Finding::Proven(Evidence::ConditionalWrite | Evidence::SignIn))
+        );
         let written = loop {
             match operator.ledger.write(&object, record).await {
                 Ok(written) => break written,
-                Err(error) if !operator.ledger.holds(record) => return Err(error.into()),
-                Err(error) if is_refusal(&error) && !told_once && self.term.leadership.held() => {
+                Err(error) if !operator.ledger.attempts.contains(record) => return Err(error.into()),
+                Err(error) if is_refusal(&error) && !unrepeatable && self.reading.term.leadership.is_held() => {
                     return Err(error.into());
                 }
                 Err(error) => {
-                    tracing::warn!(record = record.name, error = %error, "the record could not be written; trying again");
+                    tracing::warn!(record = record.name, error = %error, "failed to write the record; retrying");
                     tokio::time::sleep(pause).await;
-                    self.life.goes_on();
+                    self.reading.life.progress();
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
             }
         };
-        if let Written::Stored(object) = &written {
+        if let WriteResult::Stored(object) = &written {
             let record = object.record();
             if record.state.is_settled() {
-                operator.ledger.signs_in(&record.attempt.id, false);
+                operator.ledger.attempts.set_signed_in(&record.attempt.id, false);
             }
             tracing::info!(record = record.name, state = ?record.state, evidence = ?record.evidence, "wrote the record");
-            if record.state == State::Released || record.state.is_settled() {
-                self.world.holding = None;
-                self.world.progress = Progress::default();
-                self.world.me.attempt = fresh_attempt();
-                self.world.forget();
-            }
-            // What has an object is counted when that shows it.
+            // A request that has an object is counted when its status is written.
             if self.object.is_none() && (record.state.is_settled() || record.state == State::Unknown) {
-                operator.metrics.told(report::settled(&record, true).reason);
+                operator.metrics.count_outcome(view::settled(&record, true).reason);
             }
         }
-        self.written(written);
+        self.after_write(written);
         Ok(())
     }
 
+    /// Keeps the progress of the follow-up for the next reconcile.
     pub(super) fn remember_progress(&self) {
-        if let Seen::Known(record) = &self.world.record {
-            self.term.operator.ledger.progressed(&record.attempt.id, &self.world.progress);
+        if let Seen::Known(record) = &self.world.ledger.record {
+            self.reading.term.operator.ledger.attempts.set_progress(&record.attempt.id, &self.world.own.progress);
         }
     }
 
-    /// The password of the record's attempt.
+    /// The password of the record's attempt. `None`: it has none, or its Secret is gone.
     pub(super) async fn password(&mut self) -> Result<Option<SecretString>, Error> {
-        let Some(name) = self.record.as_ref().and_then(|object| object.spec.attempt.secret.clone()) else {
+        let Some(name) = self.reading.record.as_ref().and_then(|object| object.spec.attempt.secret.clone()) else {
             return Ok(None);
         };
-        if self.password.is_none() || self.world.stored.as_ref() != Some(&name) {
-            self.password = self.term.operator.secrets.stored(&name).await?;
+        if self.password.is_none() || self.world.own.password_secret.as_ref() != Some(&name) {
+            self.password = self.reading.term.operator.secrets.stored(&name).await?;
         }
         Ok(self.password.clone())
     }
 
+    /// Mails the password.
     pub(super) async fn mail(&mut self, to: &str) -> Result<StepState, Error> {
         let Some(password) = self.password().await? else { return Ok(no_password()) };
-        let Seen::Known(record) = &self.world.record else { return Err(Error::Restless) };
+        let Seen::Known(record) = &self.world.ledger.record else { return Err(NO_RECORD) };
         let Some(mailer) = self.directory().and_then(|d| d.mailer) else {
             return Ok(StepState::Failed(
                 "the mail could not be sent: the Directory has no usable spec.mail.".to_owned(),
@@ -332,21 +339,22 @@ impl Run {
         })
     }
 
+    /// Writes `view` into the status of the request, if it has an object.
     pub(super) async fn show(&self, view: &View) -> kube::Result<()> {
         if let Some(object) = &self.object {
-            let operator = &self.term.operator;
-            // Whoever keeps the Directory must hear of it, not only whoever waits.
-            if view.reason == Reason::LimitReached && object.shown().reason != Some(Reason::LimitReached) {
-                self.term.directories.publish_event(&object.spec.directory, "LimitReached", &view.message);
-                operator.metrics.limit_reached(&object.spec.directory);
+            let operator = &self.reading.term.operator;
+            // The Directory's administrator needs to know, not only the requester.
+            if view.reason == Reason::LimitReached && object.status_summary().reason != Some(Reason::LimitReached) {
+                self.reading.term.directories.publish_event(&object.spec.directory, "LimitReached", &view.message);
+                operator.metrics.count_limit_reached(&object.spec.directory);
             }
-            status::show(&operator.client, &operator.events, &operator.metrics, object.clone(), view).await?;
+            operator.statuses.show(object.clone(), view).await?;
         }
         Ok(())
     }
 }
 
-/// The API server has understood the write, and does not want it: a policy, a right that is missing, a namespace that goes.
+/// Whether the API server has refused the write: by a policy, for a missing right, or because the namespace is being deleted.
 fn is_refusal(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 404 | 413 | 422))
 }
@@ -358,7 +366,8 @@ fn no_password() -> StepState {
     )
 }
 
-fn result_of(reply: &Reply) -> &'static str {
+/// The label of a call's result in metrics and logs.
+fn reply_class(reply: &Reply) -> &'static str {
     match reply {
         Reply::Done => "done",
         Reply::NotSent => "not-sent",

@@ -1,76 +1,82 @@
-//! Reading what a decision asks for. What cannot be read is Unknown, with the reason.
+//! Reading the facts that a decision asks for, from the API server and the directory. A fact that
+//! cannot be read is Unknown, with the reason.
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt};
+use secrecy::SecretString;
+use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    approvals,
+    admission, approvals,
     directories::Connected,
-    metrics::ok,
-    reconcile::{Error, Run},
-    silent,
+    liveness::Work,
+    metrics::result_class,
+    no_answer,
+    reconcile::{Error, Term},
 };
 use crate::{
     api::CredentialResetRecord,
     core::{
-        Fact, Request,
-        ledger::{Evidence, record_name},
-        request::{Action, Mode, Source, UserRef},
-        world::{self, Entered, Found, Proof, Seen, Settlement, Why},
+        Request,
+        approvals::Approval,
+        directory::DirectoryFacts,
+        driver::Reader,
+        finding::Finding,
+        record::{Evidence, Record, Settlement},
+        seen::{Seen, Why},
+        user::LookUp,
+        world::{Delivery, SuppliedPassword},
     },
 };
 
-impl Run {
-    /// A record was read or written. It is worked on by one task at a time, and read again once it is this one's turn.
-    pub(super) async fn found(&mut self, object: Option<CredentialResetRecord>) -> Result<(), Error> {
-        let Some(mut object) = object else {
-            self.record = None;
-            self.world.record = Seen::Absent;
-            return Ok(());
-        };
-        if self.lock_record(&object.name_any()).await {
-            match self.term.operator.ledger.get(&object.name_any()).await? {
-                Some(fresh) => object = fresh,
-                None => return Box::pin(self.found(None)).await,
+/// Reads facts for one reconcile, and keeps what the world does not hold.
+pub(super) struct Reading {
+    pub(super) term: Arc<Term>,
+    pub(super) life: Work,
+    /// The object of the record, as last read or written.
+    pub(super) record: Option<CredentialResetRecord>,
+    /// The name of the record that this reconcile has locked.
+    record_lock: Option<(String, OwnedMutexGuard<()>)>,
+    /// The supplied password, once it was read and found usable.
+    pub(super) supplied: Option<SecretString>,
+}
+
+impl Reading {
+    pub(super) fn new(term: Arc<Term>, life: Work) -> Self {
+        Self { term, life, record: None, record_lock: None, supplied: None }
+    }
+
+    /// Makes a record that was read the record of this reconcile. One task at a time works on it: it is
+    /// read again after its lock was acquired.
+    pub(super) async fn adopt_record(
+        &mut self,
+        object: Option<CredentialResetRecord>,
+    ) -> Result<Option<Record>, Error> {
+        self.record = match object {
+            Some(object) if self.lock_record(&object.name_any()).await => {
+                self.term.operator.ledger.get(&object.name_any()).await?
             }
-        }
-        self.took(object);
-        Ok(())
+            found => found,
+        };
+        Ok(self.record.as_ref().map(CredentialResetRecord::record))
     }
 
-    pub(super) fn took(&mut self, object: CredentialResetRecord) {
-        let record = object.record();
-        if self.world.record != Seen::Known(record.clone()) {
-            self.world.proof = Seen::Unread;
-        }
-        // Kept until the outcome is known; then it goes.
-        if self.world.stored.is_none() && record.needs_password() {
-            self.world.stored.clone_from(&record.attempt.secret);
-        }
-        self.world.record = Seen::Known(record);
-        self.record = Some(object);
-    }
-
-    /// Returns whether it had to be taken now.
-    pub(super) async fn lock_record(&mut self, name: &str) -> bool {
+    /// Locks the record of this name. `false`: this reconcile held the lock already.
+    async fn lock_record(&mut self, name: &str) -> bool {
         if self.record_lock.as_ref().is_some_and(|(held, _)| held == name) {
             return false;
         }
         self.record_lock = None;
-        let lock = self.life.waits(self.term.operator.locks.lock(name)).await;
+        let lock = self.life.wait_for(self.term.operator.locks.lock(name)).await;
         self.record_lock = Some((name.to_owned(), lock));
         true
     }
 
-    pub(super) fn request(&self) -> Option<&Request> {
-        self.world.subject.request()
-    }
-
-    /// The Directory of the request, or of the record once there is one.
-    pub(super) fn directory(&self) -> Option<Connected> {
-        match (&self.record, self.request()) {
+    /// The Directory of the record, or of the request while there is no record.
+    pub(super) fn connected(&self, request: Option<&Request>) -> Option<Connected> {
+        match (&self.record, request) {
             (Some(object), _) => {
                 let named = self.term.directories.connected(&object.spec.directory);
                 named
@@ -81,150 +87,113 @@ impl Run {
             (None, None) => None,
         }
     }
+}
 
-    pub(super) async fn read(&mut self, fact: Fact) -> Result<(), Error> {
-        let operator = Arc::clone(&self.term.operator);
-        let request = match fact {
-            // Of a record, whether or not its object is still there.
-            Fact::Proof => {
-                self.world.proof = self.proof().await;
-                return Ok(());
-            }
-            Fact::Superseded => {
-                self.world.superseded = self.superseded().await;
-                return Ok(());
-            }
-            Fact::Settlements => {
-                self.world.settlements = self.settlements().await;
-                return Ok(());
-            }
-            _ => self.request().cloned().ok_or(Error::Restless)?,
-        };
-        match fact {
-            Fact::Record => {
-                self.world.looked = Some(Timestamp::now());
-                self.world.record_by_name = Seen::Unread;
-                let found = operator.ledger.find(&request.key()).await?;
-                self.found(found).await?;
-            }
-            Fact::RecordByName => {
-                let (Seen::Known(directory), Seen::Known(Found::One(user))) = (&self.world.directory, &self.world.user)
-                else {
-                    return Err(Error::Restless);
-                };
-                let name = record_name(&directory.identity, &user.id.id, request.mode(), request.requested_at);
-                // Locked before it is looked for, so that of two requests for the same thing one makes it and one finds it.
-                self.lock_record(&name).await;
-                match operator.ledger.get(&name).await? {
-                    Some(object) => self.took(object),
-                    None => self.world.record_by_name = Seen::Absent,
-                }
-            }
-            // Of what has begun the brake counts at once.
-            Fact::Directory if self.record.is_some() => self.world.directory = self.newest_directory().await,
-            Fact::Directory => self.world.directory = self.term.directories.facts(&request.directory),
-            Fact::NamespaceLabels => self.world.namespace_labels = self.namespace_labels(&request.namespace).await,
-            Fact::User => self.world.user = self.find(&request.user, request.mode()).await,
-            Fact::Entered => {
-                let Action::Password { source: Source::FromSecret { name, key }, .. } = &request.action else {
-                    return Err(Error::Restless);
-                };
-                self.world.entered = match operator.secrets.entered(&request.namespace, name, key).await {
-                    Ok(password) => {
-                        self.entered = Some(password);
-                        Seen::Known(Entered::Usable)
-                    }
-                    Err(seen) => seen,
-                };
-            }
-            Fact::Delivery => {
-                let Action::Password { deliver_to: Some(name), .. } = &request.action else {
-                    return Err(Error::Restless);
-                };
-                (self.world.delivery, self.world.taken_at) = operator.secrets.delivery(&request.namespace, name).await;
-            }
-            Fact::Approvals => self.world.approvals = approvals::read(&operator.client, &request).await,
-            Fact::Proof | Fact::Superseded | Fact::Settlements => {}
-        }
-        Ok(())
+impl Reader for Reading {
+    type Error = Error;
+
+    async fn record_by_key(&mut self, request: &Request) -> Result<Option<Record>, Error> {
+        let found = self.term.operator.ledger.find(&request.key()).await?;
+        self.adopt_record(found).await
     }
 
-    /// The Directory of the request, if what is known of it is what the API server has: a watch may lag behind.
-    pub(super) async fn newest_directory(&self) -> Seen<world::Directory> {
-        let Some(request) = self.request() else { return Seen::Unread };
-        self.term.directories.newest(&request.directory).await
+    async fn record_by_name(&mut self, name: &str) -> Result<Option<Record>, Error> {
+        // Locked before it is read: of two requests for the same thing, one creates the record and the other finds it.
+        self.lock_record(name).await;
+        let found = self.term.operator.ledger.get(name).await?;
+        self.adopt_record(found).await
     }
 
-    pub(super) async fn namespace_labels(&self, name: &str) -> Seen<BTreeMap<String, String>> {
+    async fn directory(&mut self, name: &str, begun: bool) -> Seen<DirectoryFacts> {
+        // For an attempt that has started, a pause of the Directory counts at once.
+        if begun { self.term.directories.newest(name).await } else { self.term.directories.facts(name) }
+    }
+
+    async fn namespace_labels(&mut self, namespace: &str) -> Seen<BTreeMap<String, String>> {
         let api: Api<Namespace> = Api::all(self.term.operator.client.clone());
-        match api.get_metadata_opt(name).await {
+        match api.get_metadata_opt(namespace).await {
             Ok(Some(namespace)) => Seen::Known(namespace.labels().clone()),
             Ok(None) => Seen::Absent,
-            Err(_) => Seen::Unknown(silent()),
+            Err(_) => Seen::Unknown(no_answer()),
         }
     }
 
-    pub(super) async fn find(&self, user: &UserRef, mode: Mode) -> Seen<Found> {
-        let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
+    async fn user(&mut self, request: &Request) -> Seen<LookUp> {
+        let Some(Connected { facts, provider: Some(provider), .. }) = self.connected(Some(request)) else {
             return Seen::Unknown(Why::new("the Directory has no connection yet."));
         };
-        self.life.goes_on();
+        self.life.progress();
         let metrics = &self.term.operator.metrics;
-        let found = metrics.timed(&facts.name, "look-up", provider.look_up(user, mode), ok).await;
+        let found =
+            metrics.timed(&facts.name, "look-up", provider.look_up(&request.user, request.mode()), result_class).await;
         match found {
             Ok(Some(found)) => Seen::Known(found),
             Ok(None) => Seen::Absent,
             Err(why) => {
-                // Whatever stood in the way concerns the Directory, not this request alone.
+                // The cause concerns the Directory, not only this request.
                 self.term.directories.check_now(&facts.name);
                 Seen::Unknown(why)
             }
         }
     }
 
-    pub(super) async fn proof(&mut self) -> Seen<Proof> {
-        let Seen::Known(record) = self.world.record.clone() else { return Seen::Absent };
+    async fn supplied_password(&mut self, namespace: &str, name: &str, key: &str) -> Seen<SuppliedPassword> {
+        match self.term.operator.secrets.supplied(namespace, name, key).await {
+            Ok(password) => {
+                self.supplied = Some(password);
+                Seen::Known(SuppliedPassword::Usable)
+            }
+            Err(seen) => seen,
+        }
+    }
+
+    async fn delivery(&mut self, request: &Request, name: &str) -> (Seen<Delivery>, Option<Timestamp>) {
+        self.term.operator.secrets.delivery(&request.namespace, name).await
+    }
+
+    async fn approvals(&mut self, request: &Request) -> Seen<Vec<Approval>> {
+        match approvals::read(&self.term.operator.client, request).await {
+            Ok(all) => Seen::Known(all),
+            Err(unverifiable) => Seen::Unknown(unverifiable.into()),
+        }
+    }
+
+    async fn finding(&mut self, record: &Record) -> Seen<Finding> {
         let secrets = &self.term.operator.secrets;
+        // A delivered password proves that its call was answered: it is delivered only after that.
         if let (Some(delivery), Some(stored)) = (&record.finish.deliver_to, &record.attempt.secret)
             && let Ok(Some(password)) = secrets.stored(stored).await
-            && matches!(secrets.delivered(&record, delivery, &password).await, Ok(true))
+            && matches!(secrets.delivered(record, delivery, &password).await, Ok(true))
         {
-            return Seen::Known(Proof::Proven(Evidence::Response));
+            return Seen::Known(Finding::Proven(Evidence::Response));
         }
-        let Some(Connected { facts, provider: Some(provider), .. }) = self.directory() else {
+        let Some(Connected { facts, provider: Some(provider), .. }) = self.connected(None) else {
             return Seen::Unknown(Why::new("there is no Directory with its identity."));
         };
-        let replied_at =
-            self.world.holding.as_ref().filter(|h| h.attempt == record.attempt.id).and_then(|h| h.replied_at);
-        let record = record.given_up(replied_at);
-        self.life.goes_on();
-        let proof = self.term.operator.metrics.timed(&facts.name, "verify", provider.verify(&record), ok).await;
-        match proof {
+        self.life.progress();
+        match self.term.operator.metrics.timed(&facts.name, "verify", provider.verify(record), result_class).await {
             Ok(proof) => Seen::Known(proof),
             Err(why) => Seen::Unknown(why),
         }
     }
 
-    /// What people say of the record.
-    async fn settlements(&self) -> Seen<Vec<Settlement>> {
-        let Seen::Known(record) = &self.world.record else { return Seen::Absent };
+    async fn superseded(&mut self, record: &Record) -> Seen<bool> {
+        match self.term.operator.ledger.superseded(record).await {
+            Ok(superseded) => Seen::Known(superseded),
+            Err(_) => Seen::Unknown(no_answer()),
+        }
+    }
+
+    async fn settlements(&mut self, record: &Record) -> Seen<Vec<Settlement>> {
         let operator = &self.term.operator;
         let all = match operator.ledger.settlements_of(&record.name).await {
             Ok(all) if all.is_empty() => return Seen::Absent,
             Ok(all) => all,
-            Err(_) => return Seen::Unknown(silent()),
+            Err(_) => return Seen::Unknown(no_answer()),
         };
-        match approvals::guarded(&operator.client, &[approvals::SETTLEMENTS], "who has settled it").await {
-            Ok(since) => Seen::Known(all.iter().map(|said| said.settlement(since)).collect()),
-            Err(why) => Seen::Unknown(why),
-        }
-    }
-
-    pub(super) async fn superseded(&self) -> Seen<bool> {
-        let Seen::Known(record) = &self.world.record else { return Seen::Absent };
-        match self.term.operator.ledger.superseded(record).await {
-            Ok(superseded) => Seen::Known(superseded),
-            Err(_) => Seen::Unknown(silent()),
+        match admission::guarded(&operator.client, &admission::SETTLEMENTS, "who has settled it").await {
+            Ok(since) => Seen::Known(all.iter().map(|settlement| settlement.settlement(since)).collect()),
+            Err(unverifiable) => Seen::Unknown(unverifiable.into()),
         }
     }
 }

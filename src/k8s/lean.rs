@@ -1,5 +1,5 @@
-//! Objects as they are read. Whoever may write an object may put into its metadata what the API server takes, 1.5 MB of labels or
-//! finalizers, which in memory are many times that. None of it is taken in here.
+//! Objects without most of their metadata. A user who may write an object may put as much into its metadata as the API server accepts:
+//! 1.5 MB of labels or finalizers, which take many times that in memory. Such metadata is skipped while an object is read.
 use std::{borrow::Cow, ops::Deref};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -7,10 +7,11 @@ use kube::{Resource, core::ObjectMeta};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// Objects in one answer to a list: as long as each may be, and in memory twice while it is read, they leave room for others.
+/// Objects in one page of a list. Even if each has the maximum size, and is in memory twice while it is
+/// read, a page leaves room for others.
 pub const PAGE: u32 = 16;
 
-/// A `K` of whose metadata there is only what this program looks at. It is read and never written back.
+/// A `K` with only the metadata that this program uses. It is read, and never written back.
 #[derive(Clone, Debug)]
 pub struct Lean<K>(pub K);
 
@@ -67,11 +68,11 @@ struct Labels {
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Lean<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// What is not named is skipped as it is read.
+        /// Deserialization skips the fields that are not named.
         #[derive(Deserialize)]
         struct Parts {
             metadata: Metadata,
-            /// As large as the kind's definition lets it be.
+            /// At most as large as the kind's definition allows.
             #[serde(flatten)]
             rest: Map<String, Value>,
         }

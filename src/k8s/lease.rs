@@ -1,12 +1,12 @@
-//! Leader election on a `coordination.k8s.io/v1` Lease, after client-go's algorithm.
+//! Leader election on a `coordination.k8s.io/v1` Lease, after client-go's algorithm: of several processes one at a time is the leader.
 //!
 //! 1. Every write carries the resourceVersion that was read: a lost race is a 409, never a second leader.
-//! 2. Another holder's lease is judged by how long this process has watched it unchanged, on the monotonic clock; never by
-//!    comparing its time with ours.
-//! 3. The leader stops leading `renew_deadline` after the start of its last successful write, before any other may take
-//!    over, whether or not a call hangs, the process was paused, or the machine slept: by the monotonic clock and by that of the
-//!    day, of which either may stand still or be set meanwhile.
-//! 4. Nobody leads whose clock of the day is wrong by the API server's.
+//! 2. A process decides that another holder's lease has expired by how long it has seen the lease unchanged, on its monotonic clock. It
+//!    never compares the time in the lease with its own.
+//! 3. The leader steps down `renew_deadline` after the start of its last successful write, before another may take over, even if a call
+//!    hangs, the process was paused, or the machine slept. Both the monotonic clock and the wall clock count, since the one may stop and
+//!    the other be set.
+//! 4. A process whose wall clock differs too much from the API server's is not the leader.
 //! 5. `leaseTransitions` grows with every term.
 use std::{
     sync::{Arc, Mutex},
@@ -30,18 +30,18 @@ use super::{
     lock,
 };
 
-/// How a lease is held.
+/// Settings of the election.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Name of the Lease.
     pub name: String,
-    /// Who holds it.
+    /// Name of this process in the Lease.
     pub identity: String,
-    /// Others wait this long after the last renewal they saw.
+    /// Other processes take over this long after the last renewal that they saw.
     pub lease_duration: Duration,
-    /// The holder gives up this long after the start of its last renewal.
+    /// The leader steps down this long after the start of its last renewal.
     pub renew_deadline: Duration,
-    /// Between two renewals, and the limit of one call.
+    /// The pause between two renewals, and the limit of one request.
     pub retry_period: Duration,
 }
 
@@ -58,26 +58,26 @@ impl Config {
     }
 }
 
-/// Leadership of one term.
+/// The leadership of one term.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     /// Grows with every term.
     pub epoch: i32,
     /// Fires when the term ends.
     pub lost: CancellationToken,
-    /// Lets the lease go once the work has stopped.
+    /// To be cancelled when the work of the term has stopped: the lease is then released.
     pub release: CancellationToken,
-    /// The start of the last renewal.
+    /// The start of the last successful renewal.
     renewed: Arc<Mutex<Moment>>,
-    /// For so long after it.
+    /// How long after it the leadership is held.
     deadline: Duration,
 }
 
 impl Leadership {
-    /// Whether this process leads right now. Also right in a process that was paused, or whose machine slept, and that has just
-    /// woken up, before any of its timers ran. Once it does not, the term is over: what was left undone is for the next.
+    /// Whether this process is the leader now. It also holds right after a process was paused, or its
+    /// machine slept, before any timer has run. Once it is `false` the term has ended.
     #[must_use]
-    pub fn held(&self) -> bool {
+    pub fn is_held(&self) -> bool {
         let held = !self.lost.is_cancelled() && lock(&self.renewed).is_within(self.deadline);
         if !held {
             self.lost.cancel();
@@ -94,39 +94,41 @@ impl Leadership {
 enum Error {
     #[error("{0}")]
     Api(#[from] kube::Error),
-    #[error("the call took too long")]
+    #[error("the API server did not answer in time")]
     Timeout,
     #[error("the lease is held by {0}")]
     Taken(String),
+    #[error("the lease was deleted")]
+    Deleted,
     #[error("{0}")]
     Clock(String),
 }
 
-/// resourceVersion and holder.
-type Seen = (Option<String>, Option<String>);
+/// resourceVersion and holder of a lease.
+type Observed = (Option<String>, Option<String>);
 
-/// A candidate.
+/// A candidate for leadership.
 #[derive(Debug)]
 pub struct Elector {
     api: Api<Lease>,
     config: Config,
     clock: Clock,
-    /// The lease as last seen, and since when.
-    seen: Option<(Seen, Instant)>,
+    /// The lease as last read, and since when it has been unchanged.
+    observed: Option<(Observed, Instant)>,
 }
 
 impl Elector {
-    /// A candidate for the Lease in `api`'s namespace. The client of `api` should not retry by itself, and `clock` must watch its
-    /// answers.
+    /// A candidate for the Lease in the namespace of `api`. The client of `api` should not retry by itself, and its answers must be
+    /// watched by `clock`.
     #[must_use]
     pub fn new(api: Api<Lease>, config: Config, clock: Clock) -> Self {
-        Self { api, config, clock, seen: None }
+        Self { api, config, clock, observed: None }
     }
 
-    /// Waits until this process leads; the lease is then renewed in a task until it is released or lost. `None`: `stop` came
+    /// Waits until this process is the leader. A task then renews the lease until it is released or lost. `None`: `stop` was cancelled
     /// first.
     pub async fn acquire(mut self, stop: CancellationToken) -> Option<(Leadership, JoinHandle<()>)> {
-        let mut told = false;
+        let mut warned = false;
         loop {
             let started = Moment::now();
             match self.try_acquire().await {
@@ -138,18 +140,18 @@ impl Elector {
                         renewed: Arc::new(Mutex::new(started)),
                         deadline: self.config.renew_deadline,
                     };
-                    tracing::info!(identity = self.config.identity, epoch = leadership.epoch, "leading");
-                    let renewal = tokio::spawn(self.hold(lease, started, leadership.clone()));
+                    tracing::info!(identity = self.config.identity, epoch = leadership.epoch, "became the leader");
+                    let renewal = tokio::spawn(self.keep_renewing(lease, started, leadership.clone()));
                     return Some((leadership, renewal));
                 }
-                Err(error @ Error::Clock(_)) if !told => {
-                    told = true;
-                    tracing::warn!(error = %error, "not leading");
+                Err(error @ Error::Clock(_)) if !warned => {
+                    warned = true;
+                    tracing::warn!(error = %error, "not the leader");
                 }
-                Err(error) => tracing::debug!(error = %error, "not leading"),
+                Err(error) => tracing::debug!(error = %error, "not the leader"),
             }
-            // Half of a renewal's, so that a lease that is let go of does not lie for long. Candidates that started together should not
-            // stay in step.
+            // Half of the pause between renewals, so that a released lease is soon taken. At random, so that
+            // candidates that started at the same time do not stay in step.
             let pause = self.config.retry_period.mul_f64(rand::random_range(0.5..0.6));
             tokio::select! {
                 () = stop.cancelled() => return None,
@@ -158,49 +160,49 @@ impl Elector {
         }
     }
 
-    async fn hold(self, mut lease: Lease, mut renewed: Moment, leadership: Leadership) {
+    async fn keep_renewing(self, mut lease: Lease, mut renewed: Moment, leadership: Leadership) {
         let _lost = leadership.lost.clone().drop_guard(); // also on a panic
         loop {
             tokio::select! {
                 biased;
                 () = leadership.release.cancelled() => break,
                 () = leadership.lost.cancelled() => {
-                    tracing::warn!("this machine slept, or its clock was set: no longer leading");
+                    tracing::warn!("this machine slept, or its clock was set: no longer the leader");
                     break;
                 }
                 () = sleep_until(renewed.monotonic + self.config.renew_deadline) => {
-                    tracing::warn!("the lease could not be renewed in time: no longer leading");
+                    tracing::warn!("failed to renew the lease in time: no longer the leader");
                     return;
                 }
                 (started, result) = async {
                     sleep(self.config.retry_period).await;
                     let started = Moment::now();
                     (started, self.renew(&lease).await)
-                } => match (result, self.right_time()) {
+                } => match (result, self.check_clock()) {
                     (_, Err(error)) => {
-                        tracing::warn!(error = %error, "no longer leading");
+                        tracing::warn!(error = %error, "no longer the leader");
                         break;
                     }
-                    // Others may have waited long enough, and what this process waits for is late.
-                    _ if !leadership.held() => {}
+                    // The renewal came too late: another process may have waited long enough to take over.
+                    _ if !leadership.is_held() => {}
                     (Ok(now), _) => {
                         lease = now;
                         renewed = started;
                         leadership.extend(started);
                     }
-                    (Err(Error::Taken(by)), _) => {
-                        tracing::warn!(by, "the lease was taken: no longer leading");
+                    (Err(error @ (Error::Taken(_) | Error::Deleted)), _) => {
+                        tracing::warn!(error = %error, "no longer the leader");
                         return;
                     }
                     (Err(error), _) => {
-                        tracing::warn!(error = %error, "the lease could not be renewed; trying until the deadline");
+                        tracing::warn!(error = %error, "failed to renew the lease; retrying until the deadline");
                     }
                 }
             }
         }
         leadership.lost.cancel();
         if let Err(error) = self.release(lease).await {
-            tracing::warn!(error = %error, "the lease could not be let go; it will run out by itself");
+            tracing::warn!(error = %error, "failed to release the lease; it will expire");
         }
     }
 
@@ -208,7 +210,7 @@ impl Elector {
         Ok(timeout(self.config.retry_period, call).await.map_err(|_| Error::Timeout)??)
     }
 
-    fn right_time(&self) -> Result<(), Error> {
+    fn check_clock(&self) -> Result<(), Error> {
         if self.clock.is_right() {
             return Ok(());
         }
@@ -219,21 +221,21 @@ impl Elector {
             Some(ahead) => {
                 format!("this machine's clock is {} s ahead of the API server's clock: set it", ahead.as_secs())
             }
-            None => "the API server's clock is not known: its answers have no header Date".to_owned(),
+            None => "the API server's time is not known: its answers have no header Date".to_owned(),
         }))
     }
 
-    async fn put(&self, lease: &Lease) -> Result<Lease, Error> {
+    async fn replace(&self, lease: &Lease) -> Result<Lease, Error> {
         self.call(self.api.replace(&self.config.name, &PostParams::default(), lease)).await
     }
 
-    /// Renews with what was written last. After a 409 it is read once, to tell a lease that was taken from one that was merely
-    /// touched (our own write whose answer was lost, somebody's annotation): only our name and our term are ours.
+    /// Renews the lease as last written. After a 409 it reads the lease once: if holder and term are still this process's,
+    /// the lease was not taken, but only changed otherwise, by a write of its own whose answer was lost, or by an annotation.
     async fn renew(&self, mine: &Lease) -> Result<Lease, Error> {
-        match self.put(&touched(mine.clone())).await {
+        match self.replace(&with_renew_time(mine.clone())).await {
             Err(Error::Api(kube::Error::Api(status))) if status.is_conflict() => {}
             Err(Error::Api(kube::Error::Api(status))) if status.is_not_found() => {
-                return Err(Error::Taken("nobody: it was deleted".to_owned()));
+                return Err(Error::Deleted);
             }
             other => return other,
         }
@@ -243,25 +245,25 @@ impl Elector {
             let holder = now.spec.and_then(|s| s.holder_identity).unwrap_or_default();
             return Err(Error::Taken(holder));
         }
-        self.put(&touched(now)).await
+        self.replace(&with_renew_time(now)).await
     }
 
-    /// A new term, always with a new number: also where the lease still names us from an earlier one.
+    /// Starts a new term, always with a new number, even if the lease still names this process from an earlier term.
     async fn try_acquire(&mut self) -> Result<Lease, Error> {
         let found = self.call(self.api.get_opt(&self.config.name)).await?;
-        self.right_time()?;
+        self.check_clock()?;
         let Some(mut lease) = found else {
             let metadata = ObjectMeta { name: Some(self.config.name.clone()), ..ObjectMeta::default() };
-            let new = Lease { metadata, spec: Some(self.term(0)) };
+            let new = Lease { metadata, spec: Some(self.new_spec(0)) };
             return self.call(self.api.create(&PostParams::default(), &new)).await;
         };
         let old = lease.spec.take().unwrap_or_default();
         let now = (lease.metadata.resource_version.clone(), old.holder_identity.clone());
-        let since = match &self.seen {
-            Some((seen, since)) if *seen == now => *since,
+        let since = match &self.observed {
+            Some((observed, since)) if *observed == now => *since,
             _ => {
                 let since = Instant::now();
-                self.seen = Some((now, since));
+                self.observed = Some((now, since));
                 since
             }
         };
@@ -272,9 +274,9 @@ impl Elector {
                 return Err(Error::Taken(holder));
             }
         }
-        // metadata.resourceVersion is still in it: whoever else tries now loses.
-        lease.spec = Some(self.term(old.lease_transitions.unwrap_or(0).saturating_add(1)));
-        self.put(&lease).await
+        // With metadata.resourceVersion as read: if several processes try, one succeeds.
+        lease.spec = Some(self.new_spec(old.lease_transitions.unwrap_or(0).saturating_add(1)));
+        self.replace(&lease).await
     }
 
     async fn release(&self, mut lease: Lease) -> Result<(), Error> {
@@ -282,10 +284,10 @@ impl Elector {
             spec.holder_identity = Some(String::new());
             spec.lease_duration_seconds = Some(1);
         }
-        self.put(&touched(lease)).await.map(drop)
+        self.replace(&with_renew_time(lease)).await.map(drop)
     }
 
-    fn term(&self, transitions: i32) -> LeaseSpec {
+    fn new_spec(&self, transitions: i32) -> LeaseSpec {
         let now = MicroTime(Timestamp::now());
         LeaseSpec {
             holder_identity: Some(self.config.identity.clone()),
@@ -298,7 +300,7 @@ impl Elector {
     }
 }
 
-fn touched(mut lease: Lease) -> Lease {
+fn with_renew_time(mut lease: Lease) -> Lease {
     if let Some(spec) = lease.spec.as_mut() {
         spec.renew_time = Some(MicroTime(Timestamp::now()));
     }

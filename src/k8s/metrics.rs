@@ -1,4 +1,4 @@
-//! What is counted, for `/metrics`. Labels are of few values: nothing in them is typed by whoever files a request.
+//! The metrics of `/metrics`. Each label has few values, and none holds text that a requester wrote.
 use std::{
     collections::HashMap,
     fmt,
@@ -25,17 +25,17 @@ use prometheus_client::{
 use super::{clock::Clock, lean::Lean, lock};
 use crate::{
     api::{CredentialReset, CredentialResetRecord},
-    core::{Reason, ledger::State},
+    core::{Reason, record::State},
     telemetry,
 };
 
-/// Kinds of [`Metrics::failed`].
-const ERRORS: [&str; 4] = ["api", "random", "restless", "watch"];
+/// Values of the label `kind` of [`Metrics::count_error`].
+const ERRORS: [&str; 5] = ["api", "bug", "not_converging", "random", "watch"];
 
-/// Names of labels with their values.
+/// Label names with their values.
 type Labels<const N: usize> = [(&'static str, String); N];
 
-/// What is counted. Clones count together.
+/// All metrics. Clones share their values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
@@ -63,31 +63,36 @@ impl Default for Metrics {
             errors: Family::default(),
             reconcile: Histogram::new(exponential_buckets(0.002, 2.0, 14)),
         };
-        registry.register("leader", "1 while this process leads", new.leader.clone());
+        registry.register("leader", "1 while this process is the leader", new.leader.clone());
         registry.register_collector(Box::new(Arc::clone(&new.watched)));
         registry.register("directory_ready", "1 while the Directory is Ready", new.ready.clone());
         registry.register(
             "limit_reached",
-            "Requests that had to wait since the Directory's resetsPerHour was used up",
+            "Requests that had to wait because the Directory's resetsPerHour was used up",
             new.limits.clone(),
         );
         registry.register(
             "requests",
-            "Requests that got an outcome; one that was Unknown may get another later",
+            "Requests that got an outcome; an Unknown one may get another later",
             new.requests.clone(),
         );
         registry.register_with_unit(
             "directory_call_duration",
-            "Time of a call to a directory, by what came of it",
+            "Duration of calls to a directory, by result",
             Unit::Seconds,
             new.calls.clone(),
         );
-        registry.register("errors", "What stopped short and is tried again", new.errors.clone());
+        registry.register("errors", "Errors after which the work is retried", new.errors.clone());
         registry.register("panics", "Panics: defects of this program", telemetry::PANICS.clone());
-        registry.register_with_unit("reconcile_duration", "Time of a reconcile", Unit::Seconds, new.reconcile.clone());
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Duration of reconciles",
+            Unit::Seconds,
+            new.reconcile.clone(),
+        );
         new.registry = Arc::new(registry);
-        // A counter that begins with its first event hides that event from increase().
-        for labels in Reason::ALL.into_iter().filter_map(ended) {
+        // increase() does not see the first event of a counter that starts with it.
+        for labels in Reason::ALL.into_iter().filter_map(outcome_labels) {
             new.requests.get_or_create(&labels).inc_by(0);
         }
         for kind in ERRORS {
@@ -97,28 +102,29 @@ impl Default for Metrics {
     }
 }
 
-fn of(directory: &str) -> Labels<1> {
+fn directory_label(directory: &str) -> Labels<1> {
     [("directory", directory.to_owned())]
 }
 
-fn ended(reason: Reason) -> Option<Labels<2>> {
+/// `None`: `reason` is not an outcome.
+fn outcome_labels(reason: Reason) -> Option<Labels<2>> {
     reason.outcome().map(|outcome| [("outcome", format!("{outcome:?}")), ("reason", reason.to_string())])
 }
 
 impl Metrics {
-    /// Everything, as Prometheus reads it.
+    /// All metrics in the `OpenMetrics` text format.
     ///
     /// # Errors
-    /// Never, as far as texts go.
+    /// Does not occur: writing to a `String` does not fail.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
 
-    /// Whether this process leads. What only a leader watches is forgotten with the lead: a sum over all processes would count
-    /// it twice, and it would stay for ever as it was.
-    pub fn leading(&self, leading: bool) {
+    /// Sets whether this process is the leader. The metrics of what only the leader watches are removed when it steps down: they would no
+    /// longer change, and a sum over all processes would count them twice.
+    pub fn set_leading(&self, leading: bool) {
         self.leader.set(leading.into());
         if !leading {
             self.ready.clear();
@@ -127,45 +133,45 @@ impl Metrics {
         }
     }
 
-    /// This machine's clock, as it compares.
+    /// Sets the clock to report on.
     pub fn watch_clock(&self, clock: Clock) {
         *lock(&self.watched.clock) = Some(clock);
     }
 
-    /// The open requests, as they are watched.
+    /// Sets the watched requests to report on.
     pub fn watch_requests(&self, open: Store<Lean<CredentialReset>>) {
         *lock(&self.watched.requests) = Some(open);
     }
 
-    /// The records that still move, as they are watched.
+    /// Sets the watched records to report on.
     pub fn watch_records(&self, open: Store<CredentialResetRecord>) {
         *lock(&self.watched.records) = Some(open);
     }
 
-    /// What a Directory's check found.
-    pub fn directory_ready(&self, directory: &str, ready: bool) {
-        self.ready.get_or_create(&of(directory)).set(ready.into());
-        self.limits.get_or_create(&of(directory)).inc_by(0); // as above
+    /// Sets whether a Directory is ready, by its last check.
+    pub fn set_directory_ready(&self, directory: &str, ready: bool) {
+        self.ready.get_or_create(&directory_label(directory)).set(ready.into());
+        self.limits.get_or_create(&directory_label(directory)).inc_by(0); // for increase(), as in `default`
     }
 
-    /// A Directory was deleted.
-    pub fn directory_gone(&self, directory: &str) {
-        self.ready.remove(&of(directory));
+    /// Removes a deleted Directory.
+    pub fn remove_directory(&self, directory: &str) {
+        self.ready.remove(&directory_label(directory));
     }
 
-    /// A Directory's limit keeps a request waiting.
-    pub fn limit_reached(&self, directory: &str) {
-        self.limits.get_or_create(&of(directory)).inc();
+    /// Counts a request that waits for a Directory's limit.
+    pub fn count_limit_reached(&self, directory: &str) {
+        self.limits.get_or_create(&directory_label(directory)).inc();
     }
 
-    /// A request is where `reason` says.
-    pub fn told(&self, reason: Reason) {
-        if let Some(labels) = ended(reason) {
+    /// Counts a request whose reason is now `reason`, if that is an outcome.
+    pub fn count_outcome(&self, reason: Reason) {
+        if let Some(labels) = outcome_labels(reason) {
             self.requests.get_or_create(&labels).inc();
         }
     }
 
-    /// `calling`, a call to a directory that is about to be made; `class` says what kind of result it has.
+    /// Wraps `calling`, a call to a directory, to measure its duration from now on. `class` gives the label of its result.
     pub fn timed<T>(
         &self,
         directory: &str,
@@ -173,31 +179,31 @@ impl Metrics {
         calling: impl Future<Output = T>,
         class: impl FnOnce(&T) -> &'static str,
     ) -> impl Future<Output = T> {
-        let began = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         calling.inspect(move |result| {
             let labels =
                 [("directory", directory.to_owned()), ("call", call.to_owned()), ("result", class(result).to_owned())];
-            self.calls.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
+            self.calls.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
         })
     }
 
-    /// Something stopped short.
-    pub fn failed(&self, kind: &'static str) {
+    /// Counts an error.
+    pub fn count_error(&self, kind: &'static str) {
         self.errors.get_or_create(&[("kind", kind.to_owned())]).inc();
     }
 
-    /// A reconcile took this long.
-    pub fn reconciled(&self, took: Duration) {
-        self.reconcile.observe(took.as_secs_f64());
+    /// Counts a reconcile and its duration.
+    pub fn observe_reconcile(&self, duration: Duration) {
+        self.reconcile.observe(duration.as_secs_f64());
     }
 }
 
-/// The class of a call that ends well or not.
-pub(super) fn ok<T, E>(result: &Result<T, E>) -> &'static str {
+/// The label of a call's result: `ok` or `error`.
+pub(super) fn result_class<T, E>(result: &Result<T, E>) -> &'static str {
     if result.is_ok() { "ok" } else { "error" }
 }
 
-/// What is watched, most of it by a leader alone. Counted when somebody asks.
+/// What is counted when the metrics are read. Requests and records are there while this process is the leader.
 #[derive(Debug, Default)]
 struct Watched {
     clock: Mutex<Option<Clock>>,
@@ -215,21 +221,21 @@ impl Collector for Watched {
         if let Some(requests) = lock(&self.requests).as_ref() {
             let mut open: HashMap<Reason, (i64, Option<Timestamp>)> = HashMap::new();
             for request in requests.state() {
-                let reason = request.shown().reason.unwrap_or(Reason::Pending);
-                // It is not late before it was wanted.
+                let reason = request.status_summary().reason.unwrap_or(Reason::Pending);
+                // A request is not late before its requestedAt.
                 let created = request.creation_timestamp().map_or(request.spec.requested_at, |time| time.0);
                 let since = created.max(request.spec.requested_at);
                 let (count, oldest) = open.entry(reason).or_default();
                 *count += 1;
                 *oldest = Some(oldest.map_or(since, |oldest| oldest.min(since)));
             }
-            let help = "Requests without an outcome, by the reason that they give";
+            let help = "Requests without an outcome, by reason";
             let mut gauge = encoder.encode_descriptor("open_requests", help, None, MetricType::Gauge)?;
             for reason in Reason::ALL.into_iter().filter(|reason| reason.outcome().is_none()) {
                 let count = open.get(&reason).map_or(0, |(count, _)| *count);
                 gauge.encode_family(&[("reason", reason.to_string())])?.encode_gauge(&count)?;
             }
-            let help = "Since when the oldest request without an outcome could be carried out";
+            let help = "Time since which the oldest request without an outcome could have been carried out";
             let mut gauge = encoder.encode_descriptor(
                 "oldest_open_request_timestamp",
                 help,
@@ -244,7 +250,7 @@ impl Collector for Watched {
         }
         if let Some(records) = lock(&self.records).as_ref() {
             let unknown = records.state().iter().filter(|record| record.spec.state == State::Unknown).count();
-            let help = "Records of resets of which nobody knows whether they are in force";
+            let help = "Records of resets whose outcome is unknown";
             let mut gauge = encoder.encode_descriptor("unknown_outcomes", help, None, MetricType::Gauge)?;
             gauge.encode_gauge(&i64::try_from(unknown).unwrap_or(i64::MAX))?;
         }
@@ -258,11 +264,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::API_VERSION;
 
     fn request(name: &str, created: &str, requested: &str, reason: &str) -> Lean<CredentialReset> {
         let condition = json!({"type": "Ready", "status": "Unknown", "reason": reason, "message": "", "lastTransitionTime": created});
         serde_json::from_value(json!({
-            "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset",
+            "apiVersion": API_VERSION, "kind": "CredentialReset",
             "metadata": {"namespace": "helpdesk", "name": name, "creationTimestamp": created},
             "spec": {"directory": "zylker", "user": {"email": "a@b.c"}, "mode": "MFA", "mfa": {"confirm": "a@b.c"}, "requestedAt": requested, "reason": "x"},
             "status": {"conditions": [condition]},
@@ -273,7 +280,7 @@ mod tests {
     fn record(name: &str, state: &str) -> CredentialResetRecord {
         let time = "2026-11-24T09:00:00Z";
         serde_json::from_value(json!({
-            "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetRecord", "metadata": {"name": name},
+            "apiVersion": API_VERSION, "kind": "CredentialResetRecord", "metadata": {"name": name},
             "spec": {
                 "directory": "zylker", "directoryIdentity": "x", "user": {"id": "1", "name": "x"}, "mode": "MFA", "requestedAt": time,
                 "expiresAt": time, "keepUntil": time, "request": {"namespace": "x", "name": "x", "uid": "x", "key": "x", "digest": "x"},
@@ -285,9 +292,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_only_a_leader_knows_goes_with_the_lead() {
+    async fn what_only_a_leader_watches_ends_with_its_term() {
         let metrics = Metrics::default();
-        metrics.leading(true);
+        metrics.set_leading(true);
         let (requests, mut requests_seen) = reflector::store();
         let (records, mut records_seen) = reflector::store();
         metrics.watch_requests(requests);
@@ -302,12 +309,12 @@ mod tests {
         for (name, state) in [("one", "Sent"), ("two", "Unknown"), ("three", "Unknown")] {
             records_seen.apply_watcher_event(&Event::Apply(record(name, state)));
         }
-        metrics.directory_ready("zylker", true);
-        metrics.limit_reached("zylker");
-        metrics.told(Reason::Verifying); // no outcome
-        metrics.told(Reason::UserNotFound);
-        metrics.failed("api");
-        assert_eq!(metrics.timed("zylker", "look-up", async { Err::<(), ()>(()) }, ok).await, Err(()));
+        metrics.set_directory_ready("zylker", true);
+        metrics.count_limit_reached("zylker");
+        metrics.count_outcome(Reason::Verifying); // no outcome
+        metrics.count_outcome(Reason::UserNotFound);
+        metrics.count_error("api");
+        assert_eq!(metrics.timed("zylker", "look-up", async { Err::<(), ()>(()) }, result_class).await, Err(()));
 
         let text = metrics.text().unwrap();
         for line in [
@@ -328,7 +335,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in {text}");
         }
-        metrics.leading(false);
+        metrics.set_leading(false);
         let text = metrics.text().unwrap();
         assert!(text.contains("credreset_leader 0"), "{text}");
         for gone in ["open_requests", "oldest_open_request_timestamp_seconds", "unknown_outcomes", "directory_ready{"] {

@@ -1,5 +1,5 @@
-//! At the API server: what is watched, read and written. Decisions are the core's.
-pub mod admin;
+//! The API server: watches, reads and writes. The core decides.
+mod admission;
 pub(crate) mod approvals;
 pub mod client;
 pub mod clock;
@@ -8,15 +8,17 @@ pub mod directories;
 mod effects;
 pub mod events;
 mod facts;
+pub mod http_server;
 mod lean;
 pub mod lease;
 pub mod ledger;
-pub mod life;
+pub mod liveness;
+pub mod locks;
 pub mod metrics;
 pub mod reconcile;
 pub mod secrets;
+mod slots;
 pub mod status;
-mod turns;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -30,43 +32,45 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::core::world::Why;
+use crate::core::seen::Why;
 
-/// What these mutexes hold is whole after every statement, so a panic elsewhere leaves nothing half done.
+pub(crate) use admission::Unverifiable;
+
+/// Locks `mutex`. What these mutexes hold is consistent after every statement, so a panic of another task does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why a fact is not known.
-fn silent() -> Why {
+/// Why a fact is unknown: the API server did not answer.
+fn no_answer() -> Why {
     Why::new("the API server did not answer.")
 }
 
-/// Deletes what `seen` shows, unless it has changed since; returns whether it did.
-async fn delete_unchanged<K>(api: &Api<K>, seen: &impl ResourceExt) -> kube::Result<bool>
+/// Deletes `object` unless it has changed since it was read; returns whether it did.
+async fn delete_unchanged<K>(api: &Api<K>, object: &impl ResourceExt) -> kube::Result<bool>
 where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned,
 {
-    let unchanged = Preconditions { uid: seen.uid(), resource_version: seen.resource_version() };
-    match api.delete(&seen.name_any(), &DeleteParams::default().preconditions(unchanged)).await {
+    let unchanged = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
+    match api.delete(&object.name_any(), &DeleteParams::default().preconditions(unchanged)).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Hands every object that `params` select to `take`, page by page, of 500 unless they say otherwise.
+/// Lists the objects that `params` select, page by page, and calls `take` with each. A page has 500 objects unless `params` has a limit.
 ///
 /// # Errors
 /// If the API server does not answer, or refuses.
-pub async fn each<K>(api: &Api<K>, params: ListParams, mut take: impl FnMut(K)) -> kube::Result<()>
+pub async fn for_each_page<K>(api: &Api<K>, params: ListParams, mut take: impl FnMut(K)) -> kube::Result<()>
 where
     K: Clone + std::fmt::Debug + DeserializeOwned,
 {
     let mut params = ListParams { limit: params.limit.or(Some(500)), ..params };
     loop {
         let mut page = api.list(&params).await?;
-        let more = turn(&mut params, &page);
+        let more = next_page(&mut params, &page);
         page.items.drain(..).for_each(&mut take);
         if !more {
             return Ok(());
@@ -74,8 +78,8 @@ where
     }
 }
 
-/// Turns to the page after `page`; false if it was the last.
-fn turn<K: Clone>(params: &mut ListParams, page: &ObjectList<K>) -> bool {
+/// Sets `params` to the page after `page`; `false`: it was the last one.
+fn next_page<K: Clone>(params: &mut ListParams, page: &ObjectList<K>) -> bool {
     params.continue_token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
     params.continue_token.is_some()
 }

@@ -1,170 +1,193 @@
-//! Load, decide, carry out: until the core says rest. No policy is here.
-use std::{sync::Arc, time::Duration};
+//! The reconcile loop: it loads an item, asks the core for a decision and carries it out, until the
+//! core decides to rest. It holds no policy.
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use secrecy::SecretString;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    clock::Clock,
-    directories::Directories,
-    events::Events,
-    lean::Lean,
-    lease::Leadership,
-    ledger::{Ledger, Locks},
-    life::{Life, Work},
-    metrics::Metrics,
-    secrets::Secrets,
-    status,
+    clock::Clock, directories::Directories, events::Events, facts::Reading, lean::Lean, lease::Leadership,
+    ledger::Ledger, liveness::Life, locks::Locks, metrics::Metrics, secrets::Secrets, status::Statuses,
 };
 use crate::{
-    api::{CredentialReset, CredentialResetRecord},
+    api::CredentialReset,
     core::{
-        Decision, Effect, Next, Reason, View, World, decide,
+        Decision, Next, Reason, View, World, decide,
+        driver::{Unread, read},
         request::Request,
-        world::{Me, Seen, Subject},
+        seen::Seen,
+        world::{Process, Subject},
     },
-    directory::password,
+    password,
 };
 
-/// More decisions than any reset needs: an end to a loop that should not be.
-const MOST: usize = 64;
-/// Between two looks whether a clock that was wrong is right again.
-const CLOCK: Duration = Duration::from_secs(1);
+/// More decisions than any reset needs. It ends a loop that a defect would make endless.
+const MAX_DECISIONS: usize = 64;
+/// How often a wrong clock is compared again.
+const CLOCK_RECHECK: Duration = Duration::from_secs(1);
 
-/// What all work of this process shares.
+/// What all tasks of this process share.
 pub struct Operator {
-    /// For what has no adapter of its own.
+    /// The client of the API server, for kinds that have no module of their own.
     pub client: Client,
     /// The ledger.
     pub ledger: Ledger,
-    /// Passwords in Secrets.
+    /// Secrets with passwords and credentials.
     pub secrets: Secrets,
     /// Events.
     pub events: Events,
-    /// Counters.
+    /// The status of requests.
+    pub statuses: Statuses,
+    /// Metrics.
     pub metrics: Metrics,
-    /// Signs of life.
+    /// Liveness.
     pub life: Life,
-    /// This machine's clock, as it compares.
+    /// This machine's clock, compared with the API server's.
     pub clock: Clock,
-    /// One task at a time for each request and each record.
+    /// Locks of requests and records: one task at a time works on each.
     pub locks: Locks,
-    /// This process, unlike any other before or after it.
+    /// Name of this process, unique among all processes.
     pub holder: String,
 }
 
 /// A term of leadership.
 pub struct Term {
-    /// The process.
+    /// What outlives the term.
     pub operator: Arc<Operator>,
-    /// Its lease.
+    /// Whether the process is still the leader.
     pub leadership: Leadership,
-    /// The directories, as this term sees them.
+    /// The Directories, which each term reads and checks anew.
     pub directories: Arc<Directories>,
 }
 
-/// What to work on.
-#[derive(Clone, Debug)]
+/// What to reconcile.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
-    /// The request of this namespace and name.
-    Request(String, String),
-    /// The record of this name, whether or not its request's object is still there.
+    /// A request.
+    Request {
+        /// Namespace of the request.
+        namespace: String,
+        /// Name of the request.
+        name: String,
+    },
+    /// The record of this name, whether or not the object of its request still exists.
     Record(String),
 }
 
-/// Why work stopped short. It is taken up again a little later.
+impl Item {
+    /// The request `object`.
+    #[must_use]
+    pub fn of_request(object: &CredentialReset) -> Self {
+        Self::Request { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request { namespace, name } => write!(f, "{namespace}/{name}"),
+            Self::Record(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Why a reconcile failed. It is retried a little later.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server did not answer, or refused.
     #[error("the API server: {0}")]
     Api(#[from] kube::Error),
-    /// The random numbers of the operating system are not to be had.
-    #[error("no password could be drawn: {0}")]
+    /// The operating system provides no random numbers.
+    #[error("no password could be generated: {0}")]
     Random(#[from] password::Error),
-    /// A defect of this program.
-    #[error("the decision did not come to rest")]
-    Restless,
+    /// A defect of this program: the decision asks for a fact or an effect that is impossible in its world.
+    #[error("a defect of this program: {0}. Please report it")]
+    Bug(&'static str),
+    /// A defect of this program: the decisions do not end.
+    #[error("a defect of this program: {MAX_DECISIONS} decisions did not converge. Please report it")]
+    NotConverging,
 }
 
 impl Error {
-    /// For metrics.
+    /// The label of the error in metrics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Api(_) => "api",
             Self::Random(_) => "random",
-            Self::Restless => "restless",
+            Self::Bug(_) => "bug",
+            Self::NotConverging => "not_converging",
         }
     }
 }
 
-/// Carries an item as far as it goes now; returns when to look again.
+/// Carries an item as far as possible now. Returns when to reconcile it again.
 ///
 /// # Errors
-/// Why it stopped short.
+/// Why it stopped earlier.
 pub async fn reconcile(term: &Arc<Term>, item: &Item) -> Result<Next, Error> {
-    let Some((mut run, _guard)) = Run::load(Arc::clone(term), item).await? else { return Ok(Next::Never) };
-    for _ in 0..MOST {
-        run.life.goes_on();
-        if !run.right_time().await {
+    let Some((mut reconcile, _guard)) = Reconcile::load(Arc::clone(term), item).await? else { return Ok(Next::Never) };
+    for _ in 0..MAX_DECISIONS {
+        reconcile.reading.life.progress();
+        if !reconcile.clock_is_right().await {
             return Ok(Next::Never);
         }
-        run.look_around();
-        match decide(&run.world) {
-            Decision::Read(fact) => run.read(fact).await?,
-            // A new attempt is the leader's business; what is under way is finished in any case.
-            Decision::Do(Effect::StorePassword { .. } | Effect::Open(_) | Effect::TakeOver(_))
-                if !term.leadership.held() =>
-            {
-                return Ok(Next::Never);
-            }
-            Decision::Do(effect) => run.carry_out(effect).await?,
+        reconcile.refresh();
+        match decide(&reconcile.world) {
+            Decision::Read(fact) => read(&mut reconcile.world, fact, &mut reconcile.reading).await?,
+            Decision::Do(effect) if effect.starts_attempt() && !term.leadership.is_held() => return Ok(Next::Never),
+            Decision::Do(effect) => reconcile.carry_out(effect).await?,
             Decision::Rest { view, next } => {
                 if let Some(view) = view {
-                    // That there is no record may have changed since this process led.
-                    if view.record.is_none() && !term.leadership.held() {
+                    // This process is no longer the leader, so the new leader may have created the record.
+                    if view.record.is_none() && !term.leadership.is_held() {
                         return Ok(Next::Never);
                     }
-                    run.show(&view).await?;
+                    reconcile.show(&view).await?;
                 }
                 return Ok(next);
             }
         }
     }
-    Err(Error::Restless)
+    Err(Error::NotConverging)
 }
 
-/// One item's work, with what was read for it.
-pub(super) struct Run {
-    pub(super) term: Arc<Term>,
-    pub(super) life: Work,
+/// The state of one reconcile.
+pub(super) struct Reconcile {
     pub(super) world: World,
+    pub(super) reading: Reading,
     pub(super) object: Option<CredentialReset>,
-    pub(super) record: Option<CredentialResetRecord>,
-    pub(super) record_lock: Option<(String, OwnedMutexGuard<()>)>,
-    /// What somebody entered, as it was found usable.
-    pub(super) entered: Option<SecretString>,
     /// The password of the attempt.
     pub(super) password: Option<SecretString>,
 }
 
-impl Run {
+impl From<Unread<Error>> for Error {
+    fn from(unread: Unread<Self>) -> Self {
+        match unread {
+            Unread::Bug(what) => Self::Bug(what),
+            Unread::Reader(error) => error,
+        }
+    }
+}
+
+impl Reconcile {
+    /// Reads the item and locks it. `None`: there is nothing to do.
     async fn load(term: Arc<Term>, item: &Item) -> Result<Option<(Self, OwnedMutexGuard<()>)>, Error> {
         let operator = &term.operator;
-        let life = operator.life.work();
+        let life = operator.life.start_work();
         let (namespace, name, record) = match item {
-            Item::Request(namespace, name) => (namespace.clone(), name.clone(), None),
+            Item::Request { namespace, name } => (namespace.clone(), name.clone(), None),
             Item::Record(name) => {
                 let Some(object) = operator.ledger.get(name).await? else { return Ok(None) };
                 let origin = object.spec.request.clone();
                 (origin.namespace.clone(), origin.name.clone(), Some(object))
             }
         };
-        let guard = life.waits(operator.locks.lock(&format!("{namespace}/{name}"))).await;
+        let guard = life.wait_for(operator.locks.lock(&format!("{namespace}/{name}"))).await;
         let api: Api<Lean<CredentialReset>> = Api::namespaced(operator.client.clone(), &namespace);
-        // One that is being deleted asks for nothing any more, however long somebody's finalizer keeps it.
+        // An object that is being deleted requests nothing any more, however long a finalizer keeps it.
         let object = api.get_opt(&name).await?.map(|Lean(object)| object);
         let mut object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
         let request = match &object {
@@ -172,16 +195,14 @@ impl Run {
             Some(object) => match object.request() {
                 Ok(request) => Some(request),
                 Err(wrong) => {
-                    let view = View::new(
-                        Reason::NotSupported,
-                        format!("{wrong}: nothing was sent. File a request that is right."),
-                    );
-                    status::show(&operator.client, &operator.events, &operator.metrics, object.clone(), &view).await?;
+                    let view =
+                        View::new(Reason::NotSupported, format!("{wrong}: nothing was sent. File a valid request."));
+                    operator.statuses.show(object.clone(), &view).await?;
                     None
                 }
             },
         };
-        // The object of that name may be another one than the record's by now.
+        // The object of that name may no longer be the one that the record is about.
         let own = |request: &Request| {
             record
                 .as_ref()
@@ -189,8 +210,8 @@ impl Run {
         };
         let subject = match request.filter(own) {
             Some(request) => {
-                let shown = object.as_ref().map(CredentialReset::shown).unwrap_or_default();
-                Subject::Object { request: Box::new(request), shown }
+                let shown = object.as_ref().map(CredentialReset::status_summary).unwrap_or_default();
+                Subject::Object { request: Box::new(request), status: shown }
             }
             None if record.is_some() => {
                 object = None;
@@ -198,56 +219,51 @@ impl Run {
             }
             None => return Ok(None),
         };
-        // An object whose status is settled has been told everything; a record that still moves is finished without it.
+        // An object whose status is settled gets no further status. An open record is finished without it.
         let subject = match (subject, &record) {
-            (Subject::Object { shown, .. }, Some(_)) if shown.is_settled() => {
+            (Subject::Object { status: shown, .. }, Some(_)) if shown.is_settled() => {
                 object = None;
                 Subject::Gone
             }
             (subject, _) => subject,
         };
-        let me = Me { holder: operator.holder.clone(), attempt: fresh_attempt() };
-        let world = World::new(Timestamp::now(), me, subject);
-        let mut run =
-            Self { term, life, world, object, record: None, record_lock: None, entered: None, password: None };
-        if let Some(object) = record {
-            run.found(Some(object)).await?;
+        let process = Process { holder: operator.holder.clone(), attempt: new_attempt_id() };
+        let world = World::new(Timestamp::now(), process, subject);
+        let mut reconcile = Self { world, reading: Reading::new(term, life), object, password: None };
+        if record.is_some() {
+            let record = reconcile.reading.adopt_record(record).await?;
+            reconcile.world.record_read(record);
         }
-        Ok(Some((run, guard)))
+        Ok(Some((reconcile, guard)))
     }
 
-    /// Nothing is decided by a clock that is wrong: everything would be over. The term ends, and whoever leads next looks at it. What
-    /// this process alone knows of an attempt of its own waits until the clock is right.
-    async fn right_time(&self) -> bool {
-        while !self.term.operator.clock.is_right() {
-            self.term.leadership.lost.cancel();
-            if self.world.holding.is_none() {
+    /// Whether the clock is right. If not, the term ends: with a wrong clock every deadline might seem past, so the
+    /// next leader decides. A process that alone knows the reply to its call waits here until the clock is right.
+    async fn clock_is_right(&self) -> bool {
+        while !self.reading.term.operator.clock.is_right() {
+            self.reading.term.leadership.lost.cancel();
+            if self.world.own.attempt.is_none() {
                 return false;
             }
-            tokio::time::sleep(CLOCK).await;
-            self.life.goes_on();
+            tokio::time::sleep(CLOCK_RECHECK).await;
+            self.reading.life.progress();
         }
         true
     }
 
-    /// What may have changed since the last decision without anything having been read.
-    pub(super) fn look_around(&mut self) {
+    /// Updates what changes between two decisions without a read: the time, the limits, and this process's own attempt.
+    pub(super) fn refresh(&mut self) {
+        let Term { operator, leadership, .. } = &*self.reading.term;
         self.world.now = Timestamp::now();
-        self.term.operator.ledger.look_back(&mut self.world);
-        let Seen::Known(record) = &self.world.record else { return };
-        let leading = self.term.leadership.held();
-        self.world.may_sign_in = self.term.operator.ledger.may_sign_in(record);
-        if let Some((holding, progress)) = self.term.operator.ledger.holding(record, leading) {
-            // What an earlier reconcile has done; this one knows better what it does itself.
-            if self.world.holding.is_none() {
-                self.world.progress = progress;
-            }
-            self.world.holding = Some(holding);
-        }
+        operator.ledger.add_history(&mut self.world);
+        let Seen::Known(record) = &self.world.ledger.record else { return };
+        self.world.own.may_sign_in = operator.ledger.attempts.may_sign_in(record);
+        let own = operator.ledger.attempts.own(record, leadership.is_held());
+        self.world.own_attempt(own);
     }
 }
 
-/// 128 random bits in hex: no secret, but nobody else's either.
-pub(super) fn fresh_attempt() -> String {
+/// An id for a new attempt: 128 random bits in hex. It is unique, not secret.
+pub(super) fn new_attempt_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }

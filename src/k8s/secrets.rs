@@ -1,4 +1,5 @@
-//! Passwords in Secrets: kept from before the call until delivered, delivered once, swept when nobody needs them.
+//! Secrets: credentials of directories, supplied passwords, and the passwords of attempts, which are
+//! stored before the call, delivered once, and deleted when they are no longer needed.
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,39 +13,48 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     core::{
-        ledger::{Record, State},
+        record::{Record, State},
+        seen::Seen,
         text,
-        world::{Delivery, Entered, Seen, StepState},
+        world::{Delivery, StepState, SuppliedPassword},
     },
     directory::Credentials,
 };
 
-use super::{delete_unchanged, ledger::Ledger, silent};
+use super::{delete_unchanged, ledger::Ledger, no_answer};
 
 /// Label of the Secrets that hold passwords of attempts.
 pub const PASSWORD_LABEL: &str = "credreset.dev/password";
-/// Annotation: the record that a Secret belongs to.
-const RECORD: &str = "credreset.dev/record";
-/// Key of a password within a Secret.
-const PASSWORD: &str = "password";
-/// Between the making of a password Secret and that of its record.
-const GRACE: SignedDuration = SignedDuration::from_mins(5);
+/// Annotation with the name of the record that a Secret belongs to.
+const RECORD_ANNOTATION: &str = "credreset.dev/record";
+/// Key of the password in a Secret that the operator writes.
+const PASSWORD_KEY: &str = "password";
+/// Age below which a password Secret is not deleted: it is created before its record.
+const SWEEP_GRACE: SignedDuration = SignedDuration::from_mins(5);
 
-/// Secrets of the operator's namespace, and of those that requests name.
+/// The Secrets of the operator's namespace, and of the namespaces of requests.
 #[derive(Clone)]
 pub struct Secrets {
     client: Client,
     namespace: String,
+    /// The subject of a message about a missing right: "The operator" or "You".
+    reader: &'static str,
 }
 
 impl Secrets {
-    /// With `namespace` as the operator's own.
+    /// For the operator in `namespace`.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { client, namespace: namespace.to_owned() }
+        Self { client, namespace: namespace.to_owned(), reader: "The operator" }
     }
 
-    /// What Secrets there are in the operator's namespace, without their contents.
+    /// For the user of a command, where the operator is in `namespace`.
+    #[must_use]
+    pub fn for_caller(client: Client, namespace: &str) -> Self {
+        Self { reader: "You", ..Self::new(client, namespace) }
+    }
+
+    /// The API of the Secrets of the operator's namespace, without their contents.
     #[must_use]
     pub fn own_metadata(&self) -> Api<PartialObjectMeta<Secret>> {
         Api::namespaced(self.client.clone(), &self.namespace)
@@ -54,14 +64,14 @@ impl Secrets {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    fn of(&self, namespace: &str) -> Api<Secret> {
+    fn in_namespace(&self, namespace: &str) -> Api<Secret> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
     /// The credentials in a Secret of the operator's namespace, and its resourceVersion.
     ///
     /// # Errors
-    /// A sentence that names the Secret.
+    /// A message that names the Secret.
     pub async fn credentials(&self, name: &str) -> Result<(Credentials, String), String> {
         let at = format!("Secret {}/{name}", self.namespace);
         match self.own().get_opt(name).await {
@@ -75,7 +85,7 @@ impl Secrets {
                 Ok((values, version))
             }
             Ok(None) => Err(format!("{at} does not exist. Create it with the directory's credentials.")),
-            Err(kube::Error::Api(status)) if status.code == 403 => Err(format!("The operator may not read {at}.")),
+            Err(kube::Error::Api(status)) if status.code == 403 => Err(format!("{} may not read {at}.", self.reader)),
             Err(_) => Err(format!("{at} could not be read: the API server did not answer.")),
         }
     }
@@ -91,30 +101,30 @@ impl Secrets {
                 name: Some(name.clone()),
                 namespace: Some(self.namespace.clone()),
                 labels: Some(BTreeMap::from([(PASSWORD_LABEL.to_owned(), "true".to_owned())])),
-                annotations: Some(BTreeMap::from([(RECORD.to_owned(), record.to_owned())])),
+                annotations: Some(BTreeMap::from([(RECORD_ANNOTATION.to_owned(), record.to_owned())])),
                 ..ObjectMeta::default()
             },
             immutable: Some(true),
-            data: Some(bytes([(PASSWORD, password.expose_secret())])),
+            data: Some(bytes([(PASSWORD_KEY, password.expose_secret())])),
             ..Secret::default()
         };
         match self.own().create(&PostParams::default(), &secret).await {
             Ok(_) => Ok(name),
-            // The attempt's id is random: it was our own create, whose answer was lost.
+            // The attempt's id is random: an earlier create of this attempt took effect, and its answer was lost.
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(name),
             Err(error) => Err(error),
         }
     }
 
-    /// The password of an attempt.
+    /// The password of an attempt, in the Secret `name`.
     ///
     /// # Errors
     /// If the API server does not answer.
     pub async fn stored(&self, name: &str) -> kube::Result<Option<SecretString>> {
-        Ok(self.own().get_opt(name).await?.and_then(|secret| password_of(&secret, PASSWORD).ok()))
+        Ok(self.own().get_opt(name).await?.and_then(|secret| password_of(&secret, PASSWORD_KEY).ok()))
     }
 
-    /// Deletes the Secret of an attempt, if it is there.
+    /// Deletes the Secret of an attempt, if it exists.
     ///
     /// # Errors
     /// If the API server does not answer, or refuses.
@@ -126,37 +136,44 @@ impl Secrets {
         }
     }
 
-    /// The password that somebody entered.
+    /// The supplied password, from a Secret of the requester.
     ///
     /// # Errors
-    /// What the core is to know where there is none to use.
-    pub async fn entered(&self, namespace: &str, name: &str, key: &str) -> Result<SecretString, Seen<Entered>> {
-        match self.of(namespace).get_opt(name).await {
+    /// The fact for the core if there is no usable password.
+    pub async fn supplied(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<SecretString, Seen<SuppliedPassword>> {
+        match self.in_namespace(namespace).get_opt(name).await {
             Ok(Some(secret)) => match password_of(&secret, key) {
                 Ok(password) => match untypable(password.expose_secret()) {
                     None => Ok(password),
-                    Some(what) => Err(Seen::Known(Entered::Unusable(format!("has a key {key} with {what}")))),
+                    Some(what) => Err(Seen::Known(SuppliedPassword::Unusable(format!("has a key {key} with {what}")))),
                 },
-                Err(what) => Err(Seen::Known(Entered::Unusable(what))),
+                Err(what) => Err(Seen::Known(SuppliedPassword::Unusable(what))),
             },
             Ok(None) => Err(Seen::Absent),
-            Err(kube::Error::Api(status)) if status.code == 403 => Err(Seen::Known(Entered::Forbidden)),
-            Err(_) => Err(Seen::Unknown(silent())),
+            Err(kube::Error::Api(status)) if status.code == 403 => Err(Seen::Known(SuppliedPassword::Forbidden)),
+            Err(_) => Err(Seen::Unknown(no_answer())),
         }
     }
 
-    /// Whether a Secret of that name stands in the way of a delivery, and when it was made. Its contents are not read.
+    /// Whether a Secret of this name is in the way of a delivery, and when it was created. Its contents are not read.
     pub async fn delivery(&self, namespace: &str, name: &str) -> (Seen<Delivery>, Option<Timestamp>) {
-        let seen = match self.of(namespace).get_metadata_opt(name).await {
-            Ok(Some(secret)) => return (Seen::Known(Delivery::Taken), secret.creation_timestamp().map(|made| made.0)),
+        let seen = match self.in_namespace(namespace).get_metadata_opt(name).await {
+            Ok(Some(secret)) => {
+                return (Seen::Known(Delivery::Taken), secret.creation_timestamp().map(|created| created.0));
+            }
             Ok(None) => Seen::Absent,
             Err(kube::Error::Api(status)) if status.code == 403 => Seen::Known(Delivery::Forbidden),
-            Err(_) => Seen::Unknown(silent()),
+            Err(_) => Seen::Unknown(no_answer()),
         };
         (seen, None)
     }
 
-    /// Writes the delivery Secret of `record`; one with the very same password is taken for our own.
+    /// Creates the delivery Secret of `record`. If it exists with the same password, an earlier delivery created it.
     pub async fn deliver(&self, record: &Record, name: &str, password: &SecretString) -> StepState {
         let namespace = &record.request.namespace;
         let at = format!("Secret {namespace}/{name}");
@@ -164,19 +181,19 @@ impl Secrets {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
                 namespace: Some(namespace.clone()),
-                annotations: Some(BTreeMap::from([(RECORD.to_owned(), record.name.clone())])),
+                annotations: Some(BTreeMap::from([(RECORD_ANNOTATION.to_owned(), record.name.clone())])),
                 ..ObjectMeta::default()
             },
-            data: Some(bytes([(PASSWORD, password.expose_secret()), ("username", &record.user.name)])),
+            data: Some(bytes([(PASSWORD_KEY, password.expose_secret()), ("username", &record.user.name)])),
             ..Secret::default()
         };
-        match self.of(namespace).create(&PostParams::default(), &secret).await {
+        match self.in_namespace(namespace).create(&PostParams::default(), &secret).await {
             Ok(_) => StepState::Done,
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 match self.delivered(record, name, password).await {
                     Ok(true) => StepState::Done,
                     Ok(false) => StepState::Failed(format!(
-                        "{at} was made by somebody else in the meantime and is not overwritten: delete it, and the password is delivered."
+                        "another client has created {at} meanwhile, and it is not overwritten: delete it, and the password is delivered."
                     )),
                     Err(_) => StepState::Failed(format!("{at} could not be read: the API server did not answer.")),
                 }
@@ -184,11 +201,9 @@ impl Secrets {
             Err(kube::Error::Api(status)) if status.is_not_found() => {
                 StepState::Impossible(format!("the password could not be delivered: namespace {namespace} is gone."))
             }
-            Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains("being terminated") => {
-                StepState::Impossible(format!(
-                    "the password could not be delivered: namespace {namespace} is being deleted."
-                ))
-            }
+            Err(kube::Error::Api(status)) if is_terminating(&status) => StepState::Impossible(format!(
+                "the password could not be delivered: namespace {namespace} is being deleted."
+            )),
             Err(kube::Error::Api(status)) if status.code == 403 => StepState::Failed(format!(
                 "the operator may not create {at}: give its ServiceAccount that right in the namespace (or mind its quota)."
             )),
@@ -199,43 +214,93 @@ impl Secrets {
         }
     }
 
-    /// Whether the delivery Secret of `record` holds this password: it is written only after a proven change.
+    /// Whether the delivery Secret of `record` holds this password. It is written only after a proven change.
     ///
     /// # Errors
     /// If the API server does not answer, or refuses.
     pub async fn delivered(&self, record: &Record, name: &str, password: &SecretString) -> kube::Result<bool> {
-        let secret = self.of(&record.request.namespace).get_opt(name).await?;
-        let found = secret.as_ref().and_then(|secret| password_of(secret, PASSWORD).ok());
+        let secret = self.in_namespace(&record.request.namespace).get_opt(name).await?;
+        let found = secret.as_ref().and_then(|secret| password_of(secret, PASSWORD_KEY).ok());
         Ok(found.is_some_and(|found| found.expose_secret() == password.expose_secret()))
     }
 
-    /// Deletes password Secrets that no record needs any more; returns how many.
+    /// Deletes the password Secrets that no record needs any more; returns how many.
     ///
     /// # Errors
     /// If the API server does not answer, or refuses.
     pub async fn sweep(&self, ledger: &Ledger, now: Timestamp) -> kube::Result<usize> {
-        let mut gone = 0;
+        let mut deleted = 0;
         let ours = ListParams::default().labels(PASSWORD_LABEL);
         for secret in self.own().list_metadata(&ours).await?.items {
-            // A young one may be about to get its record, or an attempt that takes a released record over.
-            let made = secret.creation_timestamp().map_or(now, |t| t.0);
-            if now.duration_since(made) < GRACE {
+            // The record of a young one, or the attempt in a released record, may be about to be written.
+            let created = secret.creation_timestamp().map_or(now, |t| t.0);
+            if now.duration_since(created) < SWEEP_GRACE {
                 continue;
             }
-            let record = match secret.annotations().get(RECORD) {
+            let record = match secret.annotations().get(RECORD_ANNOTATION) {
                 Some(record) => ledger.get(record).await?.map(|object| object.record()),
                 None => None,
             };
             let named = |record: &Record| record.attempt.secret.as_ref() == Some(&secret.name_any());
-            // A record may be kept for longer than its password.
+            // A record may be kept longer than its password.
             let in_time =
                 |record: &Record| now < record.keep_until || matches!(record.state, State::Sent | State::Changed);
             let needed = record.is_some_and(|record| named(&record) && record.needs_password() && in_time(&record));
             if !needed && delete_unchanged(&self.own(), &secret).await? {
-                gone += 1;
+                deleted += 1;
             }
         }
-        Ok(gone)
+        Ok(deleted)
+    }
+}
+
+/// A password that the operator has delivered.
+#[derive(Debug)]
+pub struct DeliveredPassword {
+    /// The password itself.
+    pub password: SecretString,
+    /// The Secret as it was read, without its contents.
+    secret: ObjectMeta,
+}
+
+impl Secrets {
+    /// The password that the operator has delivered into a Secret for a record.
+    ///
+    /// # Errors
+    /// A sentence that names the Secret: it is not there, may not be read, or belongs to another record.
+    pub async fn delivered_password(
+        &self,
+        namespace: &str,
+        name: &str,
+        record: &str,
+    ) -> Result<DeliveredPassword, String> {
+        let at = format!("Secret {namespace}/{name}");
+        match self.in_namespace(namespace).get_opt(name).await {
+            Ok(Some(secret)) if secret.annotations().get(RECORD_ANNOTATION).is_none_or(|of| of != record) => {
+                Err(format!("{at} is not the one that the operator has written for this request"))
+            }
+            Ok(Some(secret)) => {
+                let password = password_of(&secret, PASSWORD_KEY).map_err(|wrong| format!("{at} {wrong}"))?;
+                Ok(DeliveredPassword { password, secret: secret.metadata })
+            }
+            Ok(None) => Err(format!(
+                "{at} is not there: the password is not delivered, or the Secret was deleted (credreset explain says more)"
+            )),
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                Err(format!("you may not read {at}: ask an administrator of namespace {namespace}"))
+            }
+            Err(_) => Err(format!("{at} could not be read: the API server did not answer")),
+        }
+    }
+
+    /// Deletes the Secret of a delivered password, unless it has changed since it was read. Returns whether it is gone.
+    ///
+    /// # Errors
+    /// If the API server does not answer, or refuses.
+    pub async fn delete_delivered(&self, namespace: &str, delivered: &DeliveredPassword) -> kube::Result<bool> {
+        let secrets = self.in_namespace(namespace);
+        let seen = PartialObjectMeta::<Secret> { metadata: delivered.secret.clone(), ..PartialObjectMeta::default() };
+        Ok(delete_unchanged(&secrets, &seen).await? || secrets.get_metadata_opt(&seen.name_any()).await?.is_none())
     }
 }
 
@@ -243,7 +308,7 @@ fn bytes<const N: usize>(values: [(&str, &str); N]) -> BTreeMap<String, ByteStri
     values.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec()))).collect()
 }
 
-/// The password under `key`; what is wrong with it completes "Secret NAME ...".
+/// The password in `key`. The error completes "Secret NAME ...".
 fn password_of(secret: &Secret, key: &str) -> Result<SecretString, String> {
     let Some(ByteString(value)) = secret.data.as_ref().and_then(|data| data.get(key)) else {
         return Err(format!("has no key {key}"));
@@ -255,29 +320,31 @@ fn password_of(secret: &Secret, key: &str) -> Result<SecretString, String> {
     }
 }
 
-/// What of a password nobody would type, mostly left there by an editor or a shell; none: all of it can be typed. It tells of what kind
-/// that is, and no more of the password. Blanks may be typed.
+/// What makes a password impossible to type, mostly something that an editor or a shell left there. `None`: all of
+/// it can be typed. Spaces can. The result names the kind of character only, and shows nothing else of the password.
 fn untypable(password: &str) -> Option<&'static str> {
     let ends = [password.chars().next(), password.chars().next_back()];
     if password.starts_with('\u{feff}') {
-        Some("a byte order mark at its beginning, which nobody can type: save the password as UTF-8 without one")
+        Some("a byte order mark at its beginning, which cannot be typed: save the password as UTF-8 without one")
     } else if password.contains('\0') {
-        Some("a NUL in it, which nobody can type and UTF-16 has everywhere: save the password as UTF-8")
+        Some("a NUL in it, which cannot be typed and is usual in UTF-16: save the password as UTF-8")
     } else if password.ends_with(['\n', '\r']) {
-        Some("a line break at its end, which nobody can type (echo -n leaves it out)")
+        Some("a line break at its end, which cannot be typed (echo -n leaves it out)")
     } else if password.contains(['\n', '\r']) {
-        Some("a line break in it, which nobody can type: put the password alone into the key")
+        Some("a line break in it, which cannot be typed: put the password alone into the key")
     } else if password.contains('\t') {
-        Some("a tab in it, which nobody can type into a form: take it out")
+        Some("a tab in it, which cannot be typed into a form: remove it")
     } else if password.chars().any(text::is_hidden) {
-        Some(
-            "a character in it that is not seen, such as a control character or a zero-width space: type the password anew",
-        )
+        Some("an invisible character in it, such as a control character or a zero-width space: type the password anew")
     } else if ends.into_iter().flatten().any(|c| c.is_whitespace() && c != ' ') {
-        Some(
-            "a blank at its beginning or end that is not the space bar's, such as a no-break space: type the password anew",
-        )
+        Some("a special space at its beginning or end, such as a no-break space: type the password anew")
     } else {
         None
     }
+}
+
+/// Whether the API server refuses because the namespace is being deleted.
+fn is_terminating(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }

@@ -1,4 +1,4 @@
-//! A request's status: a view of what the core has decided.
+//! The status of requests: the view that the core has decided on, as conditions and Events.
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{
@@ -12,13 +12,12 @@ use crate::{
     api::{CredentialReset, reset::CredentialResetStatus},
     core::{
         View,
-        report::{Extra, Truth},
+        reason::{Extra, Truth},
     },
 };
 
-/// The status that shows `view`. A condition keeps its time while it stays what it is.
-#[must_use]
-pub fn status(object: &CredentialReset, view: &View, now: Timestamp) -> CredentialResetStatus {
+/// The status of `object` that shows `view`. A condition keeps its transition time while its status stays the same.
+fn status_of(object: &CredentialReset, view: &View, now: Timestamp) -> CredentialResetStatus {
     let (ready, _, extra) = view.reason.conditions();
     let condition = |type_: &str, status: Truth| {
         let status = status.to_string();
@@ -51,71 +50,84 @@ pub fn status(object: &CredentialReset, view: &View, now: Timestamp) -> Credenti
     }
 }
 
-/// Shows `view` in the object's status, if it shows something else now, and tells of it in an Event. Returns the object as it
-/// is then; `None` if it is gone or another of the same name.
-///
-/// # Errors
-/// If the API server does not answer, or refuses.
-pub async fn show(
-    client: &Client,
-    events: &Events,
-    metrics: &Metrics,
-    object: CredentialReset,
-    view: &View,
-) -> kube::Result<Option<CredentialReset>> {
-    let api: Api<Lean<CredentialReset>> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    let name = object.name_any();
-    let uid = object.uid();
-    let mut object = object;
-    loop {
-        if !view.may_replace(&object.shown()) {
-            return Ok(Some(object));
-        }
-        let new = status(&object, view, Timestamp::now());
-        if object.status.as_ref().is_some_and(|old| same(old, &new)) {
-            return Ok(Some(object));
-        }
-        let told = object.shown().reason == Some(view.reason);
-        // With the version that was read: an object that was re-created meanwhile must not get this one's outcome.
-        let patch = json!({ "metadata": {"resourceVersion": object.resource_version()}, "status": with_nulls(&new) });
-        match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(Lean(stored)) => {
-                if !told {
-                    let warning = matches!(view.reason.conditions(), (Truth::False, ..));
-                    events.publish(&stored, &view.reason.to_string(), &view.message, warning);
-                }
-                if view.outcome() != object.shown().outcome {
-                    metrics.told(view.reason);
-                }
-                return Ok(Some(stored));
+/// Writes the status of requests.
+#[derive(Clone)]
+pub struct Statuses {
+    client: Client,
+    events: Events,
+    metrics: Metrics,
+}
+
+impl Statuses {
+    /// With Events and metrics for what changes.
+    #[must_use]
+    pub fn new(client: Client, events: Events, metrics: Metrics) -> Self {
+        Self { client, events, metrics }
+    }
+
+    fn api(&self, object: &CredentialReset) -> Api<Lean<CredentialReset>> {
+        Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
+    }
+
+    /// Writes `view` into the object's status if the status differs, and publishes an Event if the reason differs. Returns the object as
+    /// stored. `None`: it was deleted, or another object has its name.
+    ///
+    /// # Errors
+    /// If the API server does not answer, or refuses.
+    pub async fn show(&self, mut object: CredentialReset, view: &View) -> kube::Result<Option<CredentialReset>> {
+        let api = self.api(&object);
+        let (name, uid) = (object.name_any(), object.uid());
+        loop {
+            if !view.may_replace(&object.status_summary()) {
+                return Ok(Some(object));
             }
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
-            Err(kube::Error::Api(status)) if status.is_conflict() => match api.get_opt(&name).await? {
-                Some(Lean(fresh)) if fresh.uid() == uid => object = fresh,
-                _ => return Ok(None),
-            },
-            Err(error) => return Err(error),
+            let new = status_of(&object, view, Timestamp::now());
+            if object.status.as_ref().is_some_and(|old| is_unchanged(old, &new)) {
+                return Ok(Some(object));
+            }
+            let same_reason = object.status_summary().reason == Some(view.reason);
+            // With the resourceVersion that was read: an object that was re-created meanwhile must not get this one's outcome.
+            let patch =
+                json!({ "metadata": {"resourceVersion": object.resource_version()}, "status": with_nulls(&new) });
+            match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                Ok(Lean(stored)) => {
+                    if !same_reason {
+                        let warning = matches!(view.reason.conditions(), (Truth::False, ..));
+                        self.events.publish(&stored, &view.reason.to_string(), &view.message, warning);
+                    }
+                    if view.outcome() != object.status_summary().outcome {
+                        self.metrics.count_outcome(view.reason);
+                    }
+                    return Ok(Some(stored));
+                }
+                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
+                Err(kube::Error::Api(status)) if status.is_conflict() => match api.get_opt(&name).await? {
+                    Some(Lean(fresh)) if fresh.uid() == uid => object = fresh,
+                    _ => return Ok(None),
+                },
+                Err(error) => return Err(error),
+            }
         }
+    }
+
+    /// Sets the observed generation of a request with an outcome to the object's, if the request still asks for the same.
+    ///
+    /// # Errors
+    /// If the API server does not answer, or refuses.
+    pub async fn observe_generation(&self, object: &CredentialReset) -> kube::Result<()> {
+        let digest = object.request().ok().map(|request| request.spec_digest());
+        let Some(mut status) = object.status.clone().filter(|status| status.digest == digest) else { return Ok(()) };
+        let generation = object.metadata.generation;
+        status.observed_generation = generation.unwrap_or_default();
+        status.conditions.iter_mut().for_each(|condition| condition.observed_generation = generation);
+        let patch = json!({ "metadata": {"resourceVersion": object.resource_version()}, "status": status });
+        self.api(object).patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
     }
 }
 
-/// Has the status of a request with an outcome be about the object's generation, if what it asks for is what it was.
-///
-/// # Errors
-/// If the API server does not answer, or refuses.
-pub async fn take_over_generation(client: &Client, object: &CredentialReset) -> kube::Result<()> {
-    let asked = object.request().ok().map(|request| request.spec_digest());
-    let Some(mut status) = object.status.clone().filter(|status| status.digest == asked) else { return Ok(()) };
-    let generation = object.metadata.generation;
-    status.observed_generation = generation.unwrap_or_default();
-    status.conditions.iter_mut().for_each(|condition| condition.observed_generation = generation);
-    let patch = json!({ "metadata": {"resourceVersion": object.resource_version()}, "status": status });
-    let api: Api<Lean<CredentialReset>> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    api.patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
-}
-
-/// The completion time of a request without a record is when it was first said.
-fn same(old: &CredentialResetStatus, new: &CredentialResetStatus) -> bool {
+/// Whether the two differ in nothing but the completion time of a request without a record, which is the time of its first status with an
+/// outcome.
+fn is_unchanged(old: &CredentialResetStatus, new: &CredentialResetStatus) -> bool {
     let mut new = new.clone();
     if new.outcome == old.outcome && old.completion_time.is_some() {
         new.completion_time.clone_from(&old.completion_time);
@@ -123,7 +135,7 @@ fn same(old: &CredentialResetStatus, new: &CredentialResetStatus) -> bool {
     *old == new
 }
 
-/// A merge patch removes a field only where it says null.
+/// A merge patch removes a field only where it has null.
 fn with_nulls(status: &CredentialResetStatus) -> Value {
     let mut value = json!({
         "outcome": null, "user": null, "digest": null, "record": null, "evidence": null, "startTime": null, "completionTime": null,

@@ -1,5 +1,5 @@
-//! Connections that the server can cut: an answer that never comes is the fault that matters most to the operator, and
-//! a status line would spoil it.
+//! Connections that the server can cut. An answer that never comes is the fault that matters most to the operator, so not even a status
+//! line may be sent.
 use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
@@ -20,12 +20,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// Handlers cut the connection of their request with this.
+/// Cuts the connection of a handler's request.
 #[derive(Clone)]
 pub(super) struct Cutter(Arc<AtomicBool>);
 
 impl Cutter {
-    /// From now on nothing more is written: the first attempt fails, and the server closes the connection.
+    /// Lets the next write fail. The server then closes the connection.
     pub(super) fn cut(&self) {
         self.0.store(true, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! The control interface for tests: state, faults, sign-in, and what was called.
+//! The control interface for tests: state, faults, sign-in, and the calls received.
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
@@ -13,16 +13,17 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Server,
+    call::{Call, Logged},
     fault::Fault,
+    organization::{Mail, split_scopes},
     seed,
-    state::{Call, Logged, Mail, split_scopes},
+    server::Server,
     user::{Account, Person, Secret},
 };
 
 type Shared = State<Arc<Server>>;
 
-/// A refusal in words, with status 400, 404 or 409.
+/// An error message with status 400, 404 or 409.
 struct Refused(StatusCode, String);
 
 impl IntoResponse for Refused {
@@ -57,20 +58,21 @@ pub(super) fn routes() -> Router<Arc<Server>> {
         .route("/mail", get(mail))
         .route("/faults", get(faults).post(add_faults).delete(clear_faults))
         .route("/chaos", put(set_chaos))
+        .route("/deviations", put(set_deviations))
         .route("/scopes", get(scopes).post(set_scopes))
         .fallback(async || Refused(StatusCode::NOT_FOUND, "the control interface has no such path".to_owned()))
 }
 
 async fn users(State(server): Shared) -> Json<Vec<Person>> {
-    Json(server.store().state.users().cloned().collect())
+    Json(server.store().organization.users().cloned().collect())
 }
 
 async fn user(State(server): Shared, Path(id): Path<String>) -> Result<Json<Person>, Refused> {
-    let account = server.store().state.accounts.get(&id).cloned();
+    let account = server.store().organization.accounts.get(&id).cloned();
     account.map(|account| Json(account.user)).ok_or_else(|| no_user(&id))
 }
 
-/// Adds users; what is not given is as for an ordinary member, with the next free id.
+/// Adds users. Fields that are not given are those of an ordinary member, with the next free id.
 async fn add_users(
     State(server): Shared,
     Json(given): Json<OneOrMany<Map<String, Value>>>,
@@ -78,7 +80,7 @@ async fn add_users(
     let mut store = server.store();
     let mut added: BTreeMap<String, Account> = BTreeMap::new();
     for fields in given.into_vec() {
-        let taken = |id: &String| store.state.accounts.contains_key(id) || added.contains_key(id);
+        let taken = |id: &String| store.organization.accounts.contains_key(id) || added.contains_key(id);
         let next = (700_200_000..u64::MAX).find(|id| !taken(&id.to_string())).unwrap_or(u64::MAX);
         let id = match fields.get("user_id") {
             None => next,
@@ -95,30 +97,30 @@ async fn add_users(
         added.insert(id, account);
     }
     let users = added.values().map(|account| account.user.clone()).collect();
-    store.state.accounts.extend(added);
+    store.organization.accounts.extend(added);
     store.save_or_report();
     Ok((StatusCode::CREATED, Json(users)))
 }
 
-/// Changes the fields that are given, as an administrator or the user might elsewhere. Nothing of it counts as a reset.
+/// Changes the given fields, as an administrator or the user may do elsewhere. This does not count as a reset.
 async fn change_user(
     State(server): Shared,
     Path(id): Path<String>,
     Json(fields): Json<Map<String, Value>>,
 ) -> Result<Json<Person>, Refused> {
     let mut store = server.store();
-    let account = store.state.accounts.get(&id).ok_or_else(|| no_user(&id))?;
+    let account = store.organization.accounts.get(&id).ok_or_else(|| no_user(&id))?;
     let account = merged(account.clone(), fields)?;
     if account.user.user_id != id {
         return Err(bad("user_id never changes"));
     }
     let user = account.user.clone();
-    store.state.accounts.insert(id, account);
+    store.organization.accounts.insert(id, account);
     store.save_or_report();
     Ok(Json(user))
 }
 
-/// `password` is a field only here: it is never shown.
+/// Merges the fields into the account. `password` is a field only here: it is never shown.
 fn merged(account: Account, mut fields: Map<String, Value>) -> Result<Account, Refused> {
     let Account { mut user, mut password } = account;
     if let Some(value) = fields.remove("password") {
@@ -142,20 +144,25 @@ struct SignIn {
 }
 
 async fn sign_in(State(server): Shared, Json(SignIn { email, password }): Json<SignIn>) -> Json<Value> {
-    Json(json!({"result": server.store().state.sign_in(&email, &password)}))
+    let store = server.store();
+    let result = match store.organization.sign_in(&email, &password) {
+        "wrong" if store.deviations.opens(&email, &password) => "ok",
+        result => result,
+    };
+    Json(json!({ "result": result }))
 }
 
 async fn calls(State(server): Shared) -> Json<Vec<Logged>> {
-    Json(server.store().state.calls.iter().cloned().collect())
+    Json(server.store().organization.calls.iter().cloned().collect())
 }
 
 async fn counts(State(server): Shared) -> Json<BTreeMap<&'static str, u64>> {
     let store = server.store();
-    Json(Call::ALL.map(|call| (call.name(), store.state.counts.get(&call).copied().unwrap_or(0))).into())
+    Json(Call::ALL.map(|call| (call.name(), store.organization.counts.get(&call).copied().unwrap_or(0))).into())
 }
 
 async fn mail(State(server): Shared) -> Json<Vec<Mail>> {
-    Json(server.store().state.mails.clone())
+    Json(server.store().organization.mails.clone())
 }
 
 async fn faults(State(server): Shared) -> Json<Vec<Fault>> {
@@ -186,23 +193,30 @@ async fn clear_faults(State(server): Shared) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// From now on the reset calls for which no fault waits meet fates drawn from a seed.
+/// Gives random faults to the reset calls for which no fault is queued.
 async fn set_chaos(State(server): Shared, Json(given): Json<Value>) -> Result<StatusCode, Refused> {
     let chaos = serde_json::from_value(given).map_err(|error| bad(&format!("not chaos: {error}")))?;
     server.store().chaos = Some(chaos);
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn scopes(State(server): Shared) -> Json<Vec<String>> {
-    Json(server.store().state.scopes.clone())
+/// Sets the deviations, until the sandbox starts again.
+async fn set_deviations(State(server): Shared, Json(given): Json<Value>) -> Result<StatusCode, Refused> {
+    let on = serde_json::from_value(given).map_err(|error| bad(&format!("not a list of deviations: {error}")))?;
+    server.store().deviations.on = on;
+    Ok(StatusCode::NO_CONTENT)
 }
 
-/// A string, separated as in a request for tokens. Takes effect at once, for tokens that are already out too.
+async fn scopes(State(server): Shared) -> Json<Vec<String>> {
+    Json(server.store().organization.scopes.clone())
+}
+
+/// Sets the scopes: a string, separated as in a request for tokens. This takes effect at once, also for tokens that were issued before.
 async fn set_scopes(State(server): Shared, Json(scopes): Json<String>) -> Json<Vec<String>> {
     let mut store = server.store();
-    store.state.scopes = split_scopes(&scopes);
+    store.organization.scopes = split_scopes(&scopes);
     store.save_or_report();
-    Json(store.state.scopes.clone())
+    Json(store.organization.scopes.clone())
 }
 
 fn no_user(id: &str) -> Refused {

@@ -1,4 +1,4 @@
-//! Faults that tests ask for: each waits for its call, happens a number of times, and is gone.
+//! Faults that tests queue: each waits for its call, happens a number of times, and is removed.
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
@@ -10,32 +10,30 @@ use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::state::Call;
+use super::call::{CONTINUOUS, Call};
 
-/// Text of a throttle that Zoho answers with status 400.
-pub(super) const CONTINUOUS: &str = "You have made too many requests continuously. Please try again after some time.";
 const CHUNK: usize = 64 * 1024;
 
-/// One entry of the queue: the first that fits a call is taken.
+/// One entry of the queue: a call takes the first one that matches.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
 pub(super) struct Fault {
     pub(super) call: Call,
-    /// `user_id` or `zuid`; absent fits any user.
+    /// `user_id` or `zuid`; absent: any user.
     pub(super) user: Option<String>,
     pub(super) times: u32,
     #[serde(flatten)]
-    pub(super) kind: Kind,
+    pub(super) kind: FaultKind,
 }
 
-/// By hand, since serde lets a misspelt field of a flattened enum pass, and the test that wrote it would test nothing.
+/// Written by hand, since serde accepts a misspelt field of a flattened enum, and the test with that field would test nothing.
 impl TryFrom<Map<String, Value>> for Fault {
     type Error = serde_json::Error;
 
     fn try_from(mut fields: Map<String, Value>) -> Result<Self, Self::Error> {
         let mut field = |name: &str| fields.remove(name).unwrap_or_default();
         let (call, user, times) = (field("call"), field("user"), field("times"));
-        let kind = Kind::deserialize(Value::Object(fields))?;
+        let kind = FaultKind::deserialize(Value::Object(fields))?;
         Ok(Self {
             call: Call::deserialize(call)?,
             user: Option::deserialize(user)?,
@@ -47,7 +45,7 @@ impl TryFrom<Map<String, Value>> for Fault {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub(super) enum Kind {
+pub(super) enum FaultKind {
     /// Answer with this; nothing is applied.
     Refuse {
         status: u16,
@@ -66,7 +64,7 @@ pub(super) enum Kind {
     DropBefore {},
     /// Apply, then close the connection without an answer.
     ApplyThenDrop {},
-    /// Apply, then answer with this, as if nothing had been done.
+    /// Apply, then answer with this, as if nothing had been applied.
     ApplyThenRefuse {
         status: u16,
         #[serde(default)]
@@ -75,12 +73,12 @@ pub(super) enum Kind {
     /// Apply, then answer as a gateway that lost its backend.
     #[serde(rename = "apply-then-502")]
     ApplyThen502 {},
-    /// Proceed after a while, whether the client still waits or not. With `applyLate` the connection is closed at once.
+    /// Proceed after a pause, whether the client still waits or not. With `applyLate` the connection is closed at once.
     Delay {
         milliseconds: u64,
         #[serde(default)]
         apply_late: bool,
-        /// The change bears the time at which the call arrived, as where look-ups ask a replica that lags behind.
+        /// The change has the time at which the call arrived, as if look-ups read a replica that lags behind.
         #[serde(default)]
         backdated: bool,
     },
@@ -88,7 +86,7 @@ pub(super) enum Kind {
     Html {},
     /// Answer 200 with a well-formed JSON body of about this size; nothing is applied.
     Huge { bytes: usize },
-    /// Send the client elsewhere; nothing is applied.
+    /// Redirect the client; nothing is applied.
     Redirect { location: String },
     /// Never answer; nothing is applied.
     Hang {},
@@ -96,7 +94,7 @@ pub(super) enum Kind {
     Slow { milliseconds_per_byte: u64 },
 }
 
-/// The ways in which Zoho says "too many".
+/// The ways in which Zoho reports too many requests.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) enum Shape {
     #[default]
@@ -110,7 +108,7 @@ pub(super) enum Shape {
     Continuous,
 }
 
-impl Kind {
+impl FaultKind {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Refuse { .. } => "refuse",
@@ -128,7 +126,7 @@ impl Kind {
         }
     }
 
-    /// The name, and what else tells whether the call takes effect, and when.
+    /// The name, with what determines whether the call takes effect, and when.
     pub(super) fn fate(&self) -> String {
         match self {
             Self::Refuse { status, .. } => format!("refuse {status}"),
@@ -138,7 +136,7 @@ impl Kind {
         }
     }
 
-    /// What cannot be carried out is refused when the fault is queued, not when it is due.
+    /// Why the fault cannot be carried out. Such a fault is refused when it is queued, not when it is due.
     pub(super) fn objection(&self) -> Option<&'static str> {
         match self {
             Self::Refuse { status, .. } | Self::ApplyThenRefuse { status, .. } if !(200..=599).contains(status) => {
@@ -152,8 +150,8 @@ impl Kind {
     }
 }
 
-/// Takes the first fault that fits out of the queue.
-pub(super) fn take(queue: &mut Vec<Fault>, call: Call, names: &[&str]) -> Option<Kind> {
+/// Takes the first fault that matches out of the queue.
+pub(super) fn take(queue: &mut Vec<Fault>, call: Call, names: &[&str]) -> Option<FaultKind> {
     let fits = |fault: &Fault| fault.call == call && fault.user.as_deref().is_none_or(|user| names.contains(&user));
     let index = queue.iter().position(fits)?;
     let fault = queue.get_mut(index)?;
@@ -194,7 +192,7 @@ pub(super) fn redirect(location: &str) -> Response {
     (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
 }
 
-/// An empty look-up with padding, made as it is sent: the size may exceed the memory.
+/// The result of an empty look-up with padding, generated while it is sent: the size may exceed the memory.
 pub(super) fn huge(bytes: usize) -> Response {
     let padding = stream::unfold(bytes, |left| async move {
         let size = left.min(CHUNK);

@@ -1,29 +1,116 @@
-//! The page at `/`: what an administrator would look up in a console, and what was called. Plain HTML, no scripts.
+//! The page at `/`: what an administrator would look up in a console, the calls received, and buttons that queue faults. Plain HTML, no
+//! scripts.
 use std::{
     cmp::Reverse,
     fmt::{self, Display, Write},
     sync::Arc,
 };
 
-use axum::{extract::State, response::Html};
+use axum::{
+    Form,
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode},
+    response::{Html, IntoResponse, Redirect, Response},
+};
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Server, seed,
-    state::{Call, Logged, Mail, Store},
-    user::{Kind, Person, Role, Status},
+    call::{Call, Logged},
+    fault::{Fault, FaultKind, Shape},
+    organization::Mail,
+    seed,
+    server::Server,
+    store::Store,
+    user::{Person, Role, Status, UserType},
 };
 
 const STYLE: &str = include_str!("page.css");
 const CALLS_SHOWN: usize = 100;
 const MAILS_SHOWN: usize = 50;
 const USERS_SHOWN: usize = 200;
+/// Calls that a button may make fail.
+const CALLS: [Call; 5] = [Call::ResetPassword, Call::ResetMfa, Call::LookUp, Call::Role, Call::Token];
 
-pub(super) async fn page(State(server): State<Arc<Server>>) -> Html<String> {
+/// What a button does to the next call.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Button {
+    ApplyThenDrop,
+    DropBefore,
+    #[serde(rename = "apply-then-502")]
+    ApplyThen502,
+    Throttle,
+    RefusePassword,
+    Refuse,
+    /// Removes the queued faults.
+    Clear,
+}
+
+impl Button {
+    /// The buttons with their value in the form and their label.
+    const ALL: [(Self, &str, &str); 7] = [
+        (Self::ApplyThenDrop, "apply-then-drop", "is carried out, its answer is lost"),
+        (Self::DropBefore, "drop-before", "is lost on its way"),
+        (Self::ApplyThen502, "apply-then-502", "is carried out and answered with 502"),
+        (Self::Throttle, "throttle", "is too many: wait 30 seconds"),
+        (Self::RefusePassword, "refuse-password", "is refused for its password"),
+        (Self::Refuse, "refuse", "is refused for good"),
+        (Self::Clear, "clear", "meets no fault"),
+    ];
+
+    fn fault(self) -> Option<FaultKind> {
+        let refuse = |code: &str| FaultKind::Refuse { status: 400, body: serde_json::json!({"error": code}) };
+        Some(match self {
+            Self::ApplyThenDrop => FaultKind::ApplyThenDrop {},
+            Self::DropBefore => FaultKind::DropBefore {},
+            Self::ApplyThen502 => FaultKind::ApplyThen502 {},
+            Self::Throttle => FaultKind::Throttle { retry_after: Some(30), shape: Shape::default() },
+            Self::RefusePassword => refuse("PASSWORD_REFUSED_BY_BUTTON"),
+            Self::Refuse => refuse("REFUSED_BY_BUTTON"),
+            Self::Clear => return None,
+        })
+    }
+}
+
+/// The form with the buttons.
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    call: Call,
+    fault: Button,
+}
+
+/// Queues a fault for the next call of a kind, and shows the page again. A browser sends the origin of a form: one of another site is
+/// refused.
+pub(super) async fn add_fault(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+    Form(Asked { call, fault }): Form<Asked>,
+) -> Response {
+    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    if site.is_some_and(|site| site != "same-origin") {
+        return (StatusCode::FORBIDDEN, "the form is another site's").into_response();
+    }
+    let faults = &mut server.store().faults;
+    match fault.fault() {
+        Some(kind) => faults.push(Fault { call, user: None, times: 1, kind }),
+        None => faults.retain(|fault| fault.call != call),
+    }
+    Redirect::to("/").into_response()
+}
+
+/// What the address asks for.
+#[derive(Deserialize)]
+pub(super) struct Search {
+    /// Shows the users who were never reset and have this in one of their names. Absent: shows none of them.
+    q: Option<String>,
+}
+
+pub(super) async fn page(State(server): State<Arc<Server>>, Query(search): Query<Search>) -> Html<String> {
     let mut html = String::new();
     // Writing to a string does not fail.
-    let _ = write_page(&mut html, &server.store());
+    let _ = write_page(&mut html, &server.store(), search.q.as_deref());
     Html(html)
 }
 
@@ -46,8 +133,8 @@ impl<T: Display> Display for Escaped<T> {
     }
 }
 
-fn write_page(html: &mut String, store: &Store) -> fmt::Result {
-    let state = &store.state;
+fn write_page(html: &mut String, store: &Store, search: Option<&str>) -> fmt::Result {
+    let state = &store.organization;
     write!(
         html,
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -57,7 +144,8 @@ fn write_page(html: &mut String, store: &Store) -> fmt::Result {
          <header><h1>Sandbox: a stand-in, not Zoho</h1>\
          <p>Organization {}, kept by <code>credreset sandbox</code> for demo and tests. \
          It proves nothing about Zoho&#39;s servers. All times are UTC; the page renews itself.</p>\
-         <nav><a href=\"#users\">Users</a> <a href=\"#mail\">Mail sent</a> <a href=\"#calls\">Last calls</a></nav></header>",
+         <nav><a href=\"#faults\">Faults</a> <a href=\"#calls\">Last calls</a> <a href=\"#mail\">Mail sent</a> \
+         <a href=\"#users\">Users</a></nav></header>",
         seed::ORGANIZATION_NAME
     )?;
 
@@ -67,25 +155,15 @@ fn write_page(html: &mut String, store: &Store) -> fmt::Result {
         write!(html, "<div><dt>{}</dt><dd>{count}</dd></div>", call.name())?;
     }
     html.push_str("</dl>");
-    if !store.faults.is_empty() {
-        html.push_str("<p>Faults waiting: ");
-        for fault in &store.faults {
-            let (call, kind, times) = (fault.call.name(), fault.kind.name(), fault.times);
-            write!(html, "<span class=\"tag bad\">{call}: {kind} × {times}</span>")?;
-        }
-        html.push_str("</p>");
-    }
+    write_faults(html, &store.faults)?;
 
-    section(html, "users", "Users", &["User", "State", "Groups", "Password", "Sessions", "MFA"])?;
-    let mut users: Vec<&Person> = state.users().collect();
-    // Whoever was reset last comes first.
-    users.sort_by_key(|user| Reverse(user.password_reset_times.last().max(user.mfa_reset_times.last())));
-    for user in users.iter().take(USERS_SHOWN) {
-        write_user(html, user)?;
+    section(html, "calls", "Last calls", &["Time", "Call", "User", "Request", "Fields", "Answer", "Effect"])?;
+    for call in state.calls.iter().rev().take(CALLS_SHOWN) {
+        write_call(html, call)?;
     }
     html.push_str("</tbody></table>");
-    if let Some(more) = users.len().checked_sub(USERS_SHOWN).filter(|more| *more > 0) {
-        write!(html, "<p>{more} more users are not shown.</p>")?;
+    if state.calls.is_empty() {
+        html.push_str("<p>None.</p>");
     }
 
     section(html, "mail", "Mail sent", &["Time", "To", "Subject"])?;
@@ -101,20 +179,83 @@ fn write_page(html: &mut String, store: &Store) -> fmt::Result {
         html.push_str("<p>None.</p>");
     }
 
-    section(html, "calls", "Last calls", &["Time", "Call", "User", "Request", "Fields", "Answer", "Effect"])?;
-    for call in state.calls.iter().rev().take(CALLS_SHOWN) {
-        write_call(html, call)?;
-    }
-    html.push_str("</tbody></table>");
-    if state.calls.is_empty() {
-        html.push_str("<p>None.</p>");
+    let (mut changed, rest): (Vec<&Person>, Vec<&Person>) = state.users().partition(|user| last_reset(user).is_some());
+    // The user who was reset last comes first.
+    changed.sort_by_key(|user| Reverse(last_reset(user)));
+    html.push_str("<h2 id=\"users\">Users</h2>");
+    write_users(html, &changed)?;
+    write!(
+        html,
+        "<form action=\"/#users\"><label>{} more who were never reset: <input name=\"q\" value=\"{}\" placeholder=\"all\"></label>\
+         <button>show</button></form>",
+        rest.len(),
+        Escaped(search.unwrap_or_default())
+    )?;
+    if let Some(search) = search {
+        let search = search.to_lowercase();
+        write_users(html, &rest.into_iter().filter(|user| answers_to(user, &search)).collect::<Vec<_>>())?;
     }
     html.push_str("</body></html>\n");
     Ok(())
 }
 
+/// The buttons, and the queued faults.
+fn write_faults(html: &mut String, faults: &[Fault]) -> fmt::Result {
+    html.push_str(
+        "<h2 id=\"faults\">Faults</h2><form method=\"post\" action=\"/faults\"><label>The next call to <select name=\"call\">",
+    );
+    for call in CALLS {
+        write!(html, "<option>{}</option>", call.name())?;
+    }
+    html.push_str("</select></label>");
+    for (_, value, words) in Button::ALL {
+        write!(html, " <button name=\"fault\" value=\"{value}\">{words}</button>")?;
+    }
+    html.push_str("</form>");
+    if !faults.is_empty() {
+        html.push_str("<p>Waiting: ");
+        for fault in faults {
+            let (call, kind, times) = (fault.call.name(), fault.kind.name(), fault.times);
+            write!(html, "<span class=\"tag bad\">{call}: {kind} × {times}</span>")?;
+        }
+        html.push_str("</p>");
+    }
+    Ok(())
+}
+
+fn last_reset(user: &Person) -> Option<&Timestamp> {
+    user.password_reset_times.last().max(user.mfa_reset_times.last())
+}
+
+/// `text` is in lower case.
+fn answers_to(user: &Person, text: &str) -> bool {
+    let names = user.emails.iter().chain(&user.user_name).chain([&user.user_id, &user.zuid]).cloned();
+    names.chain([user.full_name()]).any(|name| name.to_lowercase().contains(text))
+}
+
+fn write_users(html: &mut String, users: &[&Person]) -> fmt::Result {
+    if users.is_empty() {
+        html.push_str("<p>None.</p>");
+        return Ok(());
+    }
+    table(html, &["User", "State", "Groups", "Password", "Sessions", "MFA"])?;
+    for user in users.iter().take(USERS_SHOWN) {
+        write_user(html, user)?;
+    }
+    html.push_str("</tbody></table>");
+    if let Some(more) = users.len().checked_sub(USERS_SHOWN).filter(|more| *more > 0) {
+        write!(html, "<p>{more} more are not shown.</p>")?;
+    }
+    Ok(())
+}
+
 fn section(html: &mut String, id: &str, title: &str, columns: &[&str]) -> fmt::Result {
-    write!(html, "<h2 id=\"{id}\">{title}</h2><table><thead><tr>")?;
+    write!(html, "<h2 id=\"{id}\">{title}</h2>")?;
+    table(html, columns)
+}
+
+fn table(html: &mut String, columns: &[&str]) -> fmt::Result {
+    html.push_str("<table><thead><tr>");
     for column in columns {
         write!(html, "<th>{column}</th>")?;
     }
@@ -145,7 +286,7 @@ fn write_user(html: &mut String, user: &Person) -> fmt::Result {
     let groups = user.groups.iter().map(|group| tag("", Escaped(&group.group_name))).collect::<String>();
     cell(html, "Groups", "", format!("<div>{groups}</div>"))?;
 
-    let must_change = if user.must_change { tag("bad", "must change") } else { String::new() };
+    let must_change = if user.must_change { tag("", "must change") } else { String::new() };
     let password = history(user.password_resets, user.password_changed_time);
     cell(html, "Password", "", format!("<div>{password}{must_change}</div>"))?;
     let sessions = format!(
@@ -155,7 +296,7 @@ fn write_user(html: &mut String, user: &Person) -> fmt::Result {
     cell(html, "Sessions", "", sessions)?;
     let factors = match (user.mfa_enabled, user.factors.as_slice()) {
         (false, _) => tag("", "off"),
-        (true, []) => tag("bad", "must enrol"),
+        (true, []) => tag("", "must enrol"),
         (true, factors) => factors.iter().map(|factor| tag("", Escaped(factor))).collect(),
     };
     let mfa = history(user.mfa_resets, user.mfa_changed_time);
@@ -167,9 +308,9 @@ fn write_user(html: &mut String, user: &Person) -> fmt::Result {
 fn state_tags(user: &Person) -> String {
     let mut tags = vec![
         match user.user_type {
-            Kind::Confirmed => tag("good", "confirmed"),
-            Kind::Pending => tag("bad", "unconfirmed"),
-            Kind::External => tag("bad", "external"),
+            UserType::Confirmed => tag("good", "confirmed"),
+            UserType::Pending => tag("bad", "unconfirmed"),
+            UserType::External => tag("bad", "external"),
         },
         match user.user_status {
             Status::Active => tag("good", "active"),
@@ -194,7 +335,7 @@ fn tag(class: &str, content: impl Display) -> String {
     format!("<span class=\"tag {class}\">{content}</span>")
 }
 
-/// How often something was reset here, and when it changed last.
+/// How often credentials were reset here, and when they changed last.
 fn history(resets: u32, changed: Option<i64>) -> String {
     let changed = changed.and_then(|time| Timestamp::from_millisecond(time).ok());
     let changed = changed.map_or_else(|| "never set".to_owned(), |time| format!("changed {}", Clock(time)));
@@ -213,7 +354,7 @@ fn write_call(html: &mut String, call: &Logged) -> fmt::Result {
     cell(html, "Call", "fixed", kind.name())?;
     cell(html, "User", "fixed", Escaped(user.as_deref().unwrap_or_default()))?;
     cell(html, "Request", "", format!("<span>{} {}</span>", Escaped(method), Escaped(path)))?;
-    let fields: Vec<String> = fields.iter().map(|(name, value)| shown(name, value)).collect();
+    let fields: Vec<String> = fields.iter().map(|(name, value)| field_text(name, value)).collect();
     cell(html, "Fields", "", Escaped(fields.join(", ")))?;
     let (class, answer) = match status {
         Some(status) if (200..300).contains(status) => ("good", status.to_string()),
@@ -227,8 +368,8 @@ fn write_call(html: &mut String, call: &Logged) -> fmt::Result {
     Ok(())
 }
 
-/// `name` for a field that is only known to have come, else `name=value`.
-fn shown(name: &str, value: &Value) -> String {
+/// `name=value` for a flag, else `name` alone.
+fn field_text(name: &str, value: &Value) -> String {
     match value {
         Value::Bool(value) => format!("{name}={value}"),
         _ => name.to_owned(),

@@ -1,5 +1,5 @@
 //! The organization that the sandbox starts with. Ids never change, so that tests and manifests can name them.
-use super::user::{Account, Group, Kind, Person, Role, Secret, Status};
+use super::user::{Account, Group, Person, Role, Secret, Status, UserType};
 
 /// Name of the organization.
 pub const ORGANIZATION_NAME: &str = "Zylker";
@@ -9,14 +9,14 @@ pub const ORGANIZATION: &str = "700012345";
 pub const ZOID: &str = "800012345";
 /// The OAuth client that may ask for tokens.
 pub const CLIENT_ID: &str = "1000.SANDBOX";
-/// Its secret; no secret to anybody, since this server holds nothing of worth.
+/// Its secret, which is public: this server holds nothing of value.
 pub const CLIENT_SECRET: &str = "sandbox-client-secret";
 /// The refresh token of the administrator Erika Sund.
 pub const REFRESH_TOKEN: &str = "1000.sandbox-refresh-token";
 /// The password that confirms a reset where a call asks for it.
 pub const ADMIN_PASSWORD: &str = "Sandbox-admin-pw-1";
 
-/// Scopes that a token gets unless the sandbox is told otherwise: all that any call needs.
+/// Default scopes of a token: all that any call needs.
 pub const SCOPES: [&str; 5] = [
     "ZohoDirectory.Users.READ",
     "ZohoDirectory.Users.UPDATE",
@@ -39,7 +39,7 @@ pub(super) fn accounts() -> Vec<Account> {
     people()
         .into_iter()
         .map(|mut user| {
-            if user.user_type != Kind::Pending {
+            if user.user_type != UserType::Pending {
                 user.password_changed_time = Some(LONG_AGO);
                 user.mfa_changed_time = user.mfa_enabled.then_some(LONG_AGO);
             }
@@ -71,7 +71,7 @@ fn people() -> Vec<Person> {
             ..member(700_012_399, "Annette", "Charbonneau", "annette.c@zylker.biz")
         },
         Person {
-            user_type: Kind::Pending,
+            user_type: UserType::Pending,
             display_name: "Trainee".into(),
             mfa_enabled: false,
             factors: Vec::new(),
@@ -79,7 +79,7 @@ fn people() -> Vec<Person> {
             ..member(700_012_301, "Bruno", "Keller", "bruno.k@zylker.biz")
         },
         Person {
-            user_type: Kind::External,
+            user_type: UserType::External,
             display_name: "Consultant".into(),
             ..member(700_012_302, "Carla", "Ortiz", "carla.o@zylker.biz")
         },
@@ -114,7 +114,7 @@ fn people() -> Vec<Person> {
             ..member(700_012_307, "Hiro", "Tanaka", "hiro.t@zylker.biz")
         },
         Person { is_federated: Some(true), ..member(700_012_308, "Ines", "Marques", "ines.m@zylker.biz") },
-        // The next two share an address, which therefore names nobody.
+        // The next two share an address, which therefore identifies neither.
         with_address("support@zylker.biz", member(700_012_309, "Jan", "Novak", "jan.n@zylker.biz")),
         with_address("support@zylker.biz", member(700_012_310, "Kim", "Lee", "kim.l@zylker.biz")),
         Person {
@@ -132,7 +132,7 @@ fn people() -> Vec<Person> {
         },
         Person { groups: Vec::new(), ..member(700_012_314, "Olga", "Petrova", "olga@partner.example") },
         Person { department: "海外営業".into(), ..member(700_012_315, "美咲", "田中", "misaki.t@zylker.biz") },
-        // What this user is, the look-up leaves open.
+        // The look-up does not show whether this user is federated.
         Person {
             is_federated: None,
             user_name: Some("pat.q".into()),

@@ -1,9 +1,9 @@
-//! A user of the sandbox: what is shown, and the password, which is not.
+//! A user of the sandbox, and the password, which is never shown.
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A value that is kept in the state file and in sent mail, and printed nowhere.
+/// A value that is stored in the state file and in sent mail, and never printed.
 #[derive(Clone, Debug)]
 pub(super) struct Secret(SecretString);
 
@@ -35,8 +35,8 @@ pub(super) struct Account {
     pub(super) password: Secret,
 }
 
-/// Everything about a user but the password, as the control interface shows and takes it: fields of Zoho's wire format
-/// under Zoho's names, the sandbox's own in camel case.
+/// A user without the password, as the control interface shows and accepts it: fields of Zoho's wire format under Zoho's names, the
+/// sandbox's own in camel case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Person {
@@ -48,11 +48,11 @@ pub(super) struct Person {
     pub(super) display_name: String,
     pub(super) department: String,
     pub(super) user_status: Status,
-    pub(super) user_type: Kind,
+    pub(super) user_type: UserType,
     pub(super) user_name: Option<String>,
     /// The first is the primary one.
     pub(super) emails: Vec<String>,
-    /// Absent: the look-up does not say.
+    /// Absent: the look-up does not show it.
     pub(super) is_federated: Option<bool>,
     /// Milliseconds since the epoch.
     pub(super) password_changed_time: Option<i64>,
@@ -81,7 +81,7 @@ pub(super) struct Person {
     pub(super) mfa_resets: u32,
     #[serde(rename = "mfaResetTimes")]
     pub(super) mfa_reset_times: Vec<Timestamp>,
-    /// What met each reset call that named this user, in their order: `none`, or the fault.
+    /// The fault of each reset call that named this user, in order: `none`, or the fault.
     #[serde(rename = "resetCalls", default)]
     pub(super) reset_calls: Vec<String>,
 }
@@ -95,7 +95,7 @@ pub(super) enum Status {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
+pub(super) enum UserType {
     Confirmed,
     Pending,
     External,
@@ -121,14 +121,14 @@ impl Person {
     pub(super) fn member(user_id: u64, first_name: &str, last_name: &str, email: &str) -> Self {
         Self {
             user_id: user_id.to_string(),
-            // Another number on purpose: whoever mixes the two ids up finds nobody.
+            // A different number on purpose: code that mixes the two ids up finds no user.
             zuid: user_id.wrapping_add(100_000_000).to_string(),
             first_name: first_name.to_owned(),
             last_name: last_name.to_owned(),
             display_name: "Associate".to_owned(),
             department: "Sales".to_owned(),
             user_status: Status::Active,
-            user_type: Kind::Confirmed,
+            user_type: UserType::Confirmed,
             user_name: None,
             emails: vec![email.to_owned()],
             is_federated: Some(false),
@@ -155,10 +155,14 @@ impl Person {
         format!("{} {}", self.first_name, self.last_name).trim().to_owned()
     }
 
-    /// Whether the user signs in with this address or login name.
+    /// Whether the user may sign in with this address or login name.
     pub(super) fn answers_to(&self, login: &str) -> bool {
         let login = login.to_lowercase();
         self.emails.iter().chain(&self.user_name).any(|name| name.to_lowercase() == login)
+    }
+
+    pub(super) fn has_address(&self, address: &str) -> bool {
+        self.emails.iter().any(|own| own.to_lowercase() == address.to_lowercase())
     }
 
     /// Why a password breaks the policy, if it does.

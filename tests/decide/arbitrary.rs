@@ -3,16 +3,21 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use credreset::core::{
     Decision, Effect, Fact, Mode, Next, Reason, Request, World,
-    approvals::{Approval, Approvals},
+    actions::call,
+    approvals::Approval,
+    call::Actions,
+    call::{AfterReset, FollowUp, Reply},
     decide,
-    ledger::{Attempt, Evidence, Finish, Record, Reply, State, UserId, Verdict},
-    plan::CleanUp,
-    report::{Outcome, Shown},
-    request::{Action, Factor, Kinds, Policy, Source, UserRef},
-    world::{
-        Delivery, Directory, Entered, Feature, Found, Holding, Limits, Me, Past, Progress, Proof, Protect, Rule, Seen,
-        Settlement, StepState, Subject, User, Users, Why,
-    },
+    directory::{DirectoryFacts, Feature},
+    finding::Finding,
+    reason::Outcome,
+    record::{Attempt, Evidence, Record, RecordSummary, Refusal, Settlement, State},
+    request::{Action, Factor, Kinds, PasswordSource, Policy, UserRef},
+    rules::{Approvals, Limits, Protect, Rule, Users},
+    seen::{Seen, Why},
+    user::{LookUp, User, UserId},
+    view::StatusSummary,
+    world::{Delivery, OwnAttempt, Process, Progress, StepState, Subject, SuppliedPassword},
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::{
@@ -46,7 +51,7 @@ fn why() -> impl Strategy<Value = Why> {
     option::of(moment()).prop_map(|not_before| Why { message: "no answer.".to_owned(), not_before })
 }
 
-/// A fact that somebody has looked for.
+/// A fact that was looked for.
 fn read<T: Clone + std::fmt::Debug + 'static>(known: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Seen<T>> {
     prop_oneof![12 => known.prop_map(Seen::Known), 1 => Just(Seen::Absent), 1 => why().prop_map(Seen::Unknown)].boxed()
 }
@@ -57,8 +62,8 @@ fn seen<T: Clone + std::fmt::Debug + 'static>(known: impl Strategy<Value = T> + 
 
 fn request() -> impl Strategy<Value = Request> {
     let source = prop_oneof![
-        Just(Source::Generate { length: 20, kinds: Kinds::default() }),
-        Just(Source::FromSecret { name: "chosen".to_owned(), key: "password".to_owned() })
+        Just(PasswordSource::Generate { length: 20, kinds: Kinds::default() }),
+        Just(PasswordSource::FromSecret { name: "chosen".to_owned(), key: "password".to_owned() })
     ];
     let password = (source, any::<[bool; 3]>(), option::of(text(&["annette-password"]))).prop_map(
         |(source, [force, clear, mail], deliver_to)| Action::Password {
@@ -119,7 +124,7 @@ fn groups() -> impl Strategy<Value = Vec<String>> {
     subsequence(vec!["Staff".to_owned(), "Board".to_owned()], 0..=2)
 }
 
-fn directory() -> impl Strategy<Value = Directory> {
+fn directory() -> impl Strategy<Value = DirectoryFacts> {
     use Feature::{ClearMobileSessionsAndApiTokens, EmailToUser, FactorsByKind, ForceChangeOnLogin, KeepAfterLogin};
     let all = vec![
         Feature::ResetPassword,
@@ -149,24 +154,27 @@ fn directory() -> impl Strategy<Value = Directory> {
         protect,
         limits,
         any::<bool>(),
+        proptest::bool::weighted(0.25),
         subsequence(std::vec![Mode::Password, Mode::MFA], 0..=1),
     )
-        .prop_map(|(identity, suspend, broken, supports, allow, protect, limits, mail, conditional)| Directory {
-            apart: CleanUp { web_sessions: true, ..CleanUp::default() },
-            remains: Some("Tickets live on.".to_owned()),
-            policy: Policy::default(),
-            name: "zylker".to_owned(),
-            identity,
-            kind: "a directory".to_owned(),
-            suspend,
-            not_ready: broken.then(|| "down.".to_owned()),
-            mail_trouble: None,
-            supports: supports.into_iter().collect::<BTreeSet<_>>(),
-            allow,
-            protect,
-            limits,
-            mail,
-            conditional: conditional.into_iter().collect(),
+        .prop_map(|(identity, suspend, broken, supports, allow, protect, limits, mail, no_mail, conditional)| {
+            DirectoryFacts {
+                separate_calls: AfterReset { web_sessions: true, ..AfterReset::default() },
+                not_ended: Some("Tickets live on.".to_owned()),
+                policy: Policy::default(),
+                name: "zylker".to_owned(),
+                identity,
+                kind: "a directory".to_owned(),
+                suspend,
+                not_ready: broken.then(|| "down.".to_owned()),
+                mail_trouble: (mail && no_mail).then(|| "The mail server does not answer.".to_owned()),
+                supports: supports.into_iter().collect::<BTreeSet<_>>(),
+                allow,
+                protect,
+                limits,
+                mail,
+                conditional: conditional.into_iter().collect(),
+            }
         })
 }
 
@@ -206,7 +214,9 @@ fn user() -> impl Strategy<Value = User> {
                 lacks: std::collections::BTreeMap::new(),
                 hindrance: None,
                 factors: Seen::Unread,
+                mfa_on: Seen::Unread,
                 must_change: Seen::Unread,
+                condition: None,
                 handle: std::collections::BTreeMap::new(),
             }
         })
@@ -219,24 +229,24 @@ pub fn state() -> impl Strategy<Value = State> {
 
 fn record(request: Request) -> impl Strategy<Value = Record> {
     let finish = prop_oneof![
-        Just(Finish::default()),
-        Just(Finish { deliver_to: Some("annette-password".to_owned()), mail_to: None, ..Finish::default() }),
-        Just(Finish { mail_to: Some("annette.c@zylker.biz".to_owned()), ..Finish::default() }),
-        Just(Finish {
+        Just(FollowUp::default()),
+        Just(FollowUp { deliver_to: Some("annette-password".to_owned()), mail_to: None, ..FollowUp::default() }),
+        Just(FollowUp { mail_to: Some("annette.c@zylker.biz".to_owned()), ..FollowUp::default() }),
+        Just(FollowUp {
             deliver_to: Some("annette-password".to_owned()),
-            clean_up: Some(CleanUp { web_sessions: true, ..CleanUp::default() }),
+            clean_up: Some(AfterReset { web_sessions: true, ..AfterReset::default() }),
             mail_to: Some("annette.c@zylker.biz".to_owned()),
             remains: Some("Tickets live on.".to_owned()),
         }),
     ];
     let evidence = option::of(select(vec![Evidence::Response, Evidence::Marker, Evidence::SignIn]));
-    let verdict = option::of(select(Reason::ALL.to_vec()).prop_map(|reason| Verdict { reason, code: None }));
+    let refusal = option::of(select(Reason::ALL.to_vec()).prop_map(|reason| Refusal { reason, code: None }));
     let times = (moment(), option::of(moment()), option::of(moment()));
     (
         state(),
         finish,
         evidence,
-        verdict,
+        refusal,
         times,
         [mostly(), any::<bool>().boxed(), any::<bool>().boxed(), any::<bool>().boxed()],
         1u32..9,
@@ -247,9 +257,9 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
                 state,
                 finish,
                 evidence,
-                verdict,
+                refusal,
                 (started, retry_at, settled_at),
-                [own, noted, redrawn, conditional],
+                [own, noted, regenerated, conditional],
                 number,
                 directory,
             )| {
@@ -263,23 +273,23 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
                     baseline: None,
                     conditional,
                     approved_by: Vec::new(),
-                    redraws: if redrawn { 9 } else { 0 },
+                    regenerated: if regenerated { 9 } else { 0 },
                 };
                 let mut directory = directory;
                 // What a directory cannot do was never begun.
                 if matches!(&request.action, Action::Mfa { factors } if !factors.is_empty()) {
                     directory.supports.insert(Feature::FactorsByKind);
                 }
-                let mut record = Record::open(&request, &directory, annette(), finish, attempt);
+                let actions = Actions { call: call(&request, &directory, &finish), follow_up: finish };
+                let mut record = Record::open(&request, directory.identity.clone(), annette(), actions, attempt);
                 if !own {
                     record.request.digest = "another".to_owned();
                 }
                 let note = noted.then(|| "But so it is.".to_owned());
                 // A reason that refuses, where the record is one that was refused.
-                let refuses =
-                    |v: &Verdict| v.reason == Reason::Pending || v.reason.outcome() == Some(Outcome::NotApplied);
-                let verdict = verdict.filter(|v| state != State::NotApplied || refuses(v));
-                Record { state, evidence, verdict, retry_at, settled_at, note, ..record }
+                let refuses = |v: &Refusal| v.reason.outcome() == Some(Outcome::NotApplied);
+                let refusal = refusal.filter(|v| state != State::NotApplied || refuses(v));
+                Record { state, evidence, refusal, retry_at, settled_at, note, ..record }
             },
         )
 }
@@ -305,17 +315,30 @@ fn step() -> impl Strategy<Value = StepState> {
     ])
 }
 
-fn shown() -> impl Strategy<Value = Shown> {
+fn shown() -> impl Strategy<Value = StatusSummary> {
     let outcome = select(vec![Outcome::Unknown, Outcome::Applied, Outcome::NotApplied, Outcome::Lapsed]);
     (option::weighted(0.1, outcome), option::weighted(0.3, select(Reason::ALL.to_vec())), option::of(moment()))
-        .prop_map(|(outcome, reason, since)| Shown { outcome, reason, message: reason.map(|r| format!("{r}.")), since })
+        .prop_map(|(outcome, reason, since)| StatusSummary {
+            outcome,
+            reason,
+            message: reason.map(|r| format!("{r}.")),
+            since,
+        })
 }
 
-fn past() -> impl Strategy<Value = Vec<Arc<Past>>> {
+fn past() -> impl Strategy<Value = Vec<Arc<RecordSummary>>> {
     let one = (text(&["r-1", "r-2"]), text(&["7", "8"]), state(), moment(), select(vec![Mode::Password, Mode::MFA]))
         .prop_map(|(record, user, state, at, mode)| {
             let over = at + SignedDuration::from_secs(85);
-            Arc::new(Past { mode, record, directory_identity: "x/1".to_owned(), user, state, started_at: at, over })
+            Arc::new(RecordSummary {
+                mode,
+                record,
+                directory_identity: "x/1".to_owned(),
+                user,
+                state,
+                started_at: at,
+                cannot_arrive_after: over,
+            })
         });
     vec(one, 0..3)
 }
@@ -325,12 +348,12 @@ fn past() -> impl Strategy<Value = Vec<Arc<Past>>> {
 pub struct Facts {
     pub record: Seen<Record>,
     pub record_by_name: Seen<()>,
-    pub directory: Seen<Directory>,
-    pub user: Seen<Found>,
-    pub entered: Seen<Entered>,
+    pub directory: Seen<DirectoryFacts>,
+    pub user: Seen<LookUp>,
+    pub entered: Seen<SuppliedPassword>,
     pub delivery: Seen<Delivery>,
     pub approvals: Seen<Vec<Approval>>,
-    pub proof: Seen<Proof>,
+    pub proof: Seen<Finding>,
     pub superseded: Seen<bool>,
     pub settlements: Seen<Vec<Settlement>>,
 }
@@ -338,7 +361,7 @@ pub struct Facts {
 fn settlement() -> impl Strategy<Value = Settlement> {
     let rarely = || proptest::bool::weighted(0.1);
     (any::<bool>(), rarely(), mostly(), moment()).prop_map(|(applied, unguarded, here, created)| Settlement {
-        name: "said".to_owned(),
+        name: "settlement".to_owned(),
         directory: if here { "zylker" } else { "elsewhere" }.to_owned(),
         applied,
         by: "olga".to_owned(),
@@ -350,15 +373,15 @@ fn settlement() -> impl Strategy<Value = Settlement> {
 
 fn facts(request: Request) -> impl Strategy<Value = Facts> {
     let found = prop_oneof![
-        9 => user().prop_map(|user| Found::One(Box::new(user))),
-        1 => Just(Found::Several(2)),
+        9 => user().prop_map(|user| LookUp::One(Box::new(user))),
+        1 => Just(LookUp::Several(2)),
     ];
-    let entered = prop_oneof![3 => Just(Entered::Usable), 1 => Just(Entered::Forbidden), 1 => Just(Entered::Unusable("is odd".to_owned()))];
+    let entered = prop_oneof![3 => Just(SuppliedPassword::Usable), 1 => Just(SuppliedPassword::Forbidden), 1 => Just(SuppliedPassword::Unusable("is odd".to_owned()))];
     let proof = prop_oneof![
-        select(vec![Evidence::Marker, Evidence::SignIn, Evidence::ConditionalWrite]).prop_map(Proof::Proven),
-        Just(Proof::Nothing("Nothing is shown.".to_owned())),
-        Just(Proof::Changed("It has changed.".to_owned())),
-        Just(Proof::Open("It has changed.".to_owned())),
+        select(vec![Evidence::Marker, Evidence::SignIn, Evidence::ConditionalWrite]).prop_map(Finding::Proven),
+        Just(Finding::Inconclusive("Nothing is shown.".to_owned())),
+        Just(Finding::Changed("It has changed.".to_owned())),
+        Just(Finding::NeedsSignIn("It has changed.".to_owned())),
     ];
     let digest = request.spec_digest();
     let rarely = || proptest::bool::weighted(0.1);
@@ -417,7 +440,7 @@ fn facts(request: Request) -> impl Strategy<Value = Facts> {
 
 pub fn world() -> impl Strategy<Value = (World, Facts)> {
     let holding = (text(&["a1", "a1", "b1"]), any::<bool>(), option::weighted(0.6, reply()))
-        .prop_map(|(attempt, may_send, reply)| Holding { attempt, may_send, reply, replied_at: None });
+        .prop_map(|(attempt, may_send, reply)| OwnAttempt { attempt, may_send, reply, replied_at: None });
     let stored = option::weighted(0.3, text(&["credreset-a1", "credreset-b1"]));
     (
         request(),
@@ -432,16 +455,16 @@ pub fn world() -> impl Strategy<Value = (World, Facts)> {
         .prop_flat_map(|(request, there, shown, now, holding, stored, [deliver, mail], past)| {
             facts(request.clone()).prop_map(move |facts| {
                 let subject = if there {
-                    Subject::Object { request: Box::new(request.clone()), shown: shown.clone() }
+                    Subject::Object { request: Box::new(request.clone()), status: shown.clone() }
                 } else {
                     Subject::Gone
                 };
-                let me = Me { holder: "op/1".to_owned(), attempt: "b1".to_owned() };
+                let me = Process { holder: "op/1".to_owned(), attempt: "b1".to_owned() };
                 let mut world = World::new(now, me, subject);
-                world.holding.clone_from(&holding);
-                world.stored.clone_from(&stored);
-                world.past.clone_from(&past);
-                world.progress = Progress { deliver: deliver.clone(), mail: mail.clone(), ..Progress::default() };
+                world.own.attempt.clone_from(&holding);
+                world.own.password_secret.clone_from(&stored);
+                world.ledger.past.clone_from(&past);
+                world.own.progress = Progress { deliver: deliver.clone(), mail: mail.clone(), ..Progress::default() };
                 (world, facts)
             })
         })
@@ -452,38 +475,38 @@ pub fn walk(mut world: World, facts: &Facts) -> Result<(World, Decision), TestCa
     for _ in 0..20 {
         match decide(&world) {
             Decision::Read(Fact::Record) => {
-                world.looked = Some(world.now);
-                world.record = facts.record.clone();
+                world.ledger.record_looked_up_at = Some(world.now);
+                world.ledger.record = facts.record.clone();
             }
-            Decision::Read(Fact::RecordByName) => world.record_by_name = facts.record_by_name.clone(),
-            Decision::Read(Fact::Directory) => world.directory = facts.directory.clone(),
-            Decision::Read(Fact::NamespaceLabels) => world.namespace_labels = Seen::Known([].into()),
-            Decision::Read(Fact::User) => world.user = facts.user.clone(),
-            Decision::Read(Fact::Entered) => world.entered = facts.entered.clone(),
-            Decision::Read(Fact::Delivery) => world.delivery = facts.delivery.clone(),
-            Decision::Read(Fact::Approvals) => world.approvals = facts.approvals.clone(),
-            Decision::Read(Fact::Proof) => world.proof = facts.proof.clone(),
-            Decision::Read(Fact::Superseded) => world.superseded = facts.superseded.clone(),
-            Decision::Read(Fact::Settlements) => world.settlements = facts.settlements.clone(),
+            Decision::Read(Fact::RecordByName) => world.ledger.record_by_name = facts.record_by_name.clone(),
+            Decision::Read(Fact::Directory) => world.facts.directory = facts.directory.clone(),
+            Decision::Read(Fact::NamespaceLabels) => world.facts.namespace_labels = Seen::Known([].into()),
+            Decision::Read(Fact::User) => world.facts.user = facts.user.clone(),
+            Decision::Read(Fact::SuppliedPassword) => world.facts.supplied_password = facts.entered.clone(),
+            Decision::Read(Fact::Delivery) => world.facts.delivery = facts.delivery.clone(),
+            Decision::Read(Fact::Approvals) => world.facts.approvals = facts.approvals.clone(),
+            Decision::Read(Fact::Finding) => world.evidence.finding = facts.proof.clone(),
+            Decision::Read(Fact::Superseded) => world.evidence.superseded = facts.superseded.clone(),
+            Decision::Read(Fact::Settlements) => world.evidence.settlements = facts.settlements.clone(),
             decision => return Ok((world, decision)),
         }
     }
     Err(TestCaseError::fail("it reads without end"))
 }
 
-/// Nothing stands in the way of `request`, by rules told once more in other words than the code's.
+/// Nothing stands in the way of `request`, by a second implementation of the rules.
 fn may_start(world: &World) -> bool {
-    let (Subject::Object { request, shown }, Seen::Known(directory), Seen::Known(Found::One(user))) =
-        (&world.subject, &world.directory, &world.user)
+    let (Subject::Object { request, status: shown }, Seen::Known(directory), Seen::Known(LookUp::One(user))) =
+        (&world.subject, &world.facts.directory, &world.facts.user)
     else {
         return false;
     };
-    let busy = world.past.iter().any(|p| {
+    let busy = world.ledger.past.iter().any(|p| {
         let waits = matches!(p.state, State::Sent | State::Changed | State::Unknown);
-        directory.identity == p.directory_identity && p.user == user.id.id && waits && p.over > world.now
+        directory.identity == p.directory_identity && p.user == user.id.id && waits && p.cannot_arrive_after > world.now
     });
-    let record = match &world.record {
-        Seen::Absent => world.record_by_name == Seen::Absent && !request.restored && !shown.was_under_way(),
+    let record = match &world.ledger.record {
+        Seen::Absent => world.ledger.record_by_name == Seen::Absent && !request.restored && !shown.was_under_way(),
         Seen::Known(record) => {
             record.state == State::Released
                 && record.request.digest == request.digest()
@@ -497,7 +520,7 @@ fn may_start(world: &World) -> bool {
     let person = |name: &str| name.trim().to_lowercase();
     let approved = directory.allow.iter().any(|rule| {
         let Some(wanted) = &rule.approvals else { return true };
-        let Seen::Known(all) = &world.approvals else { return false };
+        let Seen::Known(all) = &world.facts.approvals else { return false };
         let people: BTreeSet<&str> = all
             .iter()
             .filter(|a| {
@@ -512,13 +535,17 @@ fn may_start(world: &World) -> bool {
         people.len() >= wanted.count as usize
     });
     let changed = matches!(&user.changed_at, Seen::Known(at) if *at >= request.requested_at);
-    in_time && is_allowed(world) && fit && record && approved && !busy && !changed
+    // The operator mails a password only where the directory cannot.
+    let mailed = matches!(&request.action, Action::Password { email_to_user: true, .. })
+        && !directory.supports.contains(&Feature::EmailToUser);
+    let deliverable = !mailed || directory.mail_trouble.is_none();
+    in_time && is_allowed(world) && fit && record && approved && deliverable && !busy && !changed
 }
 
 /// The Directory is in use, has a rule for it, and does not protect the user.
 fn is_allowed(world: &World) -> bool {
-    let (Subject::Object { request, .. }, Seen::Known(directory), Seen::Known(Found::One(user))) =
-        (&world.subject, &world.directory, &world.user)
+    let (Subject::Object { request, .. }, Seen::Known(directory), Seen::Known(LookUp::One(user))) =
+        (&world.subject, &world.facts.directory, &world.facts.user)
     else {
         return false;
     };
@@ -541,16 +568,16 @@ proptest! {
     #[test]
     fn any_world_comes_to_a_decision_that_keeps_its_word((world, facts) in world()) {
         let (world, decision) = walk(world, &facts)?;
-        let record = match &world.record {
+        let record = match &world.ledger.record {
             Seen::Known(record) => Some(record),
             _ => None,
         };
-        if let Subject::Object { shown, .. } = &world.subject && shown.is_settled() {
+        if let Subject::Object { status: shown, .. } = &world.subject && shown.is_settled() {
             prop_assert_eq!(&decision, &Decision::Rest { view: None, next: Next::Never });
         }
         match decision {
             Decision::Do(Effect::Send(_)) => {
-                let (record, holding) = (record.unwrap(), world.holding.as_ref().unwrap());
+                let (record, holding) = (record.unwrap(), world.own.attempt.as_ref().unwrap());
                 prop_assert!(holding.may_send && holding.reply.is_none() && holding.attempt == record.attempt.id);
                 prop_assert!(record.state == State::Sent && world.now < record.expires_at);
             }
@@ -561,69 +588,69 @@ proptest! {
             }
             Decision::Do(Effect::Open(next)) => {
                 prop_assert!(may_start(&world) && record.is_none());
-                prop_assert!(next.state == State::Sent && next.attempt.id == world.me.attempt);
-                prop_assert_eq!(next.attempt.secret, world.stored);
+                prop_assert!(next.state == State::Sent && next.attempt.id == world.process.attempt);
+                prop_assert_eq!(next.attempt.secret, world.own.password_secret);
             }
             Decision::Do(Effect::TakeOver(next)) => {
                 prop_assert!(may_start(&world));
                 prop_assert_eq!(record.unwrap().state, State::Released);
                 prop_assert_eq!(&next.finish, &record.unwrap().finish);
-                prop_assert!(next.state == State::Sent && next.attempt.id == world.me.attempt);
+                prop_assert!(next.state == State::Sent && next.attempt.id == world.process.attempt);
             }
             Decision::Do(Effect::StorePassword { .. }) => prop_assert!(may_start(&world)),
             Decision::Do(Effect::Write(next)) => {
                 let record = record.unwrap();
                 prop_assert!(super::moves(record.state).contains(&next.state), "{:?} -> {:?}", record.state, next.state);
-                let adopts = record.attempt.conditional && next.adopted_by.as_ref() == Some(&world.me.holder);
-                let signs_in = matches!(world.proof, Seen::Known(Proof::Open(_))) && next.sign_in_by.as_ref() == Some(&world.me.holder) && record.sign_in_by.is_none();
+                let adopts = record.attempt.conditional && next.adopted_by.as_ref() == Some(&world.process.holder);
+                let signs_in = matches!(world.evidence.finding, Seen::Known(Finding::NeedsSignIn(_))) && next.sign_in_by.as_ref() == Some(&world.process.holder) && record.sign_in_by.is_none();
                 prop_assert!(next.state != State::Sent || adopts || signs_in);
                 prop_assert!(next.attempt == record.attempt && next.finish == record.finish);
                 prop_assert_eq!(&next.request, &record.request);
-                let answered = world.holding.as_ref()
+                let answered = world.own.attempt.as_ref()
                     .is_some_and(|h| h.attempt == record.attempt.id && h.reply == Some(Reply::Done));
                 // Began no earlier, and may have taken effect.
-                let others = world.past.iter().any(|p| {
+                let others = world.ledger.past.iter().any(|p| {
                     (&p.user, &p.directory_identity, p.mode) == (&record.user.id, &record.directory_identity, record.mode)
                         && !matches!(p.state, State::Released | State::NotApplied)
                         && p.started_at >= record.attempt.started_at
                 });
-                let proven = match &world.proof {
-                    Seen::Known(Proof::Proven(Evidence::Marker)) => !others && record.doubted_refusal().is_none(),
-                    Seen::Known(Proof::Proven(_)) => true,
+                let proven = match &world.evidence.finding {
+                    Seen::Known(Finding::Proven(Evidence::Marker)) => !others && record.doubted_refusal().is_none(),
+                    Seen::Known(Finding::Proven(_)) => true,
                     _ => false,
                 };
-                let refused = world.holding.as_ref().is_some_and(|h| {
+                let refused = world.own.attempt.as_ref().is_some_and(|h| {
                     h.attempt == record.attempt.id && matches!(h.reply, Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. } | Reply::Denied { .. } | Reply::NoSuchUser))
                 });
-                let in_words = world.holding.as_ref().is_some_and(|h| matches!(h.reply, Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. })));
-                let unmoved = matches!(world.proof, Seen::Known(Proof::Nothing(_)) | Seen::Absent) || !in_words && matches!(world.proof, Seen::Unknown(_));
-                let said = |applied: bool| {
+                let in_words = world.own.attempt.as_ref().is_some_and(|h| matches!(h.reply, Some(Reply::Rejected { .. } | Reply::PasswordRefused { .. })));
+                let unmoved = matches!(world.evidence.finding, Seen::Known(Finding::Inconclusive(_)) | Seen::Absent) || !in_words && matches!(world.evidence.finding, Seen::Unknown(_));
+                let settled = |applied: bool| {
                     let counts = |s: &Settlement| {
                         let in_time = record.settled_at.is_none_or(|at| s.created.as_second() >= at.as_second());
                         s.applied == applied && !s.unguarded && s.directory == record.directory && in_time
                     };
-                    record.state == State::Unknown && matches!(&world.settlements, Seen::Known(all) if all.iter().any(counts))
+                    record.state == State::Unknown && matches!(&world.evidence.settlements, Seen::Known(all) if all.iter().any(counts))
                 };
                 match (record.state, next.state) {
                     (State::Sent | State::Unknown, State::Changed | State::Applied) => {
-                        let by_person = next.evidence == Some(Evidence::Person) && said(true);
+                        let by_person = next.evidence == Some(Evidence::Person) && settled(true);
                         prop_assert!(answered || proven || by_person);
                     }
-                    (State::Unknown, State::NotApplied) => prop_assert!(said(false)),
+                    (State::Unknown, State::NotApplied) => prop_assert!(settled(false)),
                     (State::Sent, State::Released | State::NotApplied) => {
-                        let own = world.holding.as_ref().is_some_and(|h| h.attempt == record.attempt.id);
+                        let own = world.own.attempt.as_ref().is_some_and(|h| h.attempt == record.attempt.id);
                         prop_assert!(own || next.state == State::NotApplied);
                         prop_assert!(!refused || unmoved, "a refusal is believed against what the directory shows");
                     }
-                    (State::Sent, State::Unknown) => prop_assert!(world.now >= record.over() || refused && !unmoved),
+                    (State::Sent, State::Unknown) => prop_assert!(world.now >= record.cannot_arrive_after() || refused && !unmoved),
                     _ => {}
                 }
             }
             Decision::Do(Effect::SignIn) => {
-                prop_assert!(world.may_sign_in && matches!(record.unwrap().state, State::Sent | State::Unknown));
+                prop_assert!(world.own.may_sign_in && matches!(record.unwrap().state, State::Sent | State::Unknown));
             }
-            Decision::Do(Effect::Deliver { .. } | Effect::CleanUp(_) | Effect::Mail { .. }) => {
-                let answered = world.holding.as_ref().is_some_and(|h| h.reply == Some(Reply::Done));
+            Decision::Do(Effect::Deliver { .. } | Effect::AfterReset(_) | Effect::Mail { .. }) => {
+                let answered = world.own.attempt.as_ref().is_some_and(|h| h.reply == Some(Reply::Done));
                 prop_assert!(record.unwrap().state == State::Changed || answered);
             }
             Decision::Do(Effect::DropPassword { secret }) => {
@@ -644,17 +671,17 @@ proptest! {
                 match next {
                     Next::At(at) => {
                         prop_assert!(at >= world.now, "{at} has passed");
-                        let end = record.map(|r| r.keep_until.max(r.over())).or(world.subject.request().map(Request::keep_until));
-                        let unreadable = matches!(world.record, Seen::Unknown(_));
+                        let end = record.map(|r| r.keep_until.max(r.cannot_arrive_after())).or(world.subject.request().map(Request::keep_until));
+                        let unreadable = matches!(world.ledger.record, Seen::Unknown(_));
                         prop_assert!(unreadable || end.is_none_or(|end| at <= end), "{at} is after the end");
                     }
                     Next::Never => {
                         let view = view.as_ref();
                         prop_assert!(view.is_none_or(|v| v.outcome().is_some()), "it ends without an outcome");
                         let moves = record.is_some_and(|r| matches!(r.state, State::Sent | State::Released | State::Changed));
-                        let told = world.subject.request().is_none_or(|r| record.is_none_or(|own| own.request.digest == r.digest()));
-                        let shown = matches!(&world.subject, Subject::Object { shown, .. } if shown.is_settled());
-                        prop_assert!(!moves || !told || shown, "a record is left as it is");
+                        let reported = world.subject.request().is_none_or(|r| record.is_none_or(|own| own.request.digest == r.digest()));
+                        let shown = matches!(&world.subject, Subject::Object { status: shown, .. } if shown.is_settled());
+                        prop_assert!(!moves || !reported || shown, "a record is left as it is");
                     }
                 }
             }

@@ -1,11 +1,11 @@
-//! What a decision is shown of the past, told once more by going through all of it.
+//! What a decision is shown of the past, computed a second time by going through all of it.
 use std::{collections::BTreeMap, sync::Arc};
 
 use credreset::core::{
     Mode,
-    ledger::{State, record_name},
-    limits::History,
-    world::{Past, Seen},
+    history::History,
+    record::{RecordSummary, State, record_name},
+    seen::Seen,
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, option, prelude::*};
@@ -33,35 +33,35 @@ proptest! {
         let now = nine() + SignedDuration::from_mins(now);
         let hour_ago = now - SignedDuration::from_hours(1);
         let mut history = History::default();
-        let mut all: BTreeMap<String, Arc<Past>> = BTreeMap::new();
+        let mut all: BTreeMap<String, Arc<RecordSummary>> = BTreeMap::new();
         for (name, at, state, directory, user) in steps {
             let Some(state) = state else {
-                history.forget(names[name]);
+                history.remove(names[name]);
                 all.remove(names[name]);
                 continue;
             };
             let started_at = nine() + SignedDuration::from_mins(at);
-            let past = Arc::new(Past {
+            let past = Arc::new(RecordSummary {
                 record: names[name].to_owned(),
                 directory_identity: ["zoho:x/1", "zoho:x/2"][directory].to_owned(),
                 user: ["7", "8"][user].to_owned(),
                 mode: Mode::Password,
                 state,
                 started_at,
-                over: started_at + SignedDuration::from_secs(90),
+                cannot_arrive_after: started_at + SignedDuration::from_secs(90),
             });
-            history.note(Arc::clone(&past));
+            history.insert(Arc::clone(&past));
             all.insert(names[name].to_owned(), past);
             // As often as it likes: nothing that still counts goes.
             history.expire(started_at.min(now));
         }
         history.expire(now);
-        let mut world = base("password", json!({"directory": {"known": {"limits": {"resetsPerHour": allowed}}}}));
+        let mut world = base("password", json!({"facts": {"directory": {"known": {"limits": {"resetsPerHour": allowed}}}}}));
         world.now = now;
-        history.show(&mut world);
+        history.fill_in(&mut world);
 
-        let counts = |p: &&Arc<Past>| p.started_at > hour_ago;
-        let open = |p: &Past| matches!(p.state, State::Sent | State::Changed | State::Unknown);
+        let counts = |p: &&Arc<RecordSummary>| p.started_at > hour_ago;
+        let open = |p: &RecordSummary| matches!(p.state, State::Sent | State::Changed | State::Unknown);
         let here = all.values().filter(|p| p.directory_identity == "zoho:x/1");
         let mut started: Vec<Timestamp> = here
             .clone()
@@ -70,11 +70,11 @@ proptest! {
             .map(|p| p.started_at)
             .collect();
         started.sort_unstable_by(|a, b| b.cmp(a));
-        let full_since = usize::try_from(allowed).unwrap().checked_sub(1).and_then(|nth| started.get(nth)).copied();
-        prop_assert_eq!(world.full_since, full_since);
-        let user: Vec<Arc<Past>> =
+        let hourly_limit_reached_at = usize::try_from(allowed).unwrap().checked_sub(1).and_then(|nth| started.get(nth)).copied();
+        prop_assert_eq!(world.ledger.hourly_limit_reached_at, hourly_limit_reached_at);
+        let user: Vec<Arc<RecordSummary>> =
             here.filter(|p| p.user == "7" && (open(p) || p.started_at > hour_ago)).cloned().collect();
-        prop_assert_eq!(world.past, user);
+        prop_assert_eq!(world.ledger.past, user);
     }
 }
 
@@ -82,11 +82,11 @@ proptest! {
 #[test]
 fn without_a_request_the_record_says_who_it_is() {
     let mut world = base("sent", json!({"subject": "gone"}));
-    let Seen::Known(record) = world.record.clone() else { panic!("a record") };
+    let Seen::Known(record) = world.ledger.record.clone() else { panic!("a record") };
     let mut history = History::default();
-    let other = Arc::new(Past { record: "r-other".to_owned(), ..(*record.past()).clone() });
-    history.note(Arc::clone(&other));
-    history.note(Arc::new(Past { record: "r-8".to_owned(), user: "8".to_owned(), ..(*other).clone() }));
-    history.show(&mut world);
-    assert_eq!(world.past, [other]);
+    let other = Arc::new(RecordSummary { record: "r-other".to_owned(), ..(*record.summary()).clone() });
+    history.insert(Arc::clone(&other));
+    history.insert(Arc::new(RecordSummary { record: "r-8".to_owned(), user: "8".to_owned(), ..(*other).clone() }));
+    history.fill_in(&mut world);
+    assert_eq!(world.ledger.past, [other]);
 }

@@ -1,4 +1,4 @@
-//! Every case once more, with texts in its world that mean harm: what people are told of it shows none of them raw.
+//! Every case once more, with hostile texts in its world: no message or field shows any of them raw.
 use std::collections::BTreeSet;
 
 use credreset::core::text::MESSAGE;
@@ -37,7 +37,7 @@ fn messages_show_nothing_raw() {
     let long = "\u{1b}[31m\u{202e}".repeat(4096);
     for (name, case) in cases() {
         let world = case.world();
-        let own = match (&world.record, world.subject.request()) {
+        let own = match (&world.ledger.record, world.subject.request()) {
             (Seen::Known(record), Some(request)) => record.request.digest == request.digest(),
             _ => false,
         };
@@ -50,7 +50,7 @@ fn messages_show_nothing_raw() {
                 *value = json!(format!("{}{piece}", value.as_str().unwrap()));
             }
             let mut world: World = serde_json::from_value(hostile).unwrap();
-            if own && let (Seen::Known(record), Some(request)) = (&mut world.record, world.subject.request()) {
+            if own && let (Seen::Known(record), Some(request)) = (&mut world.ledger.record, world.subject.request()) {
                 record.request.digest = request.digest();
             }
             if let Decision::Rest { view: Some(view), .. } = decide(&world) {

@@ -4,15 +4,15 @@ use serde_json::{Value, json};
 
 use crate::{
     check_command::check,
-    env::merge,
     folder::Folder,
     keycloak_server::{self, Keycloak},
     ldap_server::{self, Server},
     openldap, samba,
+    support::merge,
 };
 
-/// Whoever can be reset.
-const FINE: &str = "user ok, fit ok, protection ok, rule ok";
+/// A user who can be reset.
+const FINE: &str = "user ok, eligibility ok, protection ok, rule ok";
 /// After the lines of object, Secret and server.
 const REFUSED: &str = "server ok, account wrong, permissions note, user note";
 const UNREACHED: &str = "server wrong, account note, permissions note, user note";
@@ -20,7 +20,7 @@ const UNUSABLE: &str = "server ok, settings wrong, permissions note, user note";
 /// Without a connection to ask.
 const UNASKED: &str = "server ok, settings wrong, account note, user note";
 
-const UNTRUSTED: &str = "put the certificate of the authority that signed it into caBundle.";
+const UNTRUSTED: &str = "put that authority's certificate into caBundle.";
 
 /// A Directory and its Secret, in which nothing is wrong.
 struct Tried {
@@ -35,29 +35,29 @@ impl Tried {
 
     /// Of this user, and with `patch` merged into spec and Secret, `check` has such lines after the Directory's own, and one of them
     /// says this.
-    fn says(&self, user: &str, patch: &Value, lines: &str, says: &str) {
+    fn expect_lines(&self, user: &str, patch: &Value, lines: &str, wanted: &str) {
         let [mut directory, mut secret] = self.objects.clone();
         merge(&mut directory["spec"], patch.get("spec").cloned().unwrap_or(json!({})));
         merge(&mut secret["stringData"], patch.get("keys").cloned().unwrap_or(json!({})));
         self.folder.write("directory.yaml", format!("{directory}\n---\n{secret}"));
-        let (code, told, said) = check(&self.folder, "directory.yaml", &["--user", user]);
-        println!("{told:?}\n{said}\n");
+        let (code, found_lines, printed) = check(&self.folder, "directory.yaml", &["--user", user]);
+        println!("{found_lines:?}\n{printed}\n");
         let expected = if lines.contains("wrong") { 2 } else { 0 };
-        assert_eq!((code, told.join(", ")), (Some(expected), format!("object ok, {lines}")), "{said}");
-        assert!(said.lines().any(|line| line.contains(says)), "{said}\nshould say: {says}");
+        assert_eq!((code, found_lines.join(", ")), (Some(expected), format!("object ok, {lines}")), "{printed}");
+        assert!(printed.lines().any(|line| line.contains(wanted)), "{printed}\nshould say: {wanted}");
     }
 
     /// As it is, of these users.
     fn of_users(&self, permissions: &str, users: &[(&str, &str, &str)]) {
-        for (user, lines, says) in users {
-            self.says(user, &json!({}), &sound(permissions, lines), says);
+        for (user, lines, expected) in users {
+            self.expect_lines(user, &json!({}), &sound(permissions, lines), expected);
         }
     }
 
     /// With each of these merged into it.
     fn is_wrong(&self, cases: &[(Value, &str, &str)]) {
-        for (patch, lines, says) in cases {
-            self.says("ann", patch, &format!("secret ok, {lines}"), says);
+        for (patch, lines, expected) in cases {
+            self.expect_lines("ann", patch, &format!("secret ok, {lines}"), expected);
         }
     }
 
@@ -65,7 +65,7 @@ impl Tried {
         let keys = self.objects[1]["stringData"].as_object().unwrap().keys();
         let none: Value = keys.map(|key| (key.clone(), Value::Null)).collect();
         let lines = "secret wrong, server ok, settings wrong, account note, user note";
-        self.says("ann", &json!({ "keys": none }), lines, "is empty");
+        self.expect_lines("ann", &json!({ "keys": none }), lines, "is empty");
     }
 }
 
@@ -93,7 +93,7 @@ fn openldap() {
 
     let id = server.get(&openldap::dn("ann"), "entryUUID").remove(0);
     let ann = format!("ann (id {id}).");
-    let protected = "user ok, fit ok, protection wrong";
+    let protected = "user ok, eligibility ok, protection wrong";
     tried.of_users(
         "note",
         &[
@@ -101,22 +101,18 @@ fn openldap() {
             ("ann@acme.example", FINE, &ann),
             (&id, FINE, &ann),
             ("bob", protected, "(a member of cn=Administrators, ou=groups,dc=acme,dc=example)"),
-            ("off", "user ok, fit wrong", "off is not active in the directory"),
-            ("sam", "user ok, fit wrong", "sambaNTPassword and sambaLMPassword (objectClass sambaSamAccount)"),
-            (
-                "one@acme.example",
-                "user wrong",
-                "2 users answer to one@acme.example: a request has to name the user by id.",
-            ),
-            ("*)(uid=*", "user wrong", "knows nobody by the mail, uid or entryUUID *)(uid=*: check the spelling."),
-            (&openldap::dn("ann"), "user wrong", "knows nobody by the mail, uid or entryUUID uid=ann,ou=people"),
+            ("off", "user ok, eligibility wrong", "off is not active in the directory"),
+            ("sam", "user ok, eligibility wrong", "sambaNTPassword and sambaLMPassword (objectClass sambaSamAccount)"),
+            ("one@acme.example", "user wrong", "2 users match one@acme.example: a request must name the user by id."),
+            ("*)(uid=*", "user wrong", "has no user with the mail, uid or entryUUID *)(uid=*: check the spelling."),
+            (&openldap::dn("ann"), "user wrong", "has no user with the mail, uid or entryUUID uid=ann,ou=people"),
         ],
     );
     let fine = sound("note", FINE);
-    tried.says("ann", &started(json!(server.ca())), &fine, "its certificate is trusted.");
+    tried.expect_lines("ann", &started(json!(server.ca())), &fine, "its certificate is trusted.");
     for (url, start_tls) in [("LDAPS_URL_6", false), ("LDAP_URL_6", true)] {
         if let Some(url) = server.has(url) {
-            tried.says(
+            tried.expect_lines(
                 "ann",
                 &provider(json!({"urls": [url], "startTLS": start_tls})),
                 &fine,
@@ -125,34 +121,30 @@ fn openldap() {
         }
     }
     let federated = provider(json!({"federatedFilter": "(employeeType=central)"}));
-    let lines = sound("note", "user ok, fit wrong");
-    tried.says("central", &federated, &lines, "central signs in through another identity provider");
+    let lines = sound("note", "user ok, eligibility wrong");
+    tried.expect_lines("central", &federated, &lines, "central signs in through another identity provider");
     // It sees all and may change nothing: that is not found out.
     let norights = keys(json!({"bind-dn": "cn=norights,ou=services,dc=acme,dc=example"}));
-    tried.says("ann", &norights, &fine, "whether it may set passwords, only a reset tells.");
+    tried.expect_lines("ann", &norights, &fine, "Whether it may set passwords is known only after a reset.");
     let with_mfa = fine.replace("settings ok", "settings ok, settings wrong") + ", rule wrong";
-    let says = "A rule allows MFA, and none can be reset in OpenLDAP: take it out of spec.allow.";
-    tried.says("ann", &json!({"spec": {"allow": rule(&["Password", "MFA"])}}), &with_mfa, says);
+    let expected = "A rule allows MFA, which cannot be reset in OpenLDAP: remove it from spec.allow.";
+    tried.expect_lines("ann", &json!({"spec": {"allow": rule(&["Password", "MFA"])}}), &with_mfa, expected);
     let blind = json!({"bind-dn": openldap::dn("ann"), "bind-password": "ann-old-1"});
     tried.is_wrong(&[
-        (
-            keys(json!({"bind-password": "wrong"})),
-            REFUSED,
-            "49 invalidCredentials: look at the account, and at its Secret.",
-        ),
+        (keys(json!({"bind-password": "wrong"})), REFUSED, "49 invalidCredentials: check the account and its Secret."),
         (keys(json!({"bind-password": null})), UNASKED, "Secret acme-ldap has no key bind-password, or it is empty."),
         (keys(blind), UNUSABLE, "there is no such entry, or the operator's account may not see it."),
-        (provider(json!({"urls": ["ldaps://127.0.0.1:9"]})), UNREACHED, "127.0.0.1:9: look whether the server runs"),
+        (provider(json!({"urls": ["ldaps://127.0.0.1:9"]})), UNREACHED, "127.0.0.1:9: check the server"),
         (
             provider(json!({"urls": [plain.replace("ldap:", "ldaps:")]})),
             UNREACHED,
-            "(tls handshake eof): look at the port.",
+            "(tls handshake eof): check the port.",
         ),
         (provider(json!({"urls": [plain]})), UNUSABLE, "use ldaps://, or startTLS: true."),
-        (provider(json!({"urls": [url.replace("ldaps:", "ldap:")], "startTLS": true})), UNREACHED, "look at the port."),
+        (provider(json!({"urls": [url.replace("ldaps:", "ldap:")], "startTLS": true})), UNREACHED, "check the port."),
         (provider(json!({"caBundle": null})), UNREACHED, UNTRUSTED),
         (started(json!(null)), UNREACHED, UNTRUSTED),
-        (provider(json!({"baseDN": "nonsense"})), UNUSABLE, "(34 invalidDNSyntax): look at baseDN"),
+        (provider(json!({"baseDN": "nonsense"})), UNUSABLE, "(34 invalidDNSyntax): check baseDN"),
     ]);
     tried.without_keys();
     server.run("stop");
@@ -171,8 +163,8 @@ fn samba() {
 
     let id = samba::id(&server, "ann");
     let ann = format!("ann@acme.example (id {id}).");
-    let protected = "user ok, fit ok, protection wrong";
-    let nobody = "knows nobody by the mail, sAMAccountName, userPrincipalName or objectGUID";
+    let protected = "user ok, eligibility ok, protection wrong";
+    let unknown = "has no user with the mail, sAMAccountName, userPrincipalName or objectGUID";
     tried.of_users(
         "note",
         &[
@@ -181,21 +173,21 @@ fn samba() {
             (&id, FINE, &ann),
             ("bob", protected, "(a member of Desk)"),
             ("boss", protected, "(an administrator of the directory)"),
-            ("cat", "user ok, fit wrong", "is not active in the directory"),
-            ("smart", "user ok, fit wrong", "may only sign in with a smart card"),
+            ("cat", "user ok, eligibility wrong", "is not active in the directory"),
+            ("smart", "user ok, eligibility wrong", "may only sign in with a smart card"),
             ("doe@acme.example", FINE, "doe (id"),
             (r"ACME\doe", FINE, "doe (id"),
             ("j.groesse@acme.example", FINE, "joerg (id"),
-            ("*)(cn=*", "user wrong", nobody),
-            (&samba::dn("ann"), "user wrong", nobody),
+            ("*)(cn=*", "user wrong", unknown),
+            (&samba::dn("ann"), "user wrong", unknown),
         ],
     );
     let fine = sound("note", FINE);
-    tried.says("ann", &started(json!(server.ca())), &fine, "its certificate is trusted.");
+    tried.expect_lines("ann", &started(json!(server.ca())), &fine, "its certificate is trusted.");
     let norights = keys(json!({"bind-dn": "norights@acme.example"}));
-    tried.says("ann", &norights, &fine, "whether it may set passwords, only a reset tells.");
+    tried.expect_lines("ann", &norights, &fine, "Whether it may set passwords is known only after a reset.");
     tried.is_wrong(&[
-        (keys(json!({"bind-password": "wrong"})), REFUSED, "data 52e: look at the account, and at its Secret."),
+        (keys(json!({"bind-password": "wrong"})), REFUSED, "data 52e: check the account and its Secret."),
         (provider(json!({"urls": ["ldaps://127.0.77.255"]})), UNREACHED, "nothing answers at 127.0.77.255:636"),
         (provider(json!({"urls": [plain]})), UNUSABLE, "(8 strongerAuthRequired): use ldaps://, or startTLS: true."),
         (
@@ -212,9 +204,9 @@ fn samba() {
     ]);
     let nobodies =
         json!([{"name": "desk", "namespaces": ["helpdesk"], "modes": ["Password"], "users": {"groups": ["Nobodies"]}}]);
-    let lines = sound("note", "user ok, fit ok, protection ok, rule wrong")
+    let lines = sound("note", "user ok, eligibility ok, protection ok, rule wrong")
         .replace("settings ok", "settings ok, settings wrong");
-    tried.says("ann", &json!({"spec": {"allow": nobodies}}), &lines, "spec.allow names Nobodies");
+    tried.expect_lines("ann", &json!({"spec": {"allow": nobodies}}), &lines, "spec.allow names Nobodies");
     server.run("stop");
     tried.is_wrong(&[(json!({}), UNREACHED, "nothing answers at")]);
 }
@@ -230,8 +222,8 @@ fn keycloak() {
 
     let id = realm.id("ann");
     let ann = format!("ann (id {id}).");
-    let (fine, protected) = (format!("{FINE}, rule ok"), "user ok, fit ok, protection wrong");
-    let nobody = "knows nobody by the address, name or id";
+    let (fine, protected) = (format!("{FINE}, rule ok"), "user ok, eligibility ok, protection wrong");
+    let unknown = "has no user with the address, name or id";
     tried.of_users(
         "ok",
         &[
@@ -240,16 +232,16 @@ fn keycloak() {
             (&id, &fine, &ann),
             ("boss", protected, "(a member of /Board)"),
             ("root", protected, "(an administrator of the directory)"),
-            ("cat", "user ok, fit wrong", "is not active in the directory"),
-            ("*", "user wrong", nobody),
-            ("../../master/users/x?exact=true", "user wrong", nobody),
+            ("cat", "user ok, eligibility wrong", "is not active in the directory"),
+            ("*", "user wrong", unknown),
+            ("../../master/users/x?exact=true", "user wrong", unknown),
             // Which Keycloak has a meaning for where ids stand.
-            ("count", "user wrong", nobody),
-            ("profile", "user wrong", nobody),
+            ("count", "user wrong", unknown),
+            ("profile", "user wrong", unknown),
         ],
     );
     let trusted = provider(json!({"url": server.https_url, "caBundle": server.ca}));
-    tried.says("ann", &trusted, &sound("ok", &fine), "its certificate is trusted.");
+    tried.expect_lines("ann", &trusted, &sound("ok", &fine), "its certificate is trusted.");
     let client =
         |name: &str| keys(json!({"client-id": format!("credreset-{name}"), "client-secret": format!("{name}-secret")}));
     let lacking = "server ok, account ok, permissions wrong, user wrong";
@@ -274,9 +266,13 @@ fn keycloak() {
         ),
         (at("http://127.0.0.1:9"), UNREACHED, "nothing answers at 127.0.0.1:9"),
         (at(&server.https_url), UNREACHED, UNTRUSTED),
-        (at(&server.url.replace("http:", "https:")), UNREACHED, "look at the port."),
-        (at(&server.https_url.replace("https:", "http:")), REFUSED, "Look at the address, and at the server's log."),
-        (json!({"spec": {"protect": {"groups": ["/Bored"]}}}), UNUSABLE, "no such group: it would protect nobody."),
+        (at(&server.url.replace("http:", "https:")), UNREACHED, "check the port."),
+        (at(&server.https_url.replace("https:", "http:")), REFUSED, "Check the address and the server's log."),
+        (json!({"spec": {"protect": {"groups": ["/Bored"]}}}), UNUSABLE, "no such group: it would protect no user."),
     ]);
+    let nobodies = json!([{"name": "desk", "namespaces": ["helpdesk"], "modes": ["Password"], "users": {"groups": ["/Nobodies"]}}]);
+    let lines = sound("ok", "user ok, eligibility ok, protection ok, rule wrong")
+        .replace("settings ok", "settings ok, settings wrong");
+    tried.expect_lines("ann", &json!({"spec": {"allow": nobodies}}), &lines, "spec.allow names /Nobodies");
     tried.without_keys();
 }

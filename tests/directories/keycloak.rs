@@ -5,33 +5,29 @@ use serde_json::{Value, json};
 
 use crate::{
     applied, delivered, entered,
-    env::{Site, TEAM, blocks, condition, message, text, time},
-    keycloak_server::{Keycloak, Realm, realm_user},
+    keycloak_server::{CODE, Keycloak, Realm, SIGNED_IN, realm_user},
     mfa, password,
     proxy::Proxy,
     refused,
+    support::{Site, TEAM, blocks, condition, message, text, time},
 };
 
 const MUST_CHANGE: &str = "Account is not fully set up";
 const WRONG: &str = "Invalid user credentials";
 
-/// The old password is refused, the one in the Secret opens the account: to a program, and to its owner at the login page, who is asked to
-/// choose another first where the request says so.
-fn opens(realm: &Realm, site: &Site, name: &str, says: &str) -> String {
+/// The password in the Secret opens the account to a program, too; and its owner goes on at the login page, where the request says so.
+fn opens(realm: &Realm, site: &Site, name: &str, expected: &str) -> String {
     let new = delivered(site, name);
-    assert_eq!(realm.sign_in(name, &new), says, "{name}");
+    assert_eq!(realm.sign_in(name, &new), expected, "{name}");
     assert_eq!(site.secret(TEAM, &format!("{name}-password"), "username"), name);
     assert_eq!(realm.resets(&realm.id(name)), 1, "{name}");
-    let mut browser = realm.browser();
-    if says == MUST_CHANGE {
+    if expected == MUST_CHANGE {
+        let mut browser = realm.browser();
         assert_eq!(browser.sign_in(name, &new), "UPDATE_PASSWORD", "{name}");
-        assert_eq!(browser.choose_password("My-own-choice-1"), "signed in", "{name}");
+        assert_eq!(browser.choose_password("My-own-choice-1"), SIGNED_IN, "{name}");
+        realm.knows(name, "My-own-choice-1");
         assert_eq!(realm.sign_in(name, "My-own-choice-1"), "signed in", "{name}");
-    } else {
-        assert_eq!(browser.sign_in(name, &new), "signed in", "{name}");
     }
-    // Last: one more failure within the second would lock the user out.
-    assert_eq!(realm.sign_in(name, &format!("{name}-old-1")), WRONG, "{name}");
     new
 }
 
@@ -76,6 +72,7 @@ fn readme(site: &Site) {
             .unwrap();
     }
     site.kubectl(&["delete", "directory", "acme"]);
+    site.leads_to("acme", &realm);
     site.shell(&folder, &blocks("README.md", "sh keycloak").concat());
     assert_eq!(applied(site, "ann-locked-out"), "Response");
     assert_eq!(realm.sign_in("ann", &delivered(site, "ann-locked-out")), MUST_CHANGE);
@@ -166,6 +163,18 @@ pub(crate) fn factors(realm: &Realm, name: &str) -> Vec<String> {
     kinds
 }
 
+/// Who has lost an authenticator enrols another at the next sign-in, and is asked for its codes from then on.
+pub(crate) fn enrols(realm: &Realm, name: &str, password: &str) {
+    let mut browser = realm.browser();
+    assert_eq!(browser.sign_in(name, password), "CONFIGURE_TOTP", "{name}");
+    let (app, then) = browser.enrol();
+    assert_eq!(then, SIGNED_IN, "{name}");
+    assert_eq!(factors(realm, name), ["otp"], "{name}");
+    let mut browser = realm.browser();
+    assert_eq!(browser.sign_in(name, password), CODE, "{name}");
+    assert_eq!(browser.enter_code(&app.code()), SIGNED_IN, "{name}");
+}
+
 fn second_factors(site: &Site) {
     let realm = Keycloak::shared().realm(json!({}));
     site.keycloak("factors", &realm, &realm.server.url, json!({}));
@@ -203,7 +212,8 @@ fn second_factors(site: &Site) {
     assert_eq!(factors(&realm, "bob"), none);
     assert_eq!(actions(&realm, "bob"), ["CONFIGURE_TOTP"]);
     assert_eq!(realm.sign_in("bob", "bob-old-1"), MUST_CHANGE, "the password stays");
-    assert_eq!(realm.browser().sign_in("bob", "bob-old-1"), "CONFIGURE_TOTP");
+    enrols(&realm, "bob", "bob-old-1");
+    assert_eq!(actions(&realm, "bob"), none);
 
     assert_eq!(factors(&realm, "fay"), ["otp", "recovery-authn-codes"]);
     assert_eq!(actions(&realm, "fay"), ["webauthn-register", "webauthn-register-passwordless"]);
@@ -227,7 +237,7 @@ fn second_factors(site: &Site) {
     assert_eq!(realm.sign_in("ned", "ned-old-1"), "signed in");
 }
 
-/// Whoever must not be reset is not, and the request says why; what Keycloak refuses is told by its code.
+/// Users who must not be reset are not, and the request says why; what Keycloak refuses is reported by its code.
 fn refusals(site: &Site) {
     let server = Keycloak::shared();
     let realm = server.realm(json!({}));
@@ -245,8 +255,8 @@ fn refusals(site: &Site) {
     for name in ["refusing", "long", "twins", "staff"] {
         site.until_directory(name, "Connected");
     }
-    let said = site.until_directory("slash", "InvalidConfiguration");
-    assert!(said.contains("Staff") && said.contains('/'), "{said}");
+    let msg = site.until_directory("slash", "InvalidConfiguration");
+    assert!(msg.contains("Staff") && msg.contains('/'), "{msg}");
 
     let cases = [
         ("dan", "UserNotConfirmed"),
@@ -262,8 +272,8 @@ fn refusals(site: &Site) {
         site.apply(&password("refusing", name, json!({})));
     }
     for (name, reason) in cases {
-        let said = refused(site, name, reason);
-        assert!(said.contains("nothing was sent"), "{said}");
+        let msg = refused(site, name, reason);
+        assert!(msg.contains("nothing was sent"), "{msg}");
     }
     for name in ["root", "op", "boss", "cat"] {
         assert_eq!(realm.resets(&realm.id(name)), 0, "{name}");
@@ -282,24 +292,25 @@ fn refusals(site: &Site) {
     applied(site, "dee");
     site.until("dov", "NotAllowed");
 
-    // Keycloak's own words for a password that it does not take: one that was drawn is drawn once more.
+    // Keycloak's own words for a password that it does not take: a generated one is generated once more.
     let key = realm.add_user("kim", json!({}));
     let same = entered(site, "kim", "kim-old-1");
     site.apply(&password("refusing", "kim", same));
     assert!(refused(site, "kim", "Rejected").contains("invalidPasswordHistoryMessage"));
     assert_eq!((realm.resets(&key), realm.sign_in("kim", "kim-old-1").as_str()), (0, "signed in"));
-    let drawn = |name: &str, length: u32| password("long", name, json!({"password": {"generate": {"length": length}}}));
+    let generated =
+        |name: &str, length: u32| password("long", name, json!({"password": {"generate": {"length": length}}}));
     for name in ["lea", "leo"] {
         let weak =
             json!({"credentials": [{"type": "password", "value": format!("{name}-a-very-long-old-password-1")}]});
         long.add_user(name, weak);
     }
     long.set(json!({"passwordPolicy": "length(25)"}));
-    site.apply(&[drawn("lea", 20), drawn("leo", 30)].join("\n---\n"));
+    site.apply(&[generated("lea", 20), generated("leo", 30)].join("\n---\n"));
     assert!(refused(site, "lea", "Rejected").contains("invalidPasswordMinLengthMessage"));
     let record = site.reset("lea")["status"]["record"].as_str().unwrap().to_owned();
-    let record = site.get(&["crecord", "-n", crate::env::SYSTEM, &record]);
-    assert_eq!(record["spec"]["attempt"]["number"], 10, "drawn again and again");
+    let record = site.get(&["crecord", "-n", crate::support::SYSTEM, &record]);
+    assert_eq!(record["spec"]["attempt"]["number"], 10, "generated again and again");
     assert_eq!(long.sign_in("lea", "lea-a-very-long-old-password-1"), "signed in");
     applied(site, "leo");
 

@@ -5,13 +5,13 @@ use serde_json::json;
 
 use crate::{
     applied, delivered,
-    env::{Site, wait_for},
     keycloak_server::{Keycloak, realm_user},
     mfa, password,
     proxy::{Action, Armed, Proxy, Rule},
+    support::{Site, wait_for},
 };
 
-/// The calls of an MFA reset of somebody who has one factor of each kind, that change something.
+/// The calls of an MFA reset that change something, for a user who has one factor of each kind.
 const CALLS: usize = 5;
 
 /// The nth of those calls of this user meets this.
@@ -20,7 +20,7 @@ fn mfa_call(proxy: &Proxy, user: &str, nth: usize, action: Action) -> std::sync:
         0 => (Method::PUT, "/admin/realms/*/users/*"),
         _ => (Method::DELETE, "/admin/realms/*/users/*/credentials/*"),
     };
-    proxy.arm(Rule { method, path: path.to_owned(), about: user.to_owned(), says: "", nth: nth.max(1), action })
+    proxy.arm(Rule { method, path: path.to_owned(), about: user.to_owned(), body_has: "", nth: nth.max(1), action })
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn operator_dies_in_every_call() {
         let name = format!("password-{when}");
         let id = realm.add_user(&name, json!({}));
         let path = "/admin/realms/*/users/*/reset-password".to_owned();
-        let rule = Rule { method: Method::PUT, path, about: id.clone(), says: "", nth: 1, action };
+        let rule = Rule { method: Method::PUT, path, about: id.clone(), body_has: "", nth: 1, action };
         held.push((name, id, proxy.arm(rule)));
         for call in 0..CALLS {
             let name = format!("mfa-{call}-{when}");

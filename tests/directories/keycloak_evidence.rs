@@ -1,4 +1,4 @@
-//! Answers that are lost on their way from Keycloak, at every place: what is said fits what Keycloak's own events count.
+//! Answers that are lost on their way from Keycloak, at every place: what is reported fits what Keycloak's own events count.
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 
 use crate::{
     applied, delivered,
-    env::{SYSTEM, Site, message, wait_for},
     keycloak_server::{Keycloak, Realm, realm_user},
     password,
     proxy::{Action, Armed, Proxy, Rule},
+    support::{SYSTEM, Site, message, wait_for},
 };
 
 const MUST_CHANGE: &str = "Account is not fully set up";
 
 /// The nth call of this method to this place below the user meets this.
 fn rule(method: Method, below: &str, user: &str, nth: usize, action: Action) -> Rule {
-    Rule { method, path: format!("/admin/realms/*/users/*/{below}"), about: user.to_owned(), says: "", nth, action }
+    Rule { method, path: format!("/admin/realms/*/users/*/{below}"), about: user.to_owned(), body_has: "", nth, action }
 }
 
 /// A user and what befalls the one call.
@@ -105,13 +105,13 @@ fn kept(site: &Site, name: &str) -> String {
     site.secret(SYSTEM, record["spec"]["attempt"]["secret"].as_str().unwrap(), "password")
 }
 
-/// Waits until the outcome is known to be unknown; returns what is said.
+/// Waits until the outcome is known to be unknown; returns the message.
 fn unknown(site: &Site, name: &str) -> String {
     let reset = site.until(name, "OutcomeUnknown");
     assert_eq!(reset["status"]["outcome"], "Unknown", "{name}");
-    let said = message(&reset);
-    println!("{name}: {said}");
-    said
+    let msg = message(&reset);
+    println!("{name}: {msg}");
+    msg
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn lost_answers() {
     let mut taken: Vec<Row> =
         (0..20).map(|n| suite.row("acme", &format!("cut-{n:02}"), Action::CutAt(n * whole / 20))).collect();
     taken.push(suite.row("acme", "after", Action::DropReply));
-    // Nobody can sign in for these: there is no client to do it by, or a code would be needed.
+    // No user can sign in for these: there is no client to do it by, or a code would be needed.
     taken.push(suite.row("patient", "unasked", Action::DropReply));
     taken.push(suite.row("patient", "half", Action::CutAt(whole / 2)));
     let coded = json!({"credentials": realm_user("bob")["credentials"]});
@@ -141,7 +141,7 @@ fn lost_answers() {
     ];
     let looks = overtaken
         .each_ref()
-        .map(|row| proxy.arm_from(rule(Method::GET, "credentials", &row.id, 2, Action::HoldRequest)));
+        .map(|row| proxy.arm_after(&row.armed, rule(Method::GET, "credentials", &row.id, 1, Action::HoldRequest)));
     let _operator = site.operator();
     for name in ["acme", "hasty", "patient", "without"] {
         site.until_directory(name, "Connected");
@@ -160,21 +160,16 @@ fn lost_answers() {
         row.realm.reset_by_hand(&row.id, "By-a-colleague-1");
         look.release();
     }
+    // Let through once no client waits for it any more, but while its effect is still looked for.
+    for row in [&late, &unproven] {
+        site.until(&row.name, "Verifying");
+        row.armed.release();
+    }
     for Row { realm, directory, name, id, armed } in &taken {
         let evidence = if *directory == "patient" || name == "coded" { "Marker" } else { "SignIn" };
         assert_eq!(applied(site, name), evidence, "{name}");
         assert!(armed.is_hit(), "{name}");
         assert_eq!(realm.resets(id), 1, "{name}");
-        if name == "coded" {
-            assert_eq!(realm.sign_in_with_code(name, &delivered(site, name)), MUST_CHANGE, "{name}");
-            continue;
-        }
-        assert_eq!(realm.sign_in(name, &delivered(site, name)), MUST_CHANGE, "{name}");
-    }
-    // Let through once nobody waits for it any more, but while its effect is still looked for.
-    for row in [&late, &unproven] {
-        site.until(&row.name, "Verifying");
-        row.armed.release();
     }
     assert_eq!(applied(site, "late"), "SignIn");
     assert_eq!(realm.resets(&late.id), 1);
@@ -183,14 +178,14 @@ fn lost_answers() {
     steps_after_the_call_fail(&suite);
 
     for row in [&before, &newer, &later] {
-        let said = unknown(site, &row.name);
-        assert!(said.contains("unchanged since"), "{said}");
+        let printed = unknown(site, &row.name);
+        assert!(printed.contains("unchanged since"), "{printed}");
         assert_eq!(realm.resets(&row.id), 0, "{}", row.name);
         assert_eq!(realm.sign_in(&row.name, &format!("{}-old-1", row.name)), "signed in");
     }
     for row in overtaken.iter().chain([&unproven]) {
-        let said = unknown(site, &row.name);
-        assert!(said.contains("by the call, arriving late, or by somebody else"), "{said}");
+        let printed = unknown(site, &row.name);
+        assert!(printed.contains("by the call, arriving late, or by another change"), "{printed}");
     }
     unknown(site, "coincident");
     assert_eq!((realm.resets(&coincident.id), realm.failures(&coincident.id)), (1, 1));
@@ -233,15 +228,15 @@ fn steps_after_the_call_fail(Suite { realm, site, proxy, .. }: &Suite) {
         let method = if name == "listing" { Method::GET } else { Method::DELETE };
         let about = if name == "ending" { session } else { id.clone() };
         let path = format!("/admin/realms/*/{place}");
-        let armed = proxy.arm(Rule { method, path, about, says: "", nth: 0, action: Action::Answer(500) });
+        let armed = proxy.arm(Rule { method, path, about, body_has: "", nth: 0, action: Action::Answer(500) });
         rows.push((name, id, browser, armed));
     }
     let manifests: Vec<String> = rows.iter().map(|(name, ..)| password("acme", name, json!({}))).collect();
     site.apply(&manifests.join("\n---\n"));
     for (name, id, browser, armed) in &mut rows {
-        let said = message(&site.until(name, "Finishing"));
-        println!("{name}: {said}");
-        assert!(said.contains("The reset is in force, but") && said.contains("not"), "{said}");
+        let msg = message(&site.until(name, "Finishing"));
+        println!("{name}: {msg}");
+        assert!(msg.contains("The reset is in force, but") && msg.contains("not"), "{msg}");
         assert_eq!(realm.sign_in(name, &delivered(site, name)), MUST_CHANGE, "{name}");
         // What cannot be ended keeps nothing else from being ended.
         assert_eq!(browser.is_signed_in(), *name != "unlocking", "{name}");

@@ -7,16 +7,17 @@ use serde_json::{Value, json};
 
 use crate::{
     applied, delivered,
-    env::{SYSTEM, Site, blocks, message, wait_for},
+    keycloak::enrols,
     keycloak_server::{CLIENT, Keycloak, Realm},
     mfa, password, refused,
+    support::{SYSTEM, Site, blocks, message, wait_for},
 };
 
 const ADMIN_PASSWORD: &str = "admin-old-1";
 
 /// The user who administers the server, as the page has it. Tests do so by a client.
 fn administrator(server: &Arc<Keycloak>) {
-    let master = Realm { server: Arc::clone(server), name: "master".to_owned() };
+    let master = Realm::of(server, "master");
     let id = master.add_user("admin", json!({}));
     let role = master.get("/roles/admin");
     master.admin(Method::POST, &format!("/users/{id}/role-mappings/realm"), Some(json!([role])));
@@ -65,13 +66,14 @@ fn all_works(realm: &Realm, site: &Site, directory: &str) {
     applied(site, &bob);
     assert_eq!(realm.kinds(&locked_out), ["password"]);
     assert!(!realm.is_locked_out(&locked_out));
+    enrols(realm, &bob, "bob-old-1");
     for name in [&boss, &root] {
         refused(site, name, "UserProtected");
     }
 }
 
 /// What else the account can do, as statuses: what the table of docs/keycloak.md says.
-fn besides(realm: &Realm, site: &Site, directory: &str) -> [u16; 5] {
+fn other_rights(realm: &Realm, site: &Site, directory: &str) -> [u16; 5] {
     let secret = site.secret(SYSTEM, &format!("{directory}-keycloak"), "client-secret");
     realm.admin(Method::POST, "/clients", Some(json!({"clientId": "other", "publicClient": false})));
     let (other, user) = (realm.client("other"), realm.add_user("victim", json!({})));
@@ -98,10 +100,11 @@ impl<'a> Permissions<'a> {
         Self { realm, server: format!("/clients/{}/authz/resource-server", realm.client("admin-permissions")) }
     }
 
-    /// A policy that holds for everybody but this user.
-    fn deny(&self, policy: &str, user: &str) {
-        let body = json!({"name": policy, "users": [user], "logic": "NEGATIVE"});
-        self.realm.admin(Method::POST, &format!("{}/policy/user", self.server), Some(body));
+    /// A policy that holds for every user without this role of the realm.
+    fn deny(&self, policy: &str, role: &str) {
+        let role = self.realm.get(&format!("/roles/{role}"))["id"].clone();
+        let body = json!({"name": policy, "roles": [{ "id": role }], "logic": "NEGATIVE"});
+        self.realm.admin(Method::POST, &format!("{}/policy/role", self.server), Some(body));
     }
 
     /// On all of this kind, if `one` is empty.
@@ -120,13 +123,13 @@ impl<'a> Permissions<'a> {
 }
 
 /// Has the Directory looked at again, since its Secret has changed, and waits until it says so.
-fn until_said(site: &Site, directory: &str, change: &str, fits: impl Fn(&str) -> bool) {
+fn until_message(site: &Site, directory: &str, change: &str, fits: impl Fn(&str) -> bool) {
     let note = json!({"stringData": {"note": change}}).to_string();
     site.kubectl(&["patch", "secret", "-n", SYSTEM, &format!("{directory}-keycloak"), "--type=merge", "-p", &note]);
-    let said = wait_for(&format!("what is said after {change}"), || {
-        Some(message(&site.get(&["directory", directory]))).filter(|said| fits(said))
+    let msg = wait_for(&format!("the message after {change}"), || {
+        Some(message(&site.get(&["directory", directory]))).filter(|msg| fits(msg))
     });
-    println!("{directory}, {change}: {said}");
+    println!("{directory}, {change}: {msg}");
 }
 
 #[test]
@@ -146,13 +149,13 @@ fn rights_as_documented() {
         site.until_directory(directory, "Connected");
         all_works(realm, &site, directory);
     }
-    assert_eq!(besides(&roles, &site, "roles"), [201, 204, 204, 201, 200]);
-    assert_eq!(besides(&fine, &site, "fine"), [201, 403, 403, 403, 403]);
+    assert_eq!(other_rights(&roles, &site, "roles"), [201, 204, 204, 201, 200]);
+    assert_eq!(other_rights(&fine, &site, "fine"), [201, 403, 403, 403, 403]);
     assert!(site.until_directory("misspelt", "InvalidConfiguration").contains("/Bored"));
 
     // Users who are exempted.
     let permissions = Permissions::of(&fine);
-    permissions.deny("others", &fine.id("service-account-credreset"));
+    permissions.deny("others", "credreset");
     for (name, scopes, reason) in
         [("hidden", &["view", "manage"][..], "UserNotFound"), ("locked", &["manage"], "Rejected")]
     {
@@ -166,21 +169,21 @@ fn rights_as_documented() {
     // Permissions for all users are unanimous.
     let (users, clients) = ("manage-users", "view-clients");
     permissions.add("of-others", "Users", "", &["view"], "others");
-    until_said(&site, "fine", "a permission of somebody else's", |said| said.contains(users));
+    until_message(&site, "fine", "a foreign permission", |msg| msg.contains(users));
     permissions.remove("of-others");
-    until_said(&site, "fine", "without it", |said| !said.contains(users));
+    until_message(&site, "fine", "without it", |msg| !msg.contains(users));
     // Each of ours is taken away.
     permissions.remove("credreset-groups");
-    until_said(&site, "fine", "without a view of groups", |said| said.contains("view for all groups"));
+    until_message(&site, "fine", "without a view of groups", |msg| msg.contains("view for all groups"));
     permissions.remove("credreset-administrators");
-    until_said(&site, "fine", "without a view of the client", |said| said.contains(clients) && !said.contains(users));
+    until_message(&site, "fine", "without a view of the client", |msg| msg.contains(clients) && !msg.contains(users));
     permissions.remove("credreset-users");
-    until_said(&site, "fine", "without users", |said| said.contains(clients) && said.contains(users));
+    until_message(&site, "fine", "without users", |msg| msg.contains(clients) && msg.contains(users));
     // The members of one group are not enough, even if the operator's own user is one of them.
     let board = fine.get("/group-by-path/Board")["id"].as_str().unwrap().to_owned();
     let own = fine.id("service-account-credreset");
     fine.admin(Method::PUT, &format!("/users/{own}/groups/{board}"), None);
     permissions.add("members", "Groups", &board, &["view", "view-members", "manage-members"], "credreset");
     permissions.add("client", "Clients", &fine.client("realm-management"), &["view"], "credreset");
-    until_said(&site, "fine", "with one group", |said| said.contains(users) && !said.contains(clients));
+    until_message(&site, "fine", "with one group", |msg| msg.contains(users) && !msg.contains(clients));
 }

@@ -7,26 +7,9 @@
     clippy::format_push_string,
     reason = "json!(..) arguments and short helpers read better so"
 )]
-#[path = "../env/check.rs"]
-mod check_command;
-#[allow(dead_code, unused_imports, reason = "shared with the tests on the sandbox")]
-#[path = "../env/mod.rs"]
-mod env;
-#[path = "../env/folder.rs"]
-mod folder;
-#[path = "../env/keycloak.rs"]
-mod keycloak_server;
-#[path = "../env/ldap_proxy.rs"]
-mod ldap_proxy;
-#[path = "../env/ldap_server.rs"]
-mod ldap_server;
-#[path = "../env/ldap_users.rs"]
-mod ldap_users;
-#[allow(dead_code, reason = "shared with the tests on the sandbox")]
-#[path = "../env/proxy.rs"]
-mod proxy;
-#[path = "../env/wire.rs"]
-mod wire;
+#[path = "../support/mod.rs"]
+mod support;
+use support::{check_command, folder, keycloak_server, ldap_proxy, ldap_server, ldap_users, person, proxy, wire};
 
 mod check;
 mod keycloak;
@@ -45,10 +28,12 @@ mod samba;
 mod samba_failures;
 mod samba_lost;
 mod samba_rights;
+mod sign_in;
+mod trial;
 
 use serde_json::{Value, json};
 
-use env::{Site, TEAM, condition, merge, message, mfa_reset, password_reset, time};
+use support::{Site, TEAM, condition, merge, message, mfa_reset, password_reset, time};
 
 /// A password reset of the user with this name, under that very name, asked for now: whatever was done before was done before.
 /// `patch` is merged into its spec.
@@ -89,19 +74,26 @@ fn delivered(site: &Site, name: &str) -> String {
     site.secret(TEAM, &format!("{name}-password"), "password")
 }
 
-/// Waits until the request is done; returns how that is known.
+/// Waits until the request is done, and signs in as the person would; returns how it is known.
 fn applied(site: &Site, name: &str) -> String {
+    let evidence = evidence(site, name);
+    sign_in::signs_in(site, &site.reset(name));
+    evidence
+}
+
+/// Waits until the request is done, and does not sign in, since no user can now.
+fn evidence(site: &Site, name: &str) -> String {
     let reset = site.until(name, "Applied");
     assert_eq!(reset["status"]["outcome"], "Applied", "{name}");
     assert_eq!(condition(&reset, "Succeeded").unwrap().0, "True", "{name}");
     reset["status"]["evidence"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Waits until the request is refused for this reason; returns what is said.
+/// Waits until the request is refused for this reason; returns the message.
 fn refused(site: &Site, name: &str, reason: &str) -> String {
     let reset = site.until(name, reason);
     assert_eq!(reset["status"]["outcome"], "NotApplied", "{name}");
-    let said = message(&reset);
-    println!("{name}: {reason}: {said}");
-    said
+    let msg = message(&reset);
+    println!("{name}: {reason}: {msg}");
+    msg
 }

@@ -4,9 +4,9 @@ use serde_json::json;
 pub use crate::ldap_users::openldap::{KIND, UNTIDY, add, dn, protect};
 use crate::{
     applied, delivered, entered,
-    env::{Site, message, time, wait_for},
-    ldap_server::Server,
+    ldap_server::{Server, SignIn},
     mfa, password, refused,
+    support::{Site, message, time, wait_for},
 };
 
 pub const POLICY: &str = "cn=default,ou=policies,dc=acme,dc=example";
@@ -20,7 +20,7 @@ pub fn changes(server: &Server, name: &str) -> usize {
     server.get(&dn(name), "pwdHistory").len()
 }
 
-/// Passwords may be used again: no answer tells that one was set.
+/// Passwords may be used again: no answer shows that one was set.
 pub fn without_history(server: &Server) {
     server.set(POLICY, "pwdInHistory", &[]);
 }
@@ -43,26 +43,34 @@ pub fn writes(server: &Server, name: &str) -> usize {
 }
 
 pub fn sign_in(server: &Server, name: &str, password: &str) -> (u32, Option<u8>) {
-    let answer = server.sign_in(&dn(name), password);
+    result_of(&server.sign_in(&dn(name), password))
+}
+
+pub fn result_of(answer: &SignIn) -> (u32, Option<u8>) {
     (answer.code, answer.policy)
 }
 
-/// The old password is refused, the one in the Secret is answered so; it was changed once.
-pub fn opens(server: &Server, site: &Site, name: &str, says: (u32, Option<u8>)) -> String {
+/// The password in the Secret is answered so; it was changed once.
+pub fn opens(server: &Server, site: &Site, name: &str, expected: (u32, Option<u8>)) -> String {
     let new = delivered(site, name);
-    assert_eq!(sign_in(server, name, &new), says, "{name}");
-    assert_eq!(sign_in(server, name, &format!("{name}-old-1")), WRONG, "{name}");
+    assert_eq!(sign_in(server, name, &new), expected, "{name}");
     assert_eq!(changes(server, name), 1, "{name}");
     new
 }
 
-/// The password of each opens, as far as to choose another; it was changed once.
+/// The password of each opens, as far as to choose another, and the old one does not; it was changed once.
 pub fn changed_once<'a>(server: &Server, passwords: impl IntoIterator<Item = (&'a String, &'a String)>) {
-    let all: Vec<(String, &str)> =
-        passwords.into_iter().map(|(name, password)| (dn(name), password.as_str())).collect();
+    let passwords: Vec<_> = passwords.into_iter().collect();
+    let all: Vec<(String, &str)> = passwords.iter().map(|(name, password)| (dn(name), password.as_str())).collect();
+    let before: Vec<String> = passwords.iter().map(|(name, _)| format!("{name}-old-1")).collect();
+    let before: Vec<(String, &str)> =
+        passwords.iter().zip(&before).map(|((name, _), old)| (dn(name), old.as_str())).collect();
+    for ((dn, _), answer) in before.iter().zip(server.sign_ins(&before)) {
+        assert_eq!(result_of(&answer), WRONG, "{dn}");
+    }
     let changes = server.count("pwdHistory");
     for ((dn, _), answer) in all.iter().zip(server.sign_ins(&all)) {
-        assert_eq!((answer.code, answer.policy), MUST_CHANGE, "{dn}");
+        assert_eq!(result_of(&answer), MUST_CHANGE, "{dn}");
         assert_eq!(changes[dn], 1, "{dn}");
     }
 }
@@ -74,7 +82,7 @@ fn openldap_passwords() {
     site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), protect());
     // Failed sign-ins, and anything else but the password, do not stand in the way.
     add(&server, &["loc", "amy", "six", "seven"].map(str::to_owned));
-    // What a user keeps besides may stay, if the Directory says so.
+    // A user's other passwords may stay, if the Directory says so.
     let mut left = protect();
     left["provider"] = json!({KIND: {"leaveOtherPasswords": ["sambaSamAccount", "shadowAccount"]}});
     site.ldap("left", KIND, &server, server.value("LDAPS_URL"), left);
@@ -118,8 +126,8 @@ fn openldap_passwords() {
     for name in ["sam", "shadow"].iter().chain(&UNTIDY) {
         opens(&server, &site, name, MUST_CHANGE);
     }
-    let said = message(&site.reset("sam"));
-    assert!(said.contains("leaveOtherPasswords"), "{said}");
+    let msg = message(&site.reset("sam"));
+    assert!(msg.contains("leaveOtherPasswords"), "{msg}");
     assert_eq!(server.get(&dn("sam"), "sambaNTPassword"), ["0CB6948805F797BF2A82807973B89537"]);
     assert_eq!(site.reset("dan")["status"]["user"]["id"], dan.as_str());
     let new = opens(&server, &site, "ann", MUST_CHANGE);
@@ -150,25 +158,25 @@ fn openldap_refusals() {
     site.until_directory("acme", "Connected");
 
     site.apply(&mfa("acme", "ann", json!({})));
-    let said = refused(&site, "ann", "NotSupported");
-    assert!(said.contains("mode MFA"), "{said}");
+    let msg = refused(&site, "ann", "NotSupported");
+    assert!(msg.contains("mode MFA"), "{msg}");
     site.delete("ann");
     site.apply(&password("acme", "ann", json!({"password": {"clearMobileSessionsAndApiTokens": true}})));
     refused(&site, "ann", "NotSupported");
     site.apply(&password("acme", "bob", json!({})));
-    let said = refused(&site, "bob", "UserProtected");
-    assert!(said.contains("Administrators"), "{said}");
-    site.apply(&password("acme", "nobody", json!({})));
-    refused(&site, "nobody", "UserNotFound");
+    let msg = refused(&site, "bob", "UserProtected");
+    assert!(msg.contains("Administrators"), "{msg}");
+    site.apply(&password("acme", "stranger", json!({})));
+    refused(&site, "stranger", "UserNotFound");
     site.apply(&password("acme", "off", json!({})));
     refused(&site, "off", "UserInactive");
     // Whose new password would be answered "Account locked".
     site.apply(&password("acme", "soon", json!({})));
     refused(&site, "soon", "UserInactive");
-    for (name, says) in [("sam", "sambaNTPassword"), ("shadow", "shadowLastChange")] {
+    for (name, expected) in [("sam", "sambaNTPassword"), ("shadow", "shadowLastChange")] {
         site.apply(&password("acme", name, json!({})));
-        let said = refused(&site, name, "NotSupported");
-        assert!(said.contains(says) && said.contains("spec.provider.openLDAP.leaveOtherPasswords"), "{said}");
+        let msg = refused(&site, name, "NotSupported");
+        assert!(msg.contains(expected) && msg.contains("spec.provider.openLDAP.leaveOtherPasswords"), "{msg}");
     }
     site.apply(&password("acme", "one", json!({"user": {"username": null, "email": "one@acme.example"}})));
     refused(&site, "one", "UserAmbiguous");
@@ -202,8 +210,8 @@ fn openldap_refusals() {
 
     // What the server refuses, with its code.
     site.apply(&password("acme", "boss", json!({})));
-    let said = refused(&site, "boss", "Rejected");
-    assert!(said.contains("50 insufficientAccessRights"), "{said}");
+    let msg = refused(&site, "boss", "Rejected");
+    assert!(msg.contains("50 insufficientAccessRights"), "{msg}");
     server.set(POLICY, "pwdMaxLength", &["128"]);
     for (chosen, code) in [
         ("short-1", "19 constraintViolation, passwordTooShort"),
@@ -212,8 +220,8 @@ fn openldap_refusals() {
         ("{SSHA}aGVsbG8", "passwordLooksHashed"),
     ] {
         site.apply(&password("acme", "amy", entered(&site, "amy", chosen)));
-        let said = refused(&site, "amy", "Rejected");
-        assert!(said.contains(code), "{said}");
+        let msg = refused(&site, "amy", "Rejected");
+        assert!(msg.contains(code), "{msg}");
         site.delete("amy");
     }
     server.set(POLICY, "pwdMinAge", &["3600"]);
@@ -226,8 +234,8 @@ fn openldap_refusals() {
         (jiff::Timestamp::now().strftime("%Y%m%d%H%M%SZ").to_string() > changed).then_some(())
     });
     site.apply(&password("acme", "amy", json!({"password": {"deliverTo": {"secret": "amy-again"}}})));
-    let said = refused(&site, "amy", "Rejected");
-    assert!(said.contains("passwordTooYoung"), "{said}");
+    let msg = refused(&site, "amy", "Rejected");
+    assert!(msg.contains("passwordTooYoung"), "{msg}");
     for name in ["ann", "bob", "off", "one", "two", "pam", "soon", "sam", "shadow"] {
         assert_eq!(changes(&server, name), 0, "{name}");
     }
@@ -280,7 +288,7 @@ fn openldap_names() {
     let mut central = protect();
     central["provider"] = json!({KIND: {"federatedFilter": "(employeeType=central)"}});
     site.ldap("central", KIND, &server, url, central.clone());
-    // Nobody may search by that, and it would be nobody's.
+    // No account may search by that, and it would match no user.
     central["provider"] = json!({KIND: {"federatedFilter": "(userPassword={SASL}*)"}});
     site.ldap("blind", KIND, &server, url, central);
     let mut unknown = protect();
@@ -313,13 +321,13 @@ fn openldap_names() {
         refused(&site, "doe", "NotSupported");
         site.delete("doe");
     }
-    let said = site.until_directory("blind", "InvalidConfiguration");
-    assert!(said.contains("federatedFilter"), "{said}");
+    let msg = site.until_directory("blind", "InvalidConfiguration");
+    assert!(msg.contains("federatedFilter"), "{msg}");
     site.until_directory("central", "Connected");
     site.apply(&password("central", "central", json!({})));
     refused(&site, "central", "UserFederated");
     site.apply(&password("central", "ann", json!({})));
     assert_eq!(applied(&site, "ann"), "Response");
-    let said = site.until_directory("unknown", "Connected");
-    assert!(said.contains("cn=Nobodies,ou=groups") && said.contains("no such group"), "{said}");
+    let msg = site.until_directory("unknown", "Connected");
+    assert!(msg.contains("cn=Nobodies,ou=groups") && msg.contains("no such group"), "{msg}");
 }

@@ -3,11 +3,11 @@ use serde_json::json;
 
 use crate::{
     applied, delivered,
-    env::{Site, wait_for},
     ldap_proxy::{Cut, LdapProxy},
     ldap_server::Server,
     openldap::{KIND, MAY_ENTER, MUST_CHANGE, add, dn, opens, protect, sign_in},
     password, refused,
+    support::{Site, wait_for},
 };
 
 #[test]
@@ -18,15 +18,15 @@ fn openldap_failures() {
     let [dn_, right] = ["BIND_DN", "BIND_PASSWORD"].map(|name| server.value(name).to_owned());
     site.ldap_secret("acme", &dn_, "wrong-bind-password");
     let _operator = site.operator();
-    let said = site.until_directory("acme", "CredentialsRefused");
-    assert!(said.contains("49 invalidCredentials"), "{said}");
+    let msg = site.until_directory("acme", "CredentialsRefused");
+    assert!(msg.contains("49 invalidCredentials"), "{msg}");
     site.ldap_secret("acme", &dn_, &right);
     site.until_directory("acme", "Connected");
 
     // Without TLS, or with the wrong certificate, no password goes out.
     site.ldap("plain", KIND, &server, server.value("LDAP_URL"), protect());
-    let said = site.until_directory("plain", "InvalidConfiguration");
-    assert!(said.contains("13 confidentialityRequired"), "{said}");
+    let msg = site.until_directory("plain", "InvalidConfiguration");
+    assert!(msg.contains("13 confidentialityRequired"), "{msg}");
     let mut untrusted = protect();
     untrusted["provider"] = json!({KIND: {"caBundle": null}});
     site.ldap("untrusted", KIND, &server, server.value("LDAPS_URL"), untrusted);
@@ -40,7 +40,7 @@ fn openldap_failures() {
     applied(&site, "ann");
     opens(&server, &site, "ann", MUST_CHANGE);
 
-    // A group that is not there, that is none, or that users' groups are not looked for in, would protect nobody.
+    // A group that is not there, that is not a group, or that users' groups are not looked for in, would protect no user.
     let groups = "ou=groups,dc=acme,dc=example";
     for (directory, group, base) in [
         ("gone", format!("cn=gone,{groups}"), json!(null)),
@@ -51,19 +51,19 @@ fn openldap_failures() {
         wrong["protect"]["groups"] = json!([group]);
         wrong["provider"] = json!({KIND: {"groupsBaseDN": base}});
         site.ldap(directory, KIND, &server, server.value("LDAPS_URL"), wrong);
-        let said = site.until_directory(directory, "InvalidConfiguration");
-        assert!(said.contains(&group) && said.contains("protect nobody"), "{said}");
+        let msg = site.until_directory(directory, "InvalidConfiguration");
+        assert!(msg.contains(&group) && msg.contains("protect no user"), "{msg}");
     }
 
     // An account that may read everything and set nothing.
     site.ldap("blind", KIND, &server, server.value("LDAPS_URL"), protect());
     site.ldap_secret("blind", "cn=norights,ou=services,dc=acme,dc=example", &right);
-    let said = site.until_directory("blind", "Connected");
-    assert!(said.contains("whether it may set passwords, only a reset tells."), "{said}");
+    let msg = site.until_directory("blind", "Connected");
+    assert!(msg.contains("only a reset shows whether it may set passwords"), "{msg}");
     add(&server, &["amy".to_owned()]);
     site.apply(&password("blind", "amy", json!({})));
-    let said = refused(&site, "amy", "Rejected");
-    assert!(said.contains("50 insufficientAccessRights"), "{said}");
+    let msg = refused(&site, "amy", "Rejected");
+    assert!(msg.contains("50 insufficientAccessRights"), "{msg}");
     assert_eq!(sign_in(&server, "amy", "amy-old-1"), MAY_ENTER);
 
     // An outage: nothing is lost.
@@ -76,15 +76,15 @@ fn openldap_failures() {
     opens(&server, &site, "dan", MUST_CHANGE);
 }
 
-/// Without the overlay nobody can be made to choose another password, and the operator makes the hash.
+/// Without the overlay no user can be made to choose another password, and the operator makes the hash.
 #[test]
 fn openldap_without_policy() {
     let server = Server::start("openldap", &[("POLICY", "0")]);
     let site = Site::start();
     site.ldap("acme", KIND, &server, server.value("LDAPS_URL"), protect());
     let _operator = site.operator();
-    let said = site.until_directory("acme", "InvalidConfiguration");
-    assert!(said.contains("in clear"), "{said}");
+    let msg = site.until_directory("acme", "InvalidConfiguration");
+    assert!(msg.contains("in clear"), "{msg}");
     let mut hashed = protect();
     hashed["provider"] = json!({KIND: {"hash": "SSHA"}});
     let proxy = LdapProxy::before(&server);
@@ -103,7 +103,7 @@ fn openldap_without_policy() {
     site.apply(&password("acme", "dan", keep));
     assert_eq!(applied(&site, "bob-2"), "Response");
     assert_eq!(sign_in(&server, "ann", &delivered(&site, "bob-2")), MAY_ENTER);
-    // The repeat is turned away, and a sign-in tells by which change.
+    // The server rejects the repeat (precondition failed), and a sign-in shows by which change.
     assert_eq!(applied(&site, "dan"), "SignIn");
     assert_eq!(sign_in(&server, "dan", &delivered(&site, "dan")), MAY_ENTER);
     // Any change of the entry counts as one of its password.

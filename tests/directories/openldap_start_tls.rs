@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::{
     applied,
-    env::Site,
     ldap_server::Server,
     names,
     openldap::{KIND, add, changed_once, protect},
     password,
+    support::Site,
     wire::{Place, Way, Wire},
 };
 
@@ -28,7 +28,7 @@ fn openldap_start_tls_is_cut_everywhere() {
         site.ldaps(&all, KIND, &server, &start_tls);
         // One look for all of them.
         let connected = r#"--for=jsonpath={.status.conditions[?(@.type=="Ready")].reason}=Connected"#;
-        site.kubectl(&["wait", connected, "--timeout=120s", "directories", "--all"]);
+        site.kubectl(&["wait", connected, "--timeout=600s", "directories", "--all"]);
     };
     let _operator = site.operator();
     // How much a reset on a connection of its own takes.
@@ -67,7 +67,7 @@ fn openldap_start_tls_is_cut_everywhere() {
     }
     changed_once(&server, all.iter().map(|name| (name, &passwords[name])));
     println!("StartTLS cut at {} places: {known:?}", places.len());
-    // Of the last message, which is the modify, nobody knows whether it has come, unless its answer has.
+    // Of the last message, which is the modify, it cannot be determined whether it has arrived, unless its answer has.
     let unknown =
         [(Way::ToServer, to_server, false), (Way::ToServer, to_server, true), (Way::ToClient, to_client, false)];
     assert_eq!(known["ConditionalWrite"], unknown.map(|(way, n, arrives)| Place { way, nth: n - 1, arrives }));

@@ -4,21 +4,26 @@ use serde_json::json;
 pub use crate::ldap_users::samba::{KIND, add, dn};
 use crate::{
     applied, delivered, entered,
-    env::{Site, message, time},
-    ldap_server::Server,
+    ldap_server::{Server, SignIn},
     mfa, password, refused,
+    support::{Site, message, time},
 };
 
 /// What a sign-in is answered (\[MS-ERREF\] 2.2, as the last number of the words that come with code 49).
 pub const MAY_ENTER: &str = "";
 pub const MUST_CHANGE: &str = "773";
 pub const WRONG: &str = "52e";
+/// It opens the account, or would at another hour (530) or computer (531).
+pub const IS_RIGHT: [&str; 3] = [MAY_ENTER, "530", "531"];
 pub const LOCKED_OUT: &str = "775";
 
 /// The code that keeps the user out.
 pub fn sign_in(server: &Server, name: &str, password: &str) -> String {
-    let answer = server.sign_in(&dn(name), password);
-    let data = answer.says.split(", data ").nth(1).and_then(|rest| rest.split(',').next());
+    result_of(&server.sign_in(&dn(name), password))
+}
+
+pub fn result_of(answer: &SignIn) -> String {
+    let data = answer.diagnostic.split(", data ").nth(1).and_then(|rest| rest.split(',').next());
     assert_eq!(answer.code == 0, data.is_none(), "{answer:?}");
     data.unwrap_or_default().to_owned()
 }
@@ -42,13 +47,10 @@ pub fn id(server: &Server, name: &str) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// The password in the Secret is answered so; it was set once since the user was made. The old one is refused; but where
-/// another need not be chosen, a domain controller takes it for an hour more, except for Kerberos.
-pub fn opens(server: &Server, site: &Site, name: &str, says: &str) -> String {
+/// The password in the Secret is answered so; it was set once since the user was made.
+pub fn opens(server: &Server, site: &Site, name: &str, expected: &str) -> String {
     let new = delivered(site, name);
-    assert_eq!(sign_in(server, name, &new), says, "{name}");
-    let old = if says == MAY_ENTER { MAY_ENTER } else { WRONG };
-    assert_eq!(sign_in(server, name, &format!("{name}-Old-1")), old, "{name}");
+    assert_eq!(sign_in(server, name, &new), expected, "{name}");
     assert_eq!(changes(server, name), 2, "{name}");
     new
 }
@@ -95,8 +97,8 @@ fn samba_passwords() {
     for name in &all {
         assert_eq!(applied(&site, name), "Response", "{name}");
     }
-    let said = message(&site.reset("ida"));
-    assert!(said.contains("Kerberos tickets"), "{said}");
+    let msg = message(&site.reset("ida"));
+    assert!(msg.contains("Kerberos tickets"), "{msg}");
     assert_eq!(site.reset("ida")["status"]["user"], json!({"id": ida, "name": "ida@acme.example"}));
     for name in ["ida", "kim", "loc", "doe", "joerg"] {
         opens(&server, &site, name, MUST_CHANGE);
@@ -128,7 +130,7 @@ fn samba_refusals() {
     server.set(&dn("far"), "adminCount", &["1"]);
     server.set(&dn("two"), "mail", &["one@acme.example"]);
     server.set(&dn("two"), "proxyAddresses", &["SMTP:one@acme.example", "smtp:second@acme.example"]);
-    // A group is in no list of members where it is somebody's primary one.
+    // A group is in no list of members where it is a user's primary one.
     server.set(
         "CN=Domain Admins,CN=Users,DC=acme,DC=example",
         "member",
@@ -163,17 +165,17 @@ fn samba_refusals() {
     for name in ["acme", "services", "desk"] {
         site.until_directory(name, "Connected");
     }
-    for (name, says) in [
+    for (name, expected) in [
         ("nogroup", "Nobodies"),
         ("nobase", "no such entry"),
         ("elsewhere", "not in the server's domain"),
         ("catalog", "00002035"),
     ] {
-        let said = site.until_directory(name, "InvalidConfiguration");
-        assert!(said.contains(says), "{said}");
+        let msg = site.until_directory(name, "InvalidConfiguration");
+        assert!(msg.contains(expected), "{msg}");
     }
 
-    for (name, reason, says) in [
+    for (name, reason, expected) in [
         ("bob", "UserProtected", "Desk"),
         ("boss", "UserProtected", "administrator"),
         ("chief", "UserProtected", "administrator"),
@@ -187,8 +189,8 @@ fn samba_refusals() {
         ("smart", "NotSupported", "may only sign in with a smart card"),
     ] {
         site.apply(&password("acme", name, json!({})));
-        let said = refused(&site, name, reason);
-        assert!(said.contains(says) && said.contains("nothing was sent"), "{said}");
+        let msg = refused(&site, name, reason);
+        assert!(msg.contains(expected) && msg.contains("nothing was sent"), "{msg}");
     }
     site.apply(&password("acme", "one", json!({"user": {"username": null, "email": "one@acme.example"}})));
     refused(&site, "one", "UserAmbiguous");
@@ -205,11 +207,11 @@ fn samba_refusals() {
 
     // What the server refuses, with its code.
     site.apply(&password("services", "norights", json!({"password": {"forceChangeOnLogin": false}})));
-    let said = refused(&site, "norights", "Rejected");
-    assert!(said.contains("50 insufficientAccessRights"), "{said}");
+    let msg = refused(&site, "norights", "Rejected");
+    assert!(msg.contains("50 insufficientAccessRights"), "{msg}");
     site.apply(&password("acme", "ann", entered(&site, "ann", "short")));
-    let said = refused(&site, "ann", "Rejected");
-    assert!(said.contains("19 constraintViolation, 0000052D (the domain's password policy"), "{said}");
+    let msg = refused(&site, "ann", "Rejected");
+    assert!(msg.contains("19 constraintViolation, 0000052D (the domain's password policy"), "{msg}");
     site.delete("ann");
     assert_eq!(everybody.each_ref().map(|name| changes(&server, name)), before);
 
@@ -257,8 +259,8 @@ fn spellings(server: &Server, site: &Site) {
         site.delete("doe");
     }
     for n in 0..groups.len() {
-        let said = site.until_directory(&format!("allows{n}"), "Connected");
-        assert!(said.contains("spec.allow names Nobodies") && said.contains("no such group"), "{said}");
+        let msg = site.until_directory(&format!("allows{n}"), "Connected");
+        assert!(msg.contains("spec.allow names Nobodies") && msg.contains("no such group"), "{msg}");
         // It is allowed, so what is asked for is looked at.
         let asks = json!({"password": {"clearMobileSessionsAndApiTokens": true}});
         site.apply(&password(&format!("allows{n}"), "doe", asks));

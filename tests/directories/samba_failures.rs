@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     applied,
-    env::Site,
     ldap_server::Server,
     password,
     samba::{KIND, MUST_CHANGE, add, opens},
+    support::Site,
 };
 
 #[test]
@@ -25,11 +25,11 @@ fn samba_failures() {
     let both = json!({"urls": ["ldaps://127.0.77.255", server.value("LDAPS_URL")]});
     site.ldap("second", KIND, &server, server.value("LDAPS_URL"), provider(both));
     let _operator = site.operator();
-    let said = site.until_directory("acme", "CredentialsRefused");
-    assert!(said.contains("49 invalidCredentials, data 52e"), "{said}");
+    let msg = site.until_directory("acme", "CredentialsRefused");
+    assert!(msg.contains("49 invalidCredentials, data 52e"), "{msg}");
     // Without TLS, or with the wrong certificate, no password goes out.
-    let said = site.until_directory("plain", "InvalidConfiguration");
-    assert!(said.contains("8 strongerAuthRequired"), "{said}");
+    let msg = site.until_directory("plain", "InvalidConfiguration");
+    assert!(msg.contains("8 strongerAuthRequired"), "{msg}");
     site.until_directory("untrusted", "Unreachable");
     for (directory, name) in [("started", "tls"), ("second", "two")] {
         site.until_directory(directory, "Connected");
@@ -43,8 +43,8 @@ fn samba_failures() {
     site.until_directory("acme", "Connected");
     server.set(&account, "accountExpires", &["129000000000000000"]);
     site.ldap_secret("acme", "ACME\\credreset", &right);
-    let said = site.until_directory("acme", "CredentialsRefused");
-    assert!(said.contains("data 701"), "{said}");
+    let msg = site.until_directory("acme", "CredentialsRefused");
+    assert!(msg.contains("data 701"), "{msg}");
     server.set(&account, "accountExpires", &["0"]);
     site.until_directory("acme", "Connected");
 

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use crate::{
     applied, delivered,
-    env::{Site, message, wait_for},
     ldap_both::{SAMBA, races},
     ldap_proxy::{Cut, LdapProxy},
     ldap_server::Server,
     names, password, refused,
     samba::{KIND, LOCKED_OUT, MAY_ENTER, MUST_CHANGE, WRONG, add, changes, dn, id, opens, sign_in},
+    support::{Site, message, wait_for},
 };
 
 fn impatient() -> Value {
@@ -32,7 +32,7 @@ fn users(server: &Server, kind: &str, n: usize) -> Vec<String> {
     all
 }
 
-/// No answer came, and it was told nevertheless: a repeat took effect, or was turned away and a sign-in told by whose change. Which,
+/// No answer came, and the outcome is known nevertheless: a repeat took effect, or was rejected and a sign-in showed by whose change. Which,
 /// depends on how much of the first call, and of others on the same connection, got through.
 const TOLD: [&str; 2] = ["ConditionalWrite", "SignIn"];
 
@@ -66,8 +66,7 @@ fn samba_lost_answers() {
         assert_eq!(reason, "Applied", "{name} {cut:?}: {evidence}\n{}", site.logs());
         assert!(TOLD.contains(&evidence.as_str()), "{name} {cut:?}: {evidence}");
         *known.entry(evidence.clone()).or_insert(0) += 1;
-        assert_eq!(sign_in(&server, name, &passwords[name]), MUST_CHANGE, "{name} {cut:?}");
-        assert_eq!(changes(&server, name), 2, "{name} {cut:?}");
+        (SAMBA.is_in_force)(&server, name, &passwords[name]);
     }
     assert_eq!(proxy.left(), 0);
     println!("lost at each of {request} bytes of the request and {answer} of the answer: {known:?}");
@@ -89,8 +88,8 @@ fn samba_late_arrival() {
     }
     site.apply(&[password("acme", &due, json!({})), password("acme", &not, json!({}))].join("\n---\n"));
     assert!(TOLD.contains(&applied(&site, &not).as_str()));
-    let said = message(&site.until(&due, "Finishing"));
-    assert!(said.contains("the user need not choose another password yet"), "{said}");
+    let msg = message(&site.until(&due, "Finishing"));
+    assert!(msg.contains("the user need not choose another password yet"), "{msg}");
     assert_eq!(sign_in(&server, &due, &crate::delivered(&site, &due)), MAY_ENTER);
     proxy.release();
     wait_for("the late calls", || (proxy.held() == 0).then_some(()));
@@ -100,14 +99,15 @@ fn samba_late_arrival() {
     }
 }
 
-/// Failed sign-ins, a lock-out and another telephone number, after the look-up and before the write, are no change of the password;
+/// Failed sign-ins, a lock-out and another telephone number, after the look-up and before the write, do not change the password;
 /// a colleague's reset is, and stays.
 #[test]
 fn samba_what_happens_in_between() {
     let server = Server::samba();
     let site = Site::start();
     let proxy = LdapProxy::before(&server);
-    site.ldap("acme", KIND, &server, &proxy.url, json!({}));
+    // The call is held while samba-tool runs, which takes as long as the machine lets it.
+    site.ldap("acme", KIND, &server, &proxy.url, json!({"limits": {"requestTimeout": "2m"}}));
     server.set("DC=acme,DC=example", "lockoutThreshold", &["3"]);
     let [due, tried, reset] = <[String; 3]>::try_from(users(&server, "during", 3)).unwrap();
     let _operator = site.operator();
@@ -136,8 +136,8 @@ fn samba_what_happens_in_between() {
     assert_eq!(changes(&server, &reset), 2);
 }
 
-/// Where nobody knows whether the server keeps the condition, it is not relied upon: a call is sent once, and what became of it is
-/// told by a sign-in, or not at all.
+/// Where it is not known whether the server keeps the condition, it is not relied upon: a call is sent once, and its result is
+/// shown by a sign-in, or not at all.
 #[test]
 fn samba_without_the_condition() {
     let server = Server::samba();
@@ -156,34 +156,40 @@ fn samba_without_the_condition() {
     let manifests =
         all.each_ref().map(|name| password("acme", name, if name == keep { stays.clone() } else { json!({}) }));
     site.apply(&manifests.join("\n---\n"));
-    for (name, known, says) in [
+    for (name, known, expected) in [
         (due, "Response", MUST_CHANGE),
         (not, "Response", MUST_CHANGE),
         (keep, "Response", MAY_ENTER),
         (answered, "SignIn", MUST_CHANGE),
     ] {
         assert_eq!(applied(&site, name), known, "{name}");
-        opens(&server, &site, name, says);
+        opens(&server, &site, name, expected);
     }
-    // Kept out by the hour or by the computer, which only the right password is told.
-    for (name, says) in [("night", "530"), ("bound", "531")] {
+    // Kept out by the hour or by the computer, which the server answers only to the right password.
+    for (name, expected) in [("night", "530"), ("bound", "531")] {
         assert_eq!(sign_in(&server, name, "wrong"), WRONG);
         proxy.cut(&id(&server, name), Cut::Answer(0));
         site.apply(&password("acme", name, stays.clone()));
         assert_eq!(applied(&site, name), "SignIn", "{name}");
-        assert_eq!(sign_in(&server, name, &delivered(&site, name)), says);
+        assert_eq!(sign_in(&server, name, &delivered(&site, name)), expected);
         assert_eq!(changes(&server, name), 2, "{name}");
     }
-    let said = message(&site.until(asked, "OutcomeUnknown"));
-    assert!(said.contains("shows the Password unchanged"), "{said}");
+    let msg = message(&site.until(asked, "OutcomeUnknown"));
+    assert!(msg.contains("shows the Password unchanged"), "{msg}");
     assert_eq!(changes(&server, asked), 1);
 }
 
 #[test]
 fn samba_races() {
-    races(&SAMBA, &Server::samba(), |server, passwords| {
-        for (name, password) in passwords {
-            (SAMBA.is_in_force)(server, name, password);
-        }
-    });
+    // Those who must change the password already: see `add_users`.
+    races(
+        &SAMBA,
+        &Server::samba(),
+        |number| number % 4 == 0,
+        |server, passwords| {
+            for (name, password) in passwords {
+                (SAMBA.is_in_force)(server, name, password);
+            }
+        },
+    );
 }

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     applied,
-    env::{Site, blocks},
     ldap_server::Server,
     password, refused,
     samba::{KIND, MUST_CHANGE, add, changes, dn, opens, sign_in},
+    support::{Site, blocks},
 };
 
 const PASSWORD: &str = "Account-pw-2026";

@@ -1,14 +1,14 @@
-//! All histories up to a depth, then random longer ones; a broken promise is told as the shortest history that breaks it.
+//! All histories up to a depth, then random longer ones; a broken promise is reported as the shortest history that breaks it.
 use std::{collections::HashSet, sync::Arc};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
     digest::digest,
-    site::{Event, Scenario, Site},
+    model::{Event, Scenario, Site},
 };
 
-/// What a search has seen.
+/// How much a search has covered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     /// States that differ.
@@ -34,7 +34,7 @@ pub struct Bounds {
     pub depth: usize,
     /// Mishaps among them.
     pub mishaps: usize,
-    /// Of so many histories one is followed to its end.
+    /// One of so many histories is followed to its end.
     pub sample: u64,
 }
 
@@ -101,7 +101,7 @@ pub fn exhaustive(scenario: &Arc<Scenario>, bounds: Bounds) -> Result<Seen, Box<
     Ok(seen)
 }
 
-/// Histories drawn at random, each read an event of its own, each followed to its end.
+/// Random histories, each read an event of its own, each followed to its end.
 pub fn random(scenario: &Arc<Scenario>, seed: u64, runs: usize, length: usize) -> Result<Seen, Box<Broken>> {
     let mut counted = Seen::default();
     for run in 0..runs {
@@ -116,7 +116,7 @@ pub fn random(scenario: &Arc<Scenario>, seed: u64, runs: usize, length: usize) -
             let all = site.events();
             let (mut mishaps, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, mishap)| *mishap);
             mishaps.retain(|(event, _)| kinds >> kind(event) & 1 == 1);
-            // Work goes on more often than time goes by, or somebody wakes up.
+            // Work goes on more often than time goes by, or a process wakes up.
             let passes = |event: &Event| matches!(event, Event::Wait(_) | Event::Wake(_) | Event::Set(_));
             let (waits, work): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(event, _)| passes(event));
             let pools = [(mishaps, 1, calm), (waits, 1, 8), (work, 1, 1)];
@@ -141,7 +141,7 @@ pub fn random(scenario: &Arc<Scenario>, seed: u64, runs: usize, length: usize) -
     Ok(counted)
 }
 
-/// Of a mishap, one of 16.
+/// The kind of a mishap, a number below 16; 0: not a mishap.
 fn kind(event: &Event) -> u16 {
     match event {
         Event::Think(..) | Event::Wait(_) | Event::Wake(_) | Event::Set(_) => 0,
@@ -150,7 +150,7 @@ fn kind(event: &Event) -> u16 {
         Event::Call(_, end) => 6 + *end as u16 % 4,
         Event::Arrive(_) | Event::Crash(_) => 10,
         Event::Lead(_) | Event::Sleep(_) | Event::Jump(_) => 11,
-        Event::Apply(_) => 12,
+        Event::Apply(_) | Event::TurnOn => 12,
         Event::Delete(_) => 13,
         Event::WipeStatus(_) => 14,
         Event::DeleteRecord(_) => 15,
@@ -195,15 +195,15 @@ fn shrunk(scenario: &Arc<Scenario>, broken: Broken) -> Broken {
     best
 }
 
-/// A history as a story that can be read.
-pub fn story(scenario: &Arc<Scenario>, broken: &Broken, fine: bool) -> String {
+/// A history as a text, one line for each event.
+pub fn trace(scenario: &Arc<Scenario>, broken: &Broken, fine: bool) -> String {
     let mut site = Site::new(Arc::clone(scenario), fine);
     let mut text = format!("{}\n  in: {}\n", broken.what, scenario.name);
     for event in &broken.history {
-        text += &format!("  {}\n", site.tell(event));
+        text += &format!("  {}\n", site.describe(event));
         if site.happen(event).is_err() {
             return text;
         }
     }
-    text + "  and then, with no more mishaps\n"
+    text + "  and then, without further mishaps\n"
 }

@@ -1,5 +1,5 @@
 //! What each call answers and does.
-use credreset::sandbox::{self, ADMIN_PASSWORD, Options};
+use credreset::sandbox::{self, ADMIN_PASSWORD, Options, Page};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -135,7 +135,7 @@ async fn what_is_not_there_is_not_found() {
         (Method::GET, format!("{USERS}/1/groups"), "/error"),
         (Method::GET, "/api/organization/800012345/accounts/1".to_owned(), "/data/errorCode"),
         (Method::GET, "/api/organization/1/accounts/800012399".to_owned(), "/data/errorCode"),
-        // A user_id is no zuid.
+        // A user_id is not a zuid.
         (Method::PUT, "/api/organization/800012345/accounts/700012399".to_owned(), "/data/errorCode"),
         (Method::DELETE, USERS.to_owned(), "/data/errorCode"),
     ] {
@@ -214,6 +214,75 @@ async fn the_documented_calls_work_too() {
         counts,
         json!({"token": 1, "look-up": 0, "groups": 0, "role": 0, "reset-password": 2, "reset-mfa": 1, "other": 1})
     );
+}
+
+/// A copy of the page knows its own fields, and takes no other.
+#[tokio::test]
+async fn superseded_pages_of_mail() {
+    let flags = json!({"mode": "resetPassword", "password": NEW, "zuid": 800_012_399, "resetAuthtoken": true});
+    let with = |more: Value| {
+        let mut body = flags.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let (older, oldest) = (with(json!({"oneTimePassword": true})), with(json!({"adminPassword": ADMIN_PASSWORD})));
+    let left_out = json!({"mode": "resetPassword", "password": NEW, "zuid": 800_012_399});
+    let today = json!({"mode": "resetPassword", "password": NEW});
+    let alive = |annette: &Value| ["mobileSessions", "apiTokens"].map(|name| annette[name].as_u64().unwrap());
+    for (page, body, refused, signs_in, left) in [
+        (Page::Today, &today, None, "ok", [1, 1]),
+        (Page::Today, &older, Some((404, "EXTRA_KEY_FOUND_IN_JSON")), "wrong", [1, 1]),
+        (Page::Older, &older, None, "must-change", [0, 0]),
+        (Page::Older, &left_out, None, "must-change", [0, 0]),
+        (Page::Older, &with(json!({"oneTimePassword": false, "resetAuthtoken": false})), None, "ok", [1, 1]),
+        (Page::Older, &today, Some((400, "INVALID_INPUT")), "wrong", [1, 1]),
+        (Page::Older, &with(json!({"oneTimePassword": "true"})), Some((400, "INVALID_INPUT")), "wrong", [1, 1]),
+        (Page::Older, &oldest, Some((404, "EXTRA_KEY_FOUND_IN_JSON")), "wrong", [1, 1]),
+        (Page::Oldest, &oldest, None, "ok", [0, 0]),
+        (
+            Page::Oldest,
+            &with(json!({"adminPassword": "guess"})),
+            Some((400, "INVALID_ADMIN_PASSWORD")),
+            "wrong",
+            [1, 1],
+        ),
+        (Page::Oldest, &flags, Some((400, "INVALID_ADMIN_PASSWORD")), "wrong", [1, 1]),
+    ] {
+        let sandbox = Sandbox::start(Options { reset_password_page: page, ..Options::default() }).await;
+        let token = sandbox.token().await;
+        let (status, reply) = sandbox.call(&token, Method::PUT, ANNETTE_ACCOUNT, body.clone()).await;
+        match refused {
+            None => assert_eq!(status, 200, "{page:?} {body}: {reply}"),
+            Some(msg) => assert_eq!((status, reply["data"]["errorCode"].as_str().unwrap()), msg, "{page:?} {body}"),
+        }
+        assert_eq!(sandbox.sign_in("annette.c@zylker.biz", NEW).await, signs_in, "{page:?} {body}");
+        assert_eq!(alive(&sandbox.annette().await), left, "{page:?} {body}");
+    }
+}
+
+/// Mail's administration finds an account by zuid, and by an address that is one account's alone.
+#[tokio::test]
+async fn an_account_by_its_address() {
+    let sandbox = Sandbox::new().await;
+    let token = sandbox.token().await;
+    let by = async |name: &str| sandbox.get(&token, &format!("/api/organization/800012345/accounts/{name}")).await;
+    let (status, reply) = by("Annette.C%40zylker.biz").await;
+    assert_eq!((status, &reply["data"]), (200, &by("800012399").await.1["data"]));
+    assert_eq!(reply["data"]["zuid"], "800012399");
+    let own = json!([{"mailId": "annette.c@zylker.biz", "isPrimary": true, "isAlias": false, "isConfirmed": true}]);
+    assert_eq!(reply["data"]["emailAddress"], own);
+    // One of two users, one of no user, one without an account in Mail, and one that is not a valid address.
+    for name in ["support@zylker.biz", "nobody@zylker.biz", "nora.v@zylker.biz", "annette.c", "a%20b@zylker.biz"] {
+        assert_eq!(by(name).await.0, 404, "{name}");
+    }
+    // Who shares an address has not shown that it is theirs.
+    let (_, reply) = by("jan.n@zylker.biz").await;
+    let confirmed = |index: usize| reply["data"]["emailAddress"][index]["isConfirmed"].clone();
+    assert_eq!((confirmed(0), confirmed(1)), (json!(true), json!(false)));
+    let (_, reply) = sandbox.get(&token, &format!("{USERS}?include=emails")).await;
+    let jan = reply["users"].as_array().unwrap().iter().find(|user| user["user_id"] == "700012309").unwrap();
+    assert_eq!(jan["emails"][1], json!({"email_id": "support@zylker.biz", "is_primary": false, "is_verified": false}));
+    assert_eq!(sandbox.show("/counts").await["role"], 6);
 }
 
 #[tokio::test]

@@ -8,6 +8,11 @@ use tokio::{
 
 use crate::harness::TempFile;
 
+use crate::support::{
+    blocks,
+    folder::{Folder, captured},
+};
+
 #[tokio::test]
 async fn it_says_where_it_listens_and_ends_cleanly() {
     for signal in ["TERM", "INT"] {
@@ -29,4 +34,18 @@ async fn it_says_where_it_listens_and_ends_cleanly() {
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().await.unwrap().success());
         assert!(child.wait().await.unwrap().success(), "SIG{signal}");
     }
+}
+
+/// What docs/sandbox.md does by hand, with what it shows.
+#[tokio::test]
+async fn the_page_of_the_book() {
+    let folder = Folder::new();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_credreset"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let page = blocks("docs/sandbox.md", "sh").concat().replace("8090", &port.to_string());
+    let script = format!("trap 'kill $(jobs -p) 2>/dev/null' EXIT\n{page}");
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let output = Command::from(folder.command("bash".as_ref())).args(["-ec", &script]).env("PATH", path).output().await;
+    let (_, shown, complaint) = captured(&output.unwrap());
+    assert_eq!((shown.as_str(), complaint.as_str()), (blocks("docs/sandbox.md", "text").concat().as_str(), ""));
 }

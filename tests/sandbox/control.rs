@@ -118,3 +118,17 @@ async fn state_is_kept_over_a_restart() {
     assert!(error.to_string().contains("remove it to start afresh"), "{error}");
     assert!(!format!("{error} {error:?}").contains("old-1"));
 }
+
+/// A misspelt deviation would have a test show nothing.
+#[tokio::test]
+async fn deviations_have_names() {
+    let sandbox = Sandbox::new().await;
+    for given in [json!(["old-pasword-works"]), json!("no-body"), json!({"no-body": true})] {
+        let reply = sandbox.send("", Method::PUT, "/sandbox/deviations", given).await.unwrap();
+        assert_eq!(reply.status(), 400);
+    }
+    sandbox.control(Method::PUT, "/deviations", json!(["no-body"])).await;
+    let token = sandbox.token().await;
+    let reply = sandbox.reset_password(&token).await.unwrap();
+    assert_eq!((reply.status().as_u16(), reply.text().await.unwrap().as_str()), (200, ""));
+}

@@ -128,7 +128,19 @@ impl Sandbox {
     }
 
     pub async fn page(&self) -> String {
-        self.http.get(&self.url).send().await.unwrap().text().await.unwrap()
+        self.page_with(&[]).await
+    }
+
+    pub async fn page_with(&self, query: &[(&str, &str)]) -> String {
+        self.http.get(&self.url).query(query).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Presses a button of the page, as a browser does on a page of this kind of site. The page is not loaded again.
+    pub async fn click(&self, call: &str, fault: &str, site: &str) -> StatusCode {
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let form = [("call", call), ("fault", fault)];
+        let request = client.post(format!("{}/faults", self.url)).header("sec-fetch-site", site).form(&form);
+        request.send().await.unwrap().status()
     }
 }
 

@@ -11,4 +11,9 @@ mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod look_up;
+#[cfg(test)]
 mod page;
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,93 +1,63 @@
-// What Flux and Argo CD make of objects: one JSON object a line on stdin, one line of JSON about each on stdout.
-// Flux uses kstatus (its fork of cli-utils leaves this package as it is). Argo CD runs the script of its ConfigMap, here the
-// file that is named as argument, in gopher-lua, and opens these libraries only.
+// What Flux and Argo CD make of objects, by what they use themselves: Flux the kstatus of its cli-utils, Argo CD its settings, its Lua and
+// its health. On stdin there are the data of Argo CD's ConfigMap, and then objects, all as JSON; on stdout, a line of JSON about each object.
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
+	"io"
 	"log"
 	"os"
-	"time"
 
-	lua "github.com/yuin/gopher-lua"
+	"github.com/argoproj/argo-cd/v3/util/lua"
+	"github.com/argoproj/argo-cd/v3/util/settings"
+	"github.com/argoproj/gitops-engine/pkg/health"
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	"k8s.io/client-go/kubernetes/fake"
 )
 
 func main() {
-	script, err := os.ReadFile(os.Args[1])
+	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
+	var data map[string]string
+	must(in.Decode(&data))
+	overrides, err := overrides(data)
 	must(err)
-	lines := bufio.NewScanner(os.Stdin)
-	lines.Buffer(nil, 16<<20)
-	for lines.Scan() {
+	for {
+		var text json.RawMessage
+		err := in.Decode(&text)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		must(err)
 		object := &unstructured.Unstructured{}
-		must(object.UnmarshalJSON(lines.Bytes()))
-		result, err := status.Compute(object)
+		must(object.UnmarshalJSON(text))
+		flux, err := status.Compute(object)
 		must(err)
-		health, message, err := argoCD(object.Object, string(script))
+		argo, err := health.GetResourceHealth(object, overrides)
 		must(err)
-		line, err := json.Marshal(map[string]string{
-			"kstatus": result.Status.String(), "kstatusMessage": result.Message, "health": health, "healthMessage": message,
-		})
-		must(err)
-		fmt.Println(string(line))
+		if argo == nil {
+			log.Fatalf("Argo CD has no health of %s", object.GroupVersionKind())
+		}
+		must(out.Encode(map[string]string{
+			"kstatus": flux.Status.String(), "kstatusMessage": flux.Message, "health": string(argo.Status), "healthMessage": argo.Message,
+		}))
 	}
-	must(lines.Err())
 }
 
-func argoCD(object map[string]any, script string) (string, string, error) {
-	l := lua.NewState(lua.Options{SkipOpenLibs: true})
-	defer l.Close()
-	for name, open := range map[string]lua.LGFunction{lua.BaseLibName: lua.OpenBase, lua.TabLibName: lua.OpenTable} {
-		if err := l.CallByParam(lua.P{Fn: l.NewFunction(open), Protect: true}, lua.LString(name)); err != nil {
-			return "", "", err
-		}
+// As Argo CD reads them from its namespace.
+func overrides(data map[string]string) (lua.ResourceHealthOverrides, error) {
+	meta := func(name string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: "argocd", Name: name, Labels: map[string]string{"app.kubernetes.io/part-of": "argocd"}}
 	}
-	limit, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	l.SetContext(limit)
-	l.SetGlobal("obj", value(l, object))
-	if err := l.DoString(script); err != nil {
-		return "", "", err
-	}
-	table, ok := l.Get(-1).(*lua.LTable)
-	if !ok {
-		return "", "", fmt.Errorf("the script returns %s, not a table", l.Get(-1).Type())
-	}
-	message, ok := table.RawGetString("message").(lua.LString)
-	if !ok && table.RawGetString("message") != lua.LNil {
-		return "", "", fmt.Errorf("the message is no text")
-	}
-	return lua.LVAsString(table.RawGetString("status")), string(message), nil
-}
-
-func value(l *lua.LState, v any) lua.LValue {
-	switch v := v.(type) {
-	case bool:
-		return lua.LBool(v)
-	case string:
-		return lua.LString(v)
-	case int64:
-		return lua.LNumber(v)
-	case float64:
-		return lua.LNumber(v)
-	case []any:
-		table := l.NewTable()
-		for _, item := range v {
-			table.Append(value(l, item))
-		}
-		return table
-	case map[string]any:
-		table := l.NewTable()
-		for key, item := range v {
-			table.RawSetString(key, value(l, item))
-		}
-		return table
-	}
-	return lua.LNil
+	client := fake.NewClientset(
+		&corev1.ConfigMap{ObjectMeta: meta("argocd-cm"), Data: data},
+		&corev1.Secret{ObjectMeta: meta("argocd-secret")},
+	)
+	return settings.NewSettingsManager(context.Background(), client, "argocd").GetResourceOverrides()
 }
 
 func must(err error) {

@@ -7,7 +7,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
-{{/* What every Pod has: the strictest Pod security, "restricted", takes it. */}}
+{{/* What every Pod has. It meets the strictest Pod security standard, "restricted". */}}
 {{- define "credreset.pod" -}}
 securityContext:
   runAsNonRoot: true

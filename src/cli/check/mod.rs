@@ -1,107 +1,110 @@
-//! `credreset check`: what stands in the way of a Directory, from the object to the permissions of the operator's account, and of a user
-//! in it. Asks what the operator asks, and changes nothing.
+//! `credreset check`: checks the setup of Directories, from the object to the permissions of the operator's account, and whether a user can
+//! be reset. Makes the same calls as the operator's own check, and changes nothing.
 mod server;
 mod user;
 
-use std::{collections::HashMap, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, bail};
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::ResourceExt;
 use serde::Serialize;
 
-use super::{Output, plan, said};
+use super::{
+    sources::{
+        inventory::{Inventory, find},
+        users::parse_name,
+    },
+    terminal::{self, Output},
+};
 use crate::{
     api::Directory,
     core::{
+        directory::{DirectoryFacts, Feature},
         request::Mode,
-        text::{MESSAGE, shown},
-        world::{self, Feature},
+        text::{MESSAGE, printable},
     },
-    directory::{Credentials, NotReady, Provider, mail::Mailer},
-    k8s::{self, secrets::Secrets},
+    directory::{NotReady, Provider},
+    mail::Mailer,
 };
 
 /// Flags of `credreset check`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "It asks from where it runs: names and addresses may be others there than in the cluster.
+#[command(
+    after_help = "The command connects from this machine: host names may resolve differently there than in the cluster.
 
-Exit codes: 0, all is well; 2, something is wrong; 1, failed.
+Exit codes: 0, all checks passed; 2, a check failed; 1, an error.
 
 Examples:
   credreset check
   credreset check zylker --user annette.c@zylker.biz
-  credreset check --directories directories/zylker.yaml")]
+  credreset check --directories directories/zylker.yaml"
+)]
 pub struct Args {
-    /// Name of the Directory; all, if left out
+    /// Name of the Directory; defaults to all
     directory: Option<String>,
-    /// Look this user up, too, by e-mail address, name or id, and say who may reset it
-    #[arg(long, short, value_parser = name)]
+    /// Also look up this user, by e-mail address, name or id, and show which rules allow resets
+    #[arg(long, short, value_parser = parse_name)]
     user: Option<String>,
-    /// Take Directories, and the Secrets they name, from this file or folder, and ask no cluster
+    /// Read Directories and the Secrets they name from this file or folder, instead of from a cluster
     #[arg(long, value_name = "FILE|DIR")]
     directories: Option<PathBuf>,
     /// The operator's namespace
     #[arg(long, env = "CREDRESET_NAMESPACE", default_value = "credreset-system", value_name = "NAMESPACE")]
     operator_namespace: String,
-    /// For people, or for programs
+    /// Format of the report
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
-fn name(typed: &str) -> Result<String, &'static str> {
-    if typed.trim().is_empty() { Err("empty: neither an address, nor a name, nor an id") } else { Ok(typed.to_owned()) }
-}
-
-/// What a line is about.
+/// Subject of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum About {
     /// The Directory object.
     Object,
-    /// What the operator says about it.
+    /// The operator's own check, from the status.
     Operator,
     /// The Secret with the credentials.
     Secret,
-    /// An address: its name, whether anything answers there, and its certificate.
+    /// A server: its name, its connection and its certificate.
     Server,
-    /// Whether the settings fit each other, the Secret and the directory.
+    /// The settings, compared with each other, the Secret and the directory.
     Settings,
     /// The operator's account at the directory.
     Account,
-    /// Whether that account may do what the rules allow.
+    /// The permissions of that account, which must cover what the rules allow.
     Permissions,
-    /// The operator's own mail.
+    /// The mail server of the operator.
     Mail,
-    /// The user, as looked up.
+    /// The look-up of the user.
     User,
-    /// Whether the user is one whose credentials can be reset here.
-    Fit,
-    /// Whether the user is protected; and whom of spec.protect.users the directory does not know.
+    /// Whether the user's credentials can be reset in this directory.
+    Eligibility,
+    /// Whether the user is protected; also entries of spec.protect.users that are not in the directory.
     Protection,
-    /// The rule for a mode and a namespace.
+    /// The rule that decides for a mode and a namespace.
     Rule,
 }
 
-/// What was found.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum Sign {
-    /// It is as it should be.
+    /// The check passed.
     Ok,
-    /// It is not.
+    /// The check failed.
     Wrong,
-    /// Neither: it was not looked at, or need not be otherwise.
+    /// Neither: not checked, or for information.
     Note,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Line {
-    /// What it is about.
+    /// Its subject.
     about: About,
-    /// What was found.
+    /// Its result.
     sign: Sign,
-    /// In words; if it is wrong, with what to do.
+    /// A sentence; of a failed check with what to do.
     message: String,
 }
 
@@ -123,109 +126,60 @@ impl Line {
     }
 }
 
-/// A Directory that was checked.
+/// The checks of a Directory.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Checked {
-    /// Its name.
+    /// Name of the Directory.
     name: String,
-    /// What was looked at.
+    /// The checks, in order.
     lines: Vec<Line>,
 }
 
 /// What `--output json` prints.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Report {
-    /// Nothing is wrong.
+    /// No check failed.
     ok: bool,
-    /// Each that was checked.
+    /// Each Directory.
     directories: Vec<Checked>,
 }
 
-/// Where Directories and their Secrets are.
-enum Source {
-    Cluster(Client, Secrets),
-    Files(HashMap<String, Credentials>),
-}
-
-impl Source {
-    /// The contents of a Secret.
-    async fn secret(&self, name: &str) -> Result<Credentials, String> {
-        match self {
-            Self::Cluster(_, secrets) => plan::world::credentials(secrets, name).await,
-            Self::Files(secrets) => {
-                let found = secrets.get(name).cloned();
-                found.ok_or_else(|| format!("Secret {name} is not among the files that --directories names."))
-            }
-        }
-    }
-}
-
-/// Checks, prints, and says by its exit code what came of it.
+/// Prints the report. The exit code depends on whether a check failed.
 ///
 /// # Errors
-/// What could not be read or reached.
+/// If Directories cannot be read.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    super::runtime()?.block_on(check(args))
+    terminal::runtime()?.block_on(check(args))
 }
 
 async fn check(args: Args) -> anyhow::Result<ExitCode> {
     let Args { directory, user, directories, operator_namespace, output } = args;
-    let (source, mut objects) = if let Some(path) = &directories {
-        let (objects, secrets) = plan::described(path, true)?;
-        (Source::Files(secrets), objects)
-    } else {
-        let client = super::cluster().await?;
-        let objects = of_cluster(&client, directory.as_deref())
-            .await
-            .map_err(said)
-            .context("the Directories could not be read")?;
-        let secrets = Secrets::new(client.clone(), &operator_namespace);
-        (Source::Cluster(client, secrets), objects)
-    };
-    objects.retain(|object| directory.as_ref().is_none_or(|name| object.name_any() == *name));
-    if objects.is_empty() {
-        let whence = directories.map_or_else(|| "the cluster".to_owned(), |path| path.display().to_string());
-        match directory {
-            Some(name) => bail!("there is no Directory {} in {whence}", shown(&name, MESSAGE)),
-            None => bail!("there is no Directory in {whence}"),
-        }
-    }
+    let (inventory, objects) = find(directory.as_deref(), directories.as_deref(), &operator_namespace).await?;
     let mut checked = Vec::new();
     for object in objects {
-        checked.push(Checked { name: object.name_any(), lines: lines(&source, &object, user.as_deref()).await? });
+        checked.push(Checked { name: object.name_any(), lines: lines(&inventory, &object, user.as_deref()).await? });
     }
     let ok = !checked.iter().flat_map(|checked| &checked.lines).any(|line| line.sign == Sign::Wrong);
     let report = Report { ok, directories: checked };
     let text = match output {
         Output::Text => text(&report),
-        Output::Json => super::json(&report)?,
+        Output::Json => terminal::json(&report)?,
     };
-    super::print(&text)?;
+    terminal::print(&text)?;
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-/// The Directory of that name, or all that there are.
-async fn of_cluster(client: &Client, name: Option<&str>) -> kube::Result<Vec<Directory>> {
-    let api: Api<Directory> = Api::all(client.clone());
-    if let Some(name) = name {
-        return Ok(api.get_opt(name).await?.into_iter().collect());
-    }
-    let mut all = Vec::new();
-    k8s::each(&api, ListParams::default(), |object| all.push(object)).await?;
-    Ok(all)
-}
-
-async fn lines(source: &Source, object: &Directory, user: Option<&str>) -> anyhow::Result<Vec<Line>> {
+async fn lines(inventory: &Inventory, object: &Directory, user: Option<&str>) -> anyhow::Result<Vec<Line>> {
     let facts = match object.settings() {
         Ok(facts) => facts,
         Err(wrong) => return Ok(vec![Line::wrong(About::Object, format!("{wrong}."))]),
     };
-    let mut lines = vec![of_object(&facts)];
-    if let Source::Cluster(..) = source {
-        lines.push(of_operator(object));
+    let mut lines = vec![object_line(&facts)];
+    if let Inventory::Cluster(..) = inventory {
+        lines.push(operator_line(object));
     }
     let secret = &object.spec.provider.credentials().secret;
-    let credentials = source.secret(secret).await;
+    let credentials = inventory.secret(secret).await;
     lines.push(match &credentials {
         Ok(credentials) if credentials.is_empty() => Line::wrong(About::Secret, format!("Secret {secret} is empty.")),
         Ok(credentials) => {
@@ -243,44 +197,44 @@ async fn lines(source: &Source, object: &Directory, user: Option<&str>) -> anyho
     };
     let usable = match provider {
         Ok(Some(provider)) => {
-            let tells_rights = object.spec.provider.tells_rights();
-            of_account(provider, tells_rights, &facts, reached, &mut lines).await
+            let reports_permissions = object.spec.provider.reports_permissions();
+            sign_in(provider, reports_permissions, &facts, reached, &mut lines).await
         }
         Ok(None) => {
-            lines.push(Line::note(About::Account, "Not asked, without the Secret."));
+            lines.push(Line::note(About::Account, "Not checked: the Secret is missing."));
             None
         }
         Err(wrong) => {
             lines.push(Line::wrong(About::Settings, wrong.to_string()));
-            lines.push(Line::note(About::Account, "Not asked, with these settings."));
+            lines.push(Line::note(About::Account, "Not checked: the settings are wrong."));
             None
         }
     };
-    lines.extend(of_mail(source, object).await);
+    lines.extend(mail_line(inventory, object).await);
     if let Some((provider, facts)) = &usable {
         lines.extend(user::protections(provider, facts).await);
     }
     match (user, usable) {
-        (Some(user), Some((provider, facts))) => lines.extend(user::lines(source, &provider, facts, user).await?),
-        (Some(_), None) => lines.push(Line::note(About::User, "Not looked up.")),
+        (Some(user), Some((provider, facts))) => lines.extend(user::lines(inventory, &provider, facts, user).await?),
+        (Some(_), None) => lines.push(Line::note(About::User, "Not looked up: the directory cannot be used.")),
         (None, _) => {}
     }
     Ok(lines)
 }
 
-fn of_object(facts: &world::Directory) -> Line {
+fn object_line(facts: &DirectoryFacts) -> Line {
     if facts.suspend {
-        Line::wrong(About::Object, "It is suspended: nothing is started until spec.suspend is false.")
+        Line::wrong(About::Object, "It is suspended: no reset starts until spec.suspend is false.")
     } else if facts.allow.is_empty() {
-        Line::wrong(About::Object, "It has no rule, so nothing is allowed: give it one in spec.allow.")
+        Line::wrong(About::Object, "It has no rule, so nothing is allowed: add one to spec.allow.")
     } else {
         let rules: Vec<&str> = facts.allow.iter().map(|rule| rule.name.as_str()).collect();
         Line::ok(About::Object, format!("{}, with rules {}.", facts.kind, rules.join(", ")))
     }
 }
 
-/// What the operator has found, with its own account and from its own place, and what the directory has answered to its calls.
-fn of_operator(object: &Directory) -> Line {
+/// The operator's own check, made in the cluster, and whether the directory refuses its calls.
+fn operator_line(object: &Directory) -> Line {
     let status = object.status.clone().unwrap_or_default();
     let of_type = |type_: &str| status.conditions.iter().find(|condition| condition.type_ == type_);
     match of_type("Ready") {
@@ -294,35 +248,39 @@ fn of_operator(object: &Directory) -> Line {
             let message = format!("{}: {}", ready.reason, ready.message);
             Line::new(About::Operator, if ready.status == "True" { Sign::Ok } else { Sign::Wrong }, message)
         }
-        _ => Line::wrong(About::Operator, "It has not checked this Directory yet: look whether an operator runs."),
+        _ => Line::wrong(
+            About::Operator,
+            "The operator has not checked this Directory yet: check whether it is running.",
+        ),
     }
 }
 
-/// Signs in. Returns the connection, and what is known of the directory, if users can be looked up.
-async fn of_account(
+/// Signs in as the operator's account and checks it. Returns the connection and the directory's facts if users can be looked up.
+async fn sign_in(
     provider: Provider,
-    tells_rights: bool,
-    facts: &world::Directory,
+    reports_permissions: bool,
+    facts: &DirectoryFacts,
     reached: bool,
     lines: &mut Vec<Line>,
-) -> Option<(Provider, world::Directory)> {
+) -> Option<(Provider, DirectoryFacts)> {
     let modes: Vec<String> = facts.modes().iter().map(ToString::to_string).collect();
     let signed_in = Line::ok(About::Account, "The operator's account signs in.");
     match provider.check(&facts.modes()).await {
         Ok(checked) => {
-            lines.push(Line::ok(About::Settings, format!("They lead to {}.", checked.identity)));
+            lines.push(Line::ok(About::Settings, format!("The settings identify {}.", checked.identity)));
             if facts.modes().contains(&Mode::MFA) && !checked.supports.contains(&Feature::ResetMFA) {
                 let message =
-                    format!("A rule allows MFA, and none can be reset in {}: take it out of spec.allow.", facts.kind);
+                    format!("A rule allows MFA, which cannot be reset in {}: remove it from spec.allow.", facts.kind);
                 lines.push(Line::wrong(About::Settings, message));
             }
             lines.extend(checked.unknown_groups().map(|why| Line::wrong(About::Settings, why)));
             lines.push(signed_in);
-            lines.push(if tells_rights {
+            lines.push(if reports_permissions {
                 let message = format!("The account holds what the rules need ({}).", modes.join(", "));
                 Line::ok(About::Permissions, message)
             } else {
-                let message = "The account sees what it has to; whether it may set passwords, only a reset tells.";
+                let message =
+                    "The account can read what it needs. Whether it may set passwords is known only after a reset.";
                 Line::note(About::Permissions, message)
             });
             let facts = checked.add_to(facts.clone());
@@ -331,28 +289,28 @@ async fn of_account(
         Err(NotReady::PermissionMissing(why)) => {
             lines.push(signed_in);
             lines.push(Line::wrong(About::Permissions, why));
-            // It may be allowed to look users up all the same.
-            let facts = world::Directory { supports: Feature::ALL.into(), ..facts.clone() };
+            // It may still be allowed to look users up.
+            let facts = DirectoryFacts { supports: Feature::ALL.into(), ..facts.clone() };
             return Some((provider, facts));
         }
         Err(NotReady::InvalidConfiguration(why)) => lines.push(Line::wrong(About::Settings, why)),
         Err(NotReady::Unreachable(_)) if !reached => {
-            lines.push(Line::note(About::Account, "Not asked: no connection."));
+            lines.push(Line::note(About::Account, "Not checked: no connection."));
         }
         Err(NotReady::Unreachable(why)) => {
-            lines.push(Line::wrong(About::Account, format!("{why} Look at the address, and at the server's log.")));
+            lines.push(Line::wrong(About::Account, format!("{why} Check the address and the server's log.")));
         }
         Err(NotReady::CredentialsRefused(why)) => lines.push(Line::wrong(About::Account, why)),
     }
-    lines.push(Line::note(About::Permissions, "Not asked."));
+    lines.push(Line::note(About::Permissions, "Not checked."));
     None
 }
 
-async fn of_mail(source: &Source, object: &Directory) -> Option<Line> {
+async fn mail_line(inventory: &Inventory, object: &Directory) -> Option<Line> {
     let mail = object.spec.mail.as_ref()?;
     let credentials = match &mail.smtp.credentials {
         None => None,
-        Some(secret) => match source.secret(&secret.secret).await {
+        Some(secret) => match inventory.secret(&secret.secret).await {
             Ok(credentials) => Some(credentials),
             Err(why) => return Some(Line::wrong(About::Mail, why)),
         },
@@ -360,13 +318,13 @@ async fn of_mail(source: &Source, object: &Directory) -> Option<Line> {
     Some(match Mailer::connect(mail, credentials.as_ref()) {
         Err(wrong) => Line::wrong(About::Mail, format!("{wrong}.")),
         Ok(mailer) => match mailer.check().await {
-            Ok(()) => Line::ok(About::Mail, format!("{} takes mail.", mail.smtp.url)),
+            Ok(()) => Line::ok(About::Mail, format!("{} accepts mail.", mail.smtp.url)),
             Err(failure) => Line::wrong(About::Mail, format!("{}: {failure}", mail.smtp.url)),
         },
     })
 }
 
-/// Nothing that somebody typed or a server said reaches the terminal as it is.
+/// The report for a terminal, with control characters escaped.
 fn text(report: &Report) -> String {
     let line = |Line { about, sign, message }: &Line| {
         let sign = match sign {
@@ -375,18 +333,18 @@ fn text(report: &Report) -> String {
             Sign::Note => "-",
         };
         let about = format!("{about:?}").to_lowercase();
-        format!("  {sign:<6} {about:<12} {}", shown(message, MESSAGE))
+        format!("  {sign:<6} {about:<12} {}", printable(message, MESSAGE))
     };
     let mut all: Vec<String> = Vec::new();
     for Checked { name, lines } in &report.directories {
-        all.push(shown(name, MESSAGE));
+        all.push(printable(name, MESSAGE));
         all.extend(lines.iter().map(line));
         all.push(String::new());
     }
-    let wrong = |checked: &&Checked| checked.lines.iter().any(|line| line.sign == Sign::Wrong);
-    all.push(match report.directories.iter().filter(wrong).count() {
-        0 => "all is well".to_owned(),
-        n => format!("something is wrong with {n} of {}", report.directories.len()),
+    let failed = |checked: &&Checked| checked.lines.iter().any(|line| line.sign == Sign::Wrong);
+    all.push(match report.directories.iter().filter(failed).count() {
+        0 => "all checks passed".to_owned(),
+        n => format!("checks failed for {n} of {}", report.directories.len()),
     });
     all.join("\n") + "\n"
 }

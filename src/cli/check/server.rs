@@ -1,4 +1,4 @@
-//! Whether a directory's addresses lead anywhere: the name, the connection, the certificate.
+//! Checks a directory's servers: name, connection and certificate.
 use std::{collections::BTreeSet, io::Error, sync::Arc, time::Duration};
 
 use rustls::{CertificateError, pki_types::ServerName};
@@ -11,27 +11,31 @@ use url::Url;
 
 use super::{About, Line};
 use crate::{
-    api::directory::{DirectorySpec, Provider},
-    core::text::{NAME, shown},
-    directory::{self, http::is_loopback, ldap},
+    api::directory::{DirectorySpec, ProviderSpec},
+    core::text::{NAME, printable},
+    directory::{self, ldap},
+    http::is_loopback,
 };
 
-/// For each step.
-const LIMIT: Duration = Duration::from_secs(5);
+/// Timeout of each step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A line for each address.
+/// One line for each address.
 pub(super) async fn lines(spec: &DirectorySpec) -> Vec<Line> {
     let (bundle, start_tls) = match &spec.provider {
-        Provider::Zoho(zoho) => (&zoho.ca_bundle, false),
-        Provider::Keycloak(keycloak) => (&keycloak.ca_bundle, false),
-        Provider::OpenLdap(openldap) => (&openldap.ldap.ca_bundle, openldap.ldap.start_tls),
-        Provider::ActiveDirectory(domain) => (&domain.ldap.ca_bundle, domain.ldap.start_tls),
+        ProviderSpec::Zoho(zoho) => (&zoho.ca_bundle, false),
+        ProviderSpec::Keycloak(keycloak) => (&keycloak.ca_bundle, false),
+        ProviderSpec::OpenLdap(openldap) => (&openldap.ldap.ca_bundle, openldap.ldap.start_tls),
+        ProviderSpec::ActiveDirectory(domain) => (&domain.ldap.ca_bundle, domain.ldap.start_tls),
     };
     let mut lines = Vec::new();
     for url in directory::addresses(spec).into_iter().collect::<BTreeSet<_>>() {
-        let address = shown(url.as_str().trim_end_matches('/'), NAME);
-        lines.push(if by_proxy(&url) {
-            Line::note(About::Server, format!("{address} is reached by a proxy of the environment."))
+        let address = printable(url.as_str().trim_end_matches('/'), NAME);
+        lines.push(if uses_proxy(&url) {
+            Line::note(
+                About::Server,
+                format!("{address} is reached through a proxy from the environment; not checked."),
+            )
         } else {
             match reach(&url, bundle.as_deref(), start_tls).await {
                 Ok(how) => Line::ok(About::Server, format!("{address}: {how}")),
@@ -42,59 +46,61 @@ pub(super) async fn lines(spec: &DirectorySpec) -> Vec<Line> {
     lines
 }
 
-fn by_proxy(url: &Url) -> bool {
+/// Whether HTTP requests to this address go through a proxy of the environment.
+fn uses_proxy(url: &Url) -> bool {
     let named = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     url.scheme() == "https"
         && !is_loopback(url)
         && ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().any(named)
 }
 
+/// Connects. Returns a sentence: the address that answered; or what failed.
 async fn reach(url: &Url, bundle: Option<&str>, start_tls: bool) -> Result<String, String> {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let port = url.port_or_known_default().unwrap_or(if url.scheme() == "ldaps" { 636 } else { 389 });
-    let found = timeout(LIMIT, lookup_host((host, port))).await.ok().and_then(Result::ok);
+    let found = timeout(STEP_TIMEOUT, lookup_host((host, port))).await.ok().and_then(Result::ok);
     let addresses =
-        found.ok_or_else(|| format!("the name {host} leads to no address here: look at its spelling, and at DNS."))?;
+        found.ok_or_else(|| format!("the name {host} does not resolve here: check its spelling and DNS."))?;
     let mut stream = Err(format!("{host} has no address."));
     for address in addresses {
-        if let Ok(Ok(connected)) = timeout(LIMIT, TcpStream::connect(address)).await {
+        if let Ok(Ok(connected)) = timeout(STEP_TIMEOUT, TcpStream::connect(address)).await {
             stream = Ok((connected, address));
             break;
         }
-        stream = Err(format!(
-            "nothing answers at {address}: look whether the server runs, at the port, at firewalls and NetworkPolicies."
-        ));
+        stream =
+            Err(format!("nothing answers at {address}: check the server, the port, firewalls and NetworkPolicies."));
     }
     let (mut stream, address) = stream?;
     if !start_tls && !matches!(url.scheme(), "https" | "ldaps") {
         return Ok(format!("{address} answers."));
     }
     let tls = Arc::new(ldap::tls(bundle).map_err(|wrong| format!("{wrong}."))?);
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is no name for a certificate."))?;
-    let secured = async {
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is not a valid name for a certificate."))?;
+    let handshake = async {
         if start_tls {
             ldap::stream::start_tls(&mut stream).await?;
         }
         TlsConnector::from(tls).connect(name, stream).await.map(drop)
     };
-    match timeout(LIMIT, secured).await {
+    match timeout(STEP_TIMEOUT, handshake).await {
         Ok(Ok(())) => Ok(format!("{address} answers, and its certificate is trusted.")),
-        Ok(Err(error)) => Err(format!("{address} answers, but {}", untrusted(&error))),
-        Err(_) => Err(format!("{address} answers, but does not go on with TLS: look at the port.")),
+        Ok(Err(error)) => Err(format!("{address} answers, but {}", tls_failure(&error))),
+        Err(_) => Err(format!("{address} answers, but does not continue the TLS handshake: check the port.")),
     }
 }
 
-/// Why there is no TLS, and what to do.
-fn untrusted(error: &Error) -> String {
-    let why = shown(&error.to_string(), NAME);
+/// Why the TLS handshake failed, and what to do.
+fn tls_failure(error: &Error) -> String {
+    let why = printable(&error.to_string(), NAME);
     match error.get_ref().and_then(|error| error.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => format!(
-            "its certificate is signed by nobody who is trusted ({why}): put the certificate of the authority that signed it into caBundle."
+            "its certificate is not signed by a trusted authority ({why}): put that authority's certificate into caBundle."
         ),
         Some(rustls::Error::InvalidCertificate(_)) => {
-            format!("its certificate is not trusted ({why}): have it renewed, or use the name that it is for.")
+            format!("its certificate is not trusted ({why}): renew it, or use the name that it was issued for.")
         }
-        _ => format!("no TLS connection comes about ({why}): look at the port."),
+        _ => format!("the TLS handshake failed ({why}): check the port."),
     }
 }
 
@@ -106,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// What a certificate comes to that `caBundle` names, one for another name, and one that nobody trusted has signed.
+    /// A certificate that is in `caBundle`, one for another name, and one of an unknown authority.
     #[tokio::test]
     async fn certificates() {
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -126,17 +132,17 @@ mod tests {
             }
         });
         let bundle = own.cert.pem();
-        for (host, bundle, says) in [
+        for (host, bundle, expected) in [
             ("localhost", Some(bundle.as_str()), Ok("its certificate is trusted.")),
-            ("127.0.0.1", Some(bundle.as_str()), Err("or use the name that it is for")),
-            ("localhost", None, Err("put the certificate of the authority that signed it into caBundle")),
+            ("127.0.0.1", Some(bundle.as_str()), Err("or use the name that it was issued for")),
+            ("localhost", None, Err("put that authority's certificate into caBundle")),
             ("localhost", Some("nonsense"), Err("caBundle holds no PEM certificate")),
         ] {
             for scheme in ["https", "ldaps"] {
                 let url = Url::parse(&format!("{scheme}://{host}:{port}")).unwrap();
-                match (reach(&url, bundle, false).await, says) {
-                    (Ok(said), Ok(says)) | (Err(said), Err(says)) => assert!(said.contains(says), "{url}: {said}"),
-                    (said, _) => panic!("{url}: {said:?} should be {says:?}"),
+                match (reach(&url, bundle, false).await, expected) {
+                    (Ok(line), Ok(text)) | (Err(line), Err(text)) => assert!(line.contains(text), "{url}: {line}"),
+                    (result, _) => panic!("{url}: {result:?} should be {expected:?}"),
                 }
             }
         }

@@ -1,8 +1,17 @@
 use std::collections::HashMap;
 
-use super::*;
+use jiff::Timestamp;
+use ldap3::SearchEntry;
+use secrecy::SecretString;
 
-/// Of a password that was set for the third time.
+use super::{
+    call::quoted,
+    look_up,
+    state::{PasswordState, file_time},
+};
+use crate::{core::seen::Seen, directory::ldap::precondition::Precondition};
+
+/// `replPropertyMetaData` of attributes that were each changed three times.
 fn kept(version: u32, count: u32, attributes: &[(u32, i64)]) -> Vec<u8> {
     let mut all = [version, 0, count, 0].map(u32::to_le_bytes).concat();
     for (id, seconds) in attributes {
@@ -36,43 +45,43 @@ fn when_a_password_was_set() {
     let seconds = at.as_second() + 11_644_473_600;
     let ours = || Some(kept(1, 2, &[(3, 13_440_000_000), (PASSWORD, seconds)]));
     for (set, kept, expected) in [
-        // No more is known than the second: a request that was made within it may have been carried out.
+        // Only the second is known: a request that was made within it may have been carried out.
         ("0".to_owned(), ours(), "2026-11-24T21:19:59.999999999Z"),
         (set("2026-11-24T21:19:59.25Z"), ours(), "2026-11-24T21:19:59.25Z"),
         (set("2026-11-24T21:19:58.99Z"), ours(), "2026-11-24T21:19:58.99Z"),
-        // The mark was taken away by hand since.
+        // An administrator has removed the mark since.
         (set("2026-11-25T00:00:00Z"), ours(), "2026-11-24T21:19:59.999999999Z"),
         (set("2026-11-25T00:00:00Z"), None, "2026-11-25T00:00:00Z"),
     ] {
         let expected = Seen::Known(expected.parse().unwrap());
-        assert_eq!(user::changed_at(&entry(&set, kept)), expected, "{set}");
+        assert_eq!(look_up::changed_at(&entry(&set, kept)), expected, "{set}");
     }
-    assert_eq!(user::changed_at(&entry("0", Some(kept(1, 1, &[(3, seconds)])))), Seen::Absent);
-    // Hidden, of another kind, or cut short: that there was no change is not said.
+    assert_eq!(look_up::changed_at(&entry("0", Some(kept(1, 1, &[(3, seconds)])))), Seen::Absent);
+    // Hidden, of an unknown version, or cut short: none of these shows that there was no change.
     let odd =
         [kept(2, 1, &[(3, seconds)]), kept(1, 2, &[(3, seconds)]), Vec::new(), kept(1, 1, &[(PASSWORD, i64::MAX)])];
     for odd in odd.into_iter().map(Some).chain([None]) {
-        assert!(matches!(user::changed_at(&entry("0", odd)), Seen::Unknown(_)));
+        assert!(matches!(look_up::changed_at(&entry("0", odd)), Seen::Unknown(_)));
     }
 }
 
-/// From 0 to 0, with a reset in between, is not the same.
+/// A reset between two reads that both show 0 is a change.
 #[test]
 fn what_has_moved() {
     let with = |number: u32| {
         let mut kept = kept(1, 1, &[(0x0009_005A, 13_440_000_000)]);
         kept[20..24].copy_from_slice(&number.to_le_bytes());
-        State::of(&entry("0", Some(kept))).unwrap()
+        PasswordState::of(&entry("0", Some(kept))).unwrap()
     };
-    let text = Fence::text(&with(4).text(), "dc1.acme.example");
+    let text = Precondition::text(&with(4).text(), "dc1.acme.example");
     assert_eq!(text, "0#4 at dc1.acme.example");
-    let fence = Fence::parse(&text).unwrap();
-    assert!(with(4).is(&fence) && with(4).must_change() && !with(5).is(&fence));
-    let hidden = State::of(&entry("134400227023831620", None)).unwrap();
-    assert_eq!(State::parse(&hidden.text()), Some(hidden.clone()));
-    assert!(!hidden.must_change() && !hidden.is(&fence));
+    let precondition = Precondition::parse(&text).unwrap();
+    assert!(with(4).satisfies(&precondition) && with(4).must_change() && !with(5).satisfies(&precondition));
+    let hidden = PasswordState::of(&entry("134400227023831620", None)).unwrap();
+    assert_eq!(PasswordState::parse(&hidden.text()), Some(hidden.clone()));
+    assert!(!hidden.must_change() && !hidden.satisfies(&precondition));
     for odd in ["", "x", "0#", "0#-1", "0#x", "#4"] {
-        assert_eq!(State::parse(odd), None, "{odd}");
+        assert_eq!(PasswordState::parse(odd), None, "{odd}");
     }
 }
 
@@ -95,6 +104,6 @@ fn addresses_of_exchange() {
     let mut user = entry("0", None);
     let all = ["SMTP:ann@acme.example", "smtp:a.lee@acme.example", "X500:/o=acme/cn=ann", "ann@odd.example"];
     user.attrs.insert("proxyAddresses".to_owned(), all.map(str::to_owned).into());
-    let found: Vec<&str> = user::proxies(&user).collect();
+    let found: Vec<&str> = look_up::proxies(&user).collect();
     assert_eq!(found, ["ann@acme.example", "a.lee@acme.example"]);
 }

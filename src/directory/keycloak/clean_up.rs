@@ -1,4 +1,4 @@
-//! What a password reset leaves in place at Keycloak, and what is ended after it. All of it may be repeated.
+//! What the operator ends after a password reset, since Keycloak does not end it with the call. All of it may be repeated.
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::Value;
@@ -8,42 +8,42 @@ use super::{
     look_up::{changed_at, credentials_of, own_passwords, text_of},
 };
 use crate::core::{
-    ledger::Record,
-    plan::CleanUp,
+    call::AfterReset,
+    record::Record,
+    seen::{Seen, Why},
     text,
-    world::{Seen, Why},
 };
 
 impl Keycloak {
-    /// Ends a lock-out and sessions of `record`'s user. What cannot be ended keeps nothing else from being tried.
+    /// Ends the lock-out and the sessions of the user of `record`. Tries all of them, even if some cannot be ended.
     ///
     /// # Errors
     /// What is not ended, and why.
-    pub async fn clean_up(&self, record: &Record, what: CleanUp) -> Result<(), Why> {
-        let CleanUp { web_sessions, mobile_sessions_and_api_tokens, unlock, must_change: _ } = what;
+    pub async fn clean_up(&self, record: &Record, what: AfterReset) -> Result<(), Why> {
+        let AfterReset { web_sessions, mobile_sessions_and_api_tokens, unlock, must_change: _ } = what;
         let id = record.user.id.as_str();
         if !is_segment(id) {
             return Ok(());
         }
-        let mut not = NotEnded::default();
+        let mut failures = Failures::default();
         if unlock {
             let segments = ["attack-detection", "brute-force", "users", id];
             let done = self.end(Method::DELETE, &segments).await;
-            not.tell("the lock-out of the user, if there is one, is not ended", done);
+            failures.add("the lock-out of the user, if there is one, is not ended", done);
         }
         if mobile_sessions_and_api_tokens {
             let done = self.end_everything(id).await;
-            not.tell("the sessions and tokens of the user are not all ended", done);
+            failures.add("the sessions and tokens of the user are not all ended", done);
         } else if web_sessions {
-            let done = self.end_online(id, record.over()).await;
-            not.tell("the web sessions of the user are not all ended", done);
+            let done = self.end_web_sessions(id, record.cannot_arrive_after()).await;
+            failures.add("the web sessions of the user are not all ended", done);
         }
-        not.done()
+        failures.into_result()
     }
 
-    /// One by one: `POST logout` would make offline tokens stale, too. `over`: when the attempt was over; a session that began
-    /// after that was opened with the new password, unless the change came even later.
-    async fn end_online(&self, id: &str, over: Timestamp) -> Result<(), Why> {
+    /// Ends web sessions one by one, since `POST logout` would invalidate offline tokens, too. `over`: when the attempt was over. A session
+    /// that began later was opened with the new password, unless the change was made even later.
+    async fn end_web_sessions(&self, id: &str, over: Timestamp) -> Result<(), Why> {
         let before = if Timestamp::now() <= over {
             over
         } else {
@@ -56,7 +56,7 @@ impl Keycloak {
                 _ => Timestamp::MAX,
             }
         };
-        let mut not = NotEnded::default();
+        let mut failures = Failures::default();
         for session in self.listed(&["users", id, "sessions"], "the user's sessions").await? {
             let began =
                 session.get("start").and_then(Value::as_i64).and_then(|ms| Timestamp::from_millisecond(ms).ok());
@@ -66,32 +66,32 @@ impl Keycloak {
             match text_of(&session, "id").filter(|id| is_segment(id)) {
                 Some(session) => {
                     let done = self.end(Method::DELETE, &["sessions", session]).await;
-                    not.tell("a session", done);
+                    failures.add("a session", done);
                 }
-                None => not.tell("a session", Err(Why::new("the directory shows it without an id."))),
+                None => failures.add("a session", Err(Why::new("the directory shows it without an id."))),
             }
         }
-        not.done()
+        failures.into_result()
     }
 
-    /// Online sessions, and what was granted to clients with the offline tokens that hang on it. Tokens that are older are stale
-    /// from then on; since that counts whole seconds, those of the same second end with the grant.
+    /// Ends web sessions, and the grants of clients with their offline tokens. Older tokens are invalid from then on. Since Keycloak
+    /// compares whole seconds, tokens of the same second end only with the grant.
     async fn end_everything(&self, id: &str) -> Result<(), Why> {
-        let mut not = NotEnded::default();
-        not.tell("the sign-out from everywhere", self.end(Method::POST, &["users", id, "logout"]).await);
+        let mut failures = Failures::default();
+        failures.add("the sign-out from everywhere", self.end(Method::POST, &["users", id, "logout"]).await);
         for consent in self.listed(&["users", id, "consents"], "the user's consents").await? {
             match text_of(&consent, "clientId").filter(|id| is_segment(id)) {
                 Some(client) => {
                     let done = self.end(Method::DELETE, &["users", id, "consents", client]).await;
-                    not.tell(&format!("what client {} was granted", text::shown(client, text::NAME)), done);
+                    failures.add(&format!("what client {} was granted", text::printable(client, text::NAME)), done);
                 }
-                None => not.tell("a grant", Err(Why::new("the directory shows it without a client."))),
+                None => failures.add("a grant", Err(Why::new("the directory shows it without a client."))),
             }
         }
-        not.done()
+        failures.into_result()
     }
 
-    /// A list about a user; empty where there is no such user any more.
+    /// A list that belongs to a user; empty if the user no longer exists.
     async fn listed(&self, segments: &[&str], what: &str) -> Result<Vec<Value>, Why> {
         let answer = self.get(segments, &[]).await?;
         if answer.is_no_user() {
@@ -101,29 +101,30 @@ impl Keycloak {
     }
 }
 
-/// So many are named.
-const NAMED: usize = 5;
+/// How many failures the message names.
+const MAX_NAMED: usize = 5;
 
 /// What could not be ended.
 #[derive(Default)]
-struct NotEnded {
+struct Failures {
     named: Vec<String>,
     more: usize,
     not_before: Option<Timestamp>,
 }
 
-impl NotEnded {
-    fn tell(&mut self, what: &str, done: Result<(), Why>) {
+impl Failures {
+    /// Adds a failure, if `done` is one.
+    fn add(&mut self, what: &str, done: Result<(), Why>) {
         let Err(why) = done else { return };
         self.not_before = self.not_before.max(why.not_before);
-        if self.named.len() < NAMED {
+        if self.named.len() < MAX_NAMED {
             self.named.push(format!("{what}: {}", why.message));
         } else {
             self.more += 1;
         }
     }
 
-    fn done(self) -> Result<(), Why> {
+    fn into_result(self) -> Result<(), Why> {
         if self.named.is_empty() {
             return Ok(());
         }

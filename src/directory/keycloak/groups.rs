@@ -1,4 +1,4 @@
-//! Groups by their ids: a path is text, and a group's name may hold a slash.
+//! Groups, compared by their ids: a path is ambiguous, since a group's name may contain a slash.
 use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Method;
@@ -9,29 +9,37 @@ use super::{
     look_up::{text_of, unreadable},
 };
 use crate::{
-    core::{text, world::Why},
+    core::{seen::Why, text},
     directory::NotReady,
 };
 
-/// More groups, and a longer way up from one, than anybody has.
-const GROUPS: usize = 10_000;
-const LEVELS: usize = 100;
+/// More groups than any user is in.
+const MAX_GROUPS: usize = 10_000;
+/// More levels than any tree of groups has.
+const MAX_LEVELS: usize = 100;
 
-/// The groups that a path of the Directory's means.
+/// A path in the Directory, and the groups that it names.
 #[derive(Clone, Debug)]
-pub(super) struct Named {
+pub(super) struct NamedGroup {
     path: String,
-    /// Several, where a protected path can mean several.
+    /// Several if a protected path is ambiguous.
     groups: Vec<Group>,
     protected: bool,
+}
+
+impl NamedGroup {
+    /// The path, if there is no such group.
+    pub(super) fn unknown(&self) -> Option<&String> {
+        Some(&self.path).filter(|_| self.groups.is_empty())
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Group {
     id: String,
-    /// As Keycloak writes it. It does not tell which group it is, but that another is not below it.
+    /// As Keycloak writes it. It does not identify the group, but it excludes groups that are not below it.
     path: String,
-    /// The one above.
+    /// Id of the group above.
     parent: Option<String>,
 }
 
@@ -46,14 +54,14 @@ impl Group {
 }
 
 impl Keycloak {
-    /// What the Directory's paths mean. `None`: the operator's account does not see groups, which are then left out of a user's list
-    /// without a word, and a protected one would protect nobody.
-    pub(super) async fn named_groups(&self) -> Result<Option<Vec<Named>>, NotReady> {
-        let [protected, allowed] = &self.groups;
+    /// The groups that the Directory's paths name. `None`: the operator's account may not see groups. Keycloak then silently leaves them
+    /// out of a user's list, and a protected one would protect no user.
+    pub(super) async fn named_groups(&self) -> Result<Option<Vec<NamedGroup>>, NotReady> {
+        let (protected, allowed) = (&self.protected_groups, &self.allowed_groups);
         if protected.is_empty() && allowed.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        let listed = self.asked(Method::GET, &["groups"], &[("max", "1")]).await?;
+        let listed = self.request(Method::GET, &["groups"], &[("max", "1")]).await?;
         if self.shown(listed, "its groups")?.is_none() {
             return Ok(None);
         }
@@ -63,20 +71,20 @@ impl Keycloak {
             let Some(mut groups) = self.groups_at(path).await? else { return Ok(None) };
             if protected && groups.is_empty() {
                 return Err(NotReady::InvalidConfiguration(format!(
-                    "spec.protect.groups names {}, and there is no such group: it would protect nobody.",
-                    text::shown(path, text::NAME)
+                    "spec.protect.groups names {}, and there is no such group: it would protect no user.",
+                    text::printable(path, text::NAME)
                 )));
             }
-            // To whom something is allowed is what Keycloak itself takes the path for: names without a slash come first.
+            // For an allowed group, the path means what Keycloak itself takes it for: names without a slash come first.
             if !protected {
                 groups.truncate(1);
             }
-            all.push(Named { path: path.clone(), groups, protected });
+            all.push(NamedGroup { path: path.clone(), groups, protected });
         }
         Ok(Some(all))
     }
 
-    /// The groups that `path` can mean. A slash within a name is written as it is or, as some servers do, `~/`.
+    /// The groups that `path` can mean. A slash within a name is written as `/` or, by some servers, as `~/`.
     async fn groups_at(&self, path: &str) -> Result<Option<Vec<Group>>, NotReady> {
         let parts = parts(path);
         let (mut found, mut below) = (Vec::new(), vec![(None::<Group>, parts.as_slice())]);
@@ -97,6 +105,7 @@ impl Keycloak {
         Ok(Some(found))
     }
 
+    /// The group `name` below `above`, or at the top. Outer `None`: the operator's account may not see groups.
     async fn group_named(
         &self,
         above: Option<&Group>,
@@ -107,29 +116,29 @@ impl Keycloak {
             Some(group) => vec!["groups", &group.id, "children"],
             None => vec!["groups"],
         };
-        let answer = self.asked(Method::GET, &segments, &[("search", name), ("exact", "true")]).await?;
-        let what = format!("the look-up of group {}, which the Directory names,", text::shown(path, text::NAME));
+        let answer = self.request(Method::GET, &segments, &[("search", name), ("exact", "true")]).await?;
+        let what = format!("the look-up of group {}, which the Directory names,", text::printable(path, text::NAME));
         let Some(all) = self.shown(answer, &what)? else { return Ok(None) };
         let all = all.as_array().map(Vec::as_slice).unwrap_or_default();
         Ok(Some(all.iter().filter(|group| text_of(group, "name") == Some(name)).find_map(Group::of)))
     }
 
-    /// The paths of the Directory's whose groups the user is in, or in one below. `None`: nobody asks for them.
-    pub(super) async fn groups_of(&self, id: &str, named: &[Named]) -> Result<Option<Vec<String>>, Why> {
-        if self.groups.iter().all(Vec::is_empty) {
+    /// The paths in the Directory whose groups, or groups below them, the user is in. `None`: the Directory names no groups.
+    pub(super) async fn groups_of(&self, id: &str, named: &[NamedGroup]) -> Result<Option<Vec<String>>, Why> {
+        if self.protected_groups.is_empty() && self.allowed_groups.is_empty() {
             return Ok(None);
         }
         let answer = self.get(&["users", id, "groups"], &[("briefRepresentation", "true")]).await?;
         let own = answer.into_list("the look-up of the user's groups")?;
-        if own.len() > GROUPS {
-            return Err(Why::new(format!("the directory shows the user in more than {GROUPS} groups.")));
+        if own.len() > MAX_GROUPS {
+            return Err(Why::new(format!("the directory shows the user in more than {MAX_GROUPS} groups.")));
         }
-        // One that is not shown might be the one that protects the user.
+        // A group that is not shown might be the one that protects the user.
         let own: Vec<Group> = own.iter().map(Group::of).collect::<Option<_>>().ok_or_else(|| unreadable("group"))?;
         let mut known = BTreeMap::new();
         let mut member = Vec::new();
-        for Named { path, groups, protected } in named {
-            // Deleted and made again since the last check it has another id.
+        for NamedGroup { path, groups, protected } in named {
+            // A group that was deleted and created again since the last check has another id.
             let mut is_in = *protected && own.iter().any(|one| one.path == *path);
             for group in groups {
                 for one in &own {
@@ -143,7 +152,7 @@ impl Keycloak {
         Ok(Some(member))
     }
 
-    /// Whether `one` is `group`, or below it. What is above a group is kept in `known`.
+    /// Whether `one` is `group`, or below it. `known` caches the parent of each group.
     async fn is_within(
         &self,
         one: &Group,
@@ -157,7 +166,7 @@ impl Keycloak {
             return Ok(false);
         }
         let mut above = one.parent.clone();
-        for _ in 0..LEVELS {
+        for _ in 0..MAX_LEVELS {
             let Some(id) = above else { return Ok(false) };
             if id == group.id {
                 return Ok(true);
@@ -175,7 +184,7 @@ impl Keycloak {
     }
 }
 
-/// The parts of a path between its slashes, but for those that are written as part of a name.
+/// The parts of a path between its slashes. A `~/` is a slash within a name.
 fn parts(path: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     for piece in path.split('/') {

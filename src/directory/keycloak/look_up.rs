@@ -1,15 +1,19 @@
-//! Who is meant, and what the guards ask about.
+//! Finds the user that a request names, and reads what the gates check.
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Answer, Keycloak, factors::enrolment, is_segment};
-use crate::core::{
-    ledger::UserId,
-    request::{Factor, Mode, UserRef},
-    text,
-    world::{Enrolled, Factors, Feature, Found, Seen, User, Why},
+use super::{Answer, Keycloak, Known, factors::enrolment, is_segment};
+use crate::{
+    core::{
+        directory::Feature,
+        request::{Factor, Mode, UserRef},
+        seen::{Seen, Why},
+        text,
+        user::{Enrolled, Factors, LookUp, User, UserId},
+    },
+    directory::lock,
 };
 
 /// In [`User::handle`]: whether the operator's account may change this user.
@@ -18,17 +22,17 @@ pub(super) const MANAGED: &str = "managed";
 /// The required action of `forceChangeOnLogin`.
 const UPDATE_PASSWORD: &str = "UPDATE_PASSWORD";
 
-/// One of a user's credentials (`CredentialRepresentation`).
+/// A credential of a user (`CredentialRepresentation`).
 pub(super) struct Credential {
-    /// None: it is kept by a user federation behind Keycloak, and cannot be removed here.
+    /// `None`: a user federation behind Keycloak keeps it, and it cannot be removed here.
     pub id: Option<String>,
     pub kind: String,
-    /// None: an imported one may have no time.
+    /// `None`: an imported one may have no time.
     pub created: Option<Timestamp>,
 }
 
 impl Credential {
-    /// The kind of second factor that it is, if it is one that is removed.
+    /// The kind of second factor, if it is one that a reset removes.
     pub(super) fn factor(&self) -> Option<Factor> {
         match self.kind.as_str() {
             _ if self.id.is_none() => None,
@@ -39,31 +43,31 @@ impl Credential {
         }
     }
 
-    /// Neither a password nor something that stands for one, though extensions may have kinds of their own.
+    /// Whether it is neither a password nor a part of the password history. Extensions may add kinds of their own.
     pub(super) fn is_beside_password(&self) -> bool {
         !matches!(self.kind.as_str(), "password" | "password-history")
     }
 }
 
-/// It opens the account without a password.
+/// The kind of a credential that signs in without a password.
 const PASSKEY: &str = "webauthn-passwordless";
 
 impl Keycloak {
     /// Finds a user. Keycloak compares names and addresses without regard to case.
     ///
     /// # Errors
-    /// Why it could not be told.
-    pub async fn look_up(&self, user: &UserRef, mode: Mode) -> Result<Option<Found>, Why> {
+    /// Why the directory could not be asked.
+    pub async fn look_up(&self, user: &UserRef, mode: Mode) -> Result<Option<LookUp>, Why> {
         match self.find(user).await?.as_slice() {
             [] => Ok(None),
-            [one] => Ok(Some(Found::One(Box::new(self.user(one, mode).await?)))),
-            several => Ok(Some(Found::Several(several.len()))),
+            [one] => Ok(Some(LookUp::One(Box::new(self.user(one, mode).await?)))),
+            several => Ok(Some(LookUp::Several(several.len()))),
         }
     }
 
     async fn find(&self, user: &UserRef) -> Result<Vec<Value>, Why> {
         match user {
-            // Keycloak has something else at these two paths.
+            // These two paths of Keycloak's API are not users.
             UserRef::Id(id) if !is_segment(id) || matches!(id.as_str(), "count" | "profile") => Ok(Vec::new()),
             UserRef::Id(id) => Ok(self.by_id(id).await?.into_iter().collect()),
             UserRef::Username(name) => self.by_name(name).await,
@@ -71,19 +75,34 @@ impl Keycloak {
         }
     }
 
-    /// Users of this address whom an exact search for it finds.
+    /// Users whom Keycloak lists for exactly this value of a field. An empty list alone proves nothing: Keycloak returns one to an account
+    /// that may search but sees no users, and it may return one while it imports the user from a federation, which it does without a
+    /// lock. So the operator reads its own account, which Keycloak must show, then asks again.
+    async fn list(&self, field: &str, typed: &str) -> Result<Vec<Value>, Why> {
+        let search = async || {
+            let answer = self.get(&["users"], &[(field, typed), ("exact", "true")]).await?;
+            answer.into_list("the look-up of the user")
+        };
+        let users = search().await?;
+        if users.is_empty() {
+            let own = self.known()?.own_user;
+            self.get(&["users", &own], &[]).await?.into_read("the look-up of the operator's own account")?;
+            return search().await;
+        }
+        Ok(users)
+    }
+
+    /// Users whose address is `typed`, found by an exact search in a field.
     async fn search(&self, field: &str, typed: &str) -> Result<Vec<Value>, Why> {
-        let answer = self.get(&["users"], &[(field, typed), ("exact", "true")]).await?;
-        let mut users = answer.into_list("the look-up of the user")?;
+        let mut users = self.list(field, typed).await?;
         users.retain(|user| text_of(user, "email").is_some_and(|known| same(known, typed)));
         Ok(users)
     }
 
-    /// By the name that a user signs in with. In a realm that takes addresses for names the address is shown as the name, whatever name
-    /// the account has had before; both open it.
+    /// Users who sign in with this name. In a realm that uses addresses as names, Keycloak shows the address as the name, even if the
+    /// account had another name before. The user can sign in with both.
     async fn by_name(&self, name: &str) -> Result<Vec<Value>, Why> {
-        let answer = self.get(&["users"], &[("username", name), ("exact", "true")]).await?;
-        let mut users = answer.into_list("the look-up of the user")?;
+        let mut users = self.list("username", name).await?;
         let shows_name = |user: &Value| text_of(user, "username").is_some_and(|known| same(known, name));
         if users.iter().any(shows_name) {
             users.retain(shows_name);
@@ -96,7 +115,7 @@ impl Keycloak {
             (Some(shown), Some(email)) => same(shown, email),
             _ => false,
         });
-        // 26.2 shows the name as it was before.
+        // Keycloak 26.2 shows the earlier name.
         let others = self.search("email", name).await?;
         let known: Vec<Value> = users.iter().filter_map(|user| user.get("id").cloned()).collect();
         users.extend(others.into_iter().filter(|other| !other.get("id").is_some_and(|id| known.contains(id))));
@@ -109,8 +128,8 @@ impl Keycloak {
         Ok(realm.get("registrationEmailAsUsername") == Some(&Value::Bool(true)))
     }
 
-    /// The user with this id. `None`: there is none. Keycloak 26.2 shows a user who is locked out for a while as disabled by id, and as
-    /// enabled in lists: the list counts.
+    /// The user with this id. `None`: there is no such user. Keycloak 26.2 shows a user who is locked out for a while as disabled by id,
+    /// and as enabled in lists. The list counts.
     async fn by_id(&self, id: &str) -> Result<Option<Value>, Why> {
         let user = self.representation(id).await?;
         let Some(disabled) = user.as_ref().filter(|user| user.get("enabled") == Some(&Value::Bool(false))) else {
@@ -121,6 +140,7 @@ impl Keycloak {
         Ok(listed.into_iter().find(|listed| text_of(listed, "id") == Some(id)).or(user))
     }
 
+    /// The `UserRepresentation` of the user with this id. `None`: there is no such user.
     pub(super) async fn representation(&self, id: &str) -> Result<Option<Value>, Why> {
         let answer = self.get(&["users", id], &[]).await?;
         if answer.is_no_user() {
@@ -130,11 +150,14 @@ impl Keycloak {
         if text_of(&user, "id") == Some(id) { Ok(Some(user)) } else { Err(unreadable("id")) }
     }
 
+    /// The result of the last check.
+    fn known(&self) -> Result<Known, Why> {
+        let known = lock(&self.known).clone();
+        known.ok_or_else(|| Why::new("the operator's account has not been found to hold what a look-up needs."))
+    }
+
     async fn user(&self, user: &Value, mode: Mode) -> Result<User, Why> {
-        let found = self
-            .found()
-            .clone()
-            .ok_or_else(|| Why::new("the operator's account has not been found to hold what a look-up needs."))?;
+        let known = self.known()?;
         let flag = |name: &str| user.get(name).and_then(Value::as_bool).ok_or_else(|| unreadable(name));
         let id = text_of(user, "id").filter(|id| is_segment(id)).ok_or_else(|| unreadable("id"))?;
         let name = text_of(user, "username").ok_or_else(|| unreadable("username"))?;
@@ -143,35 +166,35 @@ impl Keycloak {
             Some(actions) => actions.iter().filter_map(Value::as_str).collect(),
             None => return Err(unreadable("requiredActions")),
         };
-        let (credentials, roles, groups, asked) = tokio::try_join!(
+        let (credentials, roles, groups, enabled) = tokio::try_join!(
             self.credentials(id),
-            self.roles(id, &found.manager),
-            self.groups_of(id, &found.groups),
-            self.actions_asked_for(),
+            self.roles(id, &known.management_client),
+            self.groups_of(id, &known.groups),
+            self.enabled_actions(),
         )?;
-        // An identity provider's user who has a password as well can sign in with it.
+        // A user of an identity provider who also has a password here can sign in with it.
         let password = own_passwords(&credentials);
         let linked = text_of(user, "federationLink").is_some();
         let no_password = password.clone().count() == 0;
         let federated = linked || (no_password && self.has_identity_provider(id).await?);
-        // Second factors may be kept here all the same.
+        // Keycloak may keep the second factors even if it does not keep the password.
         let kept_here = credentials.iter().any(|c| c.is_beside_password() && c.id.is_some());
         let elsewhere = federated && (mode == Mode::Password || !kept_here);
         let changed_at = match mode {
             Mode::Password => changed_at(password),
-            // Only what was enrolled before the request is removed: that is the condition.
+            // A reset removes only what was enrolled before the request: that is its precondition.
             Mode::MFA => Seen::Absent,
         };
         let mut lacks = BTreeMap::new();
-        if !asked.contains(UPDATE_PASSWORD) {
-            let why = format!("since nobody is asked for required action {UPDATE_PASSWORD}: {}", self.switch_on());
+        if !enabled.contains(UPDATE_PASSWORD) {
+            let why = format!("since required action {UPDATE_PASSWORD} is off: {}", self.switch_on());
             lacks.insert(Feature::ForceChangeOnLogin, why);
         }
         let factors = match mode {
             Mode::Password => Seen::Unread,
             Mode::MFA => {
                 let renamed = self.would_be_renamed(user, &credentials, &pending).await?;
-                let enrolled = self.enrolled(&credentials, &pending, &asked, renamed);
+                let enrolled = self.enrolled(&credentials, &pending, &enabled, renamed);
                 Seen::Known(Factors { enrolled, password: federated || !no_password })
             }
         };
@@ -180,23 +203,28 @@ impl Keycloak {
             id: UserId::new(id.to_owned(), name),
             aliases: email.iter().cloned().chain([name.to_owned()]).collect(),
             email: email.filter(|address| text::is_word(address)),
-            // The operator's own account has no address, and is protected; of whose password is elsewhere nothing is asked here.
-            confirmed: id == found.own || elsewhere || flag("emailVerified")? && !pending.contains(&"VERIFY_EMAIL"),
+            // The operator's own account has no address, and is protected anyway. For a user whose password is elsewhere it does not
+            // matter.
+            confirmed: id == known.own_user
+                || elsewhere
+                || flag("emailVerified")? && !pending.contains(&"VERIFY_EMAIL"),
             active,
             federated: elsewhere,
             administrator: Seen::Known(!roles.is_empty()),
-            operator: Seen::Known(id == found.own),
+            operator: Seen::Known(id == known.own_user),
             groups: groups.map_or(Seen::Unread, Seen::Known),
             changed_at,
             lacks,
             hindrance: (!active && is_locked_for_good(user)).then(|| LOCKED_FOR_GOOD.to_owned()),
             factors,
+            mfa_on: Seen::Unread,
             must_change: Seen::Unread,
+            condition: None,
             handle: [(MANAGED.to_owned(), managed(user).to_string())].into(),
         })
     }
 
-    /// The user's credentials; an error where there is no such user.
+    /// The user's credentials. An error if there is no such user.
     async fn credentials(&self, id: &str) -> Result<Vec<Credential>, Why> {
         let answer = self.get(&["users", id, "credentials"], &[]).await?;
         credentials_of(answer)
@@ -207,7 +235,7 @@ impl Keycloak {
         let segments = ["users", id, "role-mappings", "clients", manager, "composite"];
         let answer = self.get(&segments, &[("briefRepresentation", "true")]).await?;
         let all = answer.into_list("the look-up of the user's roles")?;
-        // One that is not shown might be the one that protects the user.
+        // A role that is not shown might be the one that protects the user.
         let name = |item: &Value| text_of(item, "name").map(str::to_owned);
         all.iter().map(name).collect::<Option<_>>().ok_or_else(|| unreadable("name"))
     }
@@ -217,9 +245,9 @@ impl Keycloak {
         Ok(!answer.into_list("the look-up of the user's identity providers")?.is_empty())
     }
 
-    /// The required actions that users of the realm are asked for. One that is off, or that the realm does not have, is passed over at the
-    /// sign-in without a word, whoever has it.
-    async fn actions_asked_for(&self) -> Result<BTreeSet<String>, Why> {
+    /// The aliases of the required actions that are enabled in the realm. At the sign-in, Keycloak silently skips one that is disabled, or
+    /// that the realm does not have, even if a user has it.
+    async fn enabled_actions(&self) -> Result<BTreeSet<String>, Why> {
         let answer = self.get(&["authentication", "required-actions"], &[]).await?;
         let all = answer.into_list("the look-up of the realm's required actions")?;
         let on = all.iter().filter(|action| action.get("enabled") == Some(&Value::Bool(true)));
@@ -227,11 +255,11 @@ impl Keycloak {
     }
 
     fn switch_on(&self) -> String {
-        format!("switch it on in realm {} (Authentication, Required actions)", text::shown(&self.name, text::NAME))
+        format!("switch it on in realm {} (Authentication, Required actions)", text::printable(&self.realm, text::NAME))
     }
 
-    /// Whether to ask for a new factor would change the user's name: in a realm that takes addresses for names whatever is written of a user
-    /// makes the address his name, even if he has had another.
+    /// Whether asking for a new factor would change the user's name. In a realm that uses addresses as names, any write to a user makes the
+    /// address the name, even if the user had another.
     async fn would_be_renamed(&self, user: &Value, all: &[Credential], pending: &[&str]) -> Result<bool, Why> {
         let asks = |c: &Credential| c.factor().and_then(|_| enrolment(&c.kind)).is_some_and(|a| !pending.contains(&a));
         if !all.iter().any(asks) || !self.takes_addresses_for_names().await? {
@@ -242,20 +270,26 @@ impl Keycloak {
         Ok(!named.iter().any(|named| named.get("id") == user.get("id")))
     }
 
-    /// What is beside the password. `asked`: the actions that are asked for; `pending`: those that are asked of the user.
-    fn enrolled(&self, all: &[Credential], pending: &[&str], asked: &BTreeSet<String>, renamed: bool) -> Vec<Enrolled> {
+    /// The credentials that are not passwords. `enabled`: the required actions that are enabled in the realm. `pending`: those of the user.
+    fn enrolled(
+        &self,
+        all: &[Credential],
+        pending: &[&str],
+        enabled: &BTreeSet<String>,
+        renamed: bool,
+    ) -> Vec<Enrolled> {
         let hindered = |action: &str| {
-            if !asked.contains(action) {
+            if !enabled.contains(action) {
                 Some(format!(
-                    "Nobody would be asked to enrol a new factor, so the account would be open without one: required action {action} is off. To \
-                     reset it, {}, then file a new request.",
+                    "Keycloak would not ask the user to enrol a new factor, so the account would be open without one: required action \
+                     {action} is off. To reset it, {}, then file a new request.",
                     self.switch_on()
                 ))
             } else if renamed && !pending.contains(&action) {
                 Some(format!(
                     "Asking for {action} would change the user's name to the e-mail address: realm {} takes addresses for names, and this \
                      account has another. Save the user once by hand, which renames it, or ask for {action} there. Then file a new request.",
-                    text::shown(&self.name, text::NAME)
+                    text::printable(&self.realm, text::NAME)
                 ))
             } else {
                 None
@@ -273,11 +307,11 @@ impl Keycloak {
     }
 }
 
-/// To complete "is not active in the directory".
+/// Follows "is not active in the directory".
 const LOCKED_FOR_GOOD: &str = "Too many failed sign-ins have locked the account for good (attributes.disabledReason: permanentLockout), \
      which no reset ends: switch the user on again, then file a new request.";
 
-/// Keycloak has switched the user off itself, after too many failed sign-ins.
+/// Whether Keycloak has disabled the user itself, after too many failed sign-ins.
 fn is_locked_for_good(user: &Value) -> bool {
     let reasons = user.pointer("/attributes/disabledReason").and_then(Value::as_array);
     reasons.is_some_and(|all| all.iter().any(|reason| reason == "permanentLockout"))
@@ -291,7 +325,7 @@ pub(super) fn credentials_of(answer: Answer) -> Result<Vec<Credential>, Why> {
             id: text_of(value, "id").filter(|id| !elsewhere && is_segment(id)).map(str::to_owned),
             kind: text_of(value, "type")?.to_owned(),
             created: match value.get("createdDate") {
-                // A federation behind Keycloak may know none, and shows -1.
+                // A federation behind Keycloak may not know the time, and shows -1.
                 None | Some(Value::Null) => None,
                 Some(at) => at.as_i64().filter(|at| *at > 0).and_then(|at| Timestamp::from_millisecond(at).ok()),
             },
@@ -300,17 +334,18 @@ pub(super) fn credentials_of(answer: Answer) -> Result<Vec<Credential>, Why> {
     all.iter().map(|value| credential(value).ok_or_else(|| unreadable("credentials"))).collect()
 }
 
-/// Fine-grained permissions may exempt a user. Where nothing is said the call itself will tell.
+/// Whether the operator's account may change this user: fine-grained permissions may exempt one. If Keycloak does not say so, the call
+/// itself will show it.
 fn managed(user: &Value) -> bool {
     user.pointer("/access/manage").and_then(Value::as_bool) != Some(false)
 }
 
-/// Those that are kept at Keycloak itself.
+/// The passwords that Keycloak itself keeps.
 pub(super) fn own_passwords(all: &[Credential]) -> impl Iterator<Item = &Credential> + Clone {
     all.iter().filter(|c| c.kind == "password" && c.id.is_some())
 }
 
-/// When the password was last set.
+/// When the latest of `passwords` was set.
 pub(super) fn changed_at<'a>(passwords: impl Iterator<Item = &'a Credential>) -> Seen<Timestamp> {
     let mut latest: Seen<Timestamp> = Seen::Absent;
     for password in passwords {
@@ -323,6 +358,7 @@ pub(super) fn changed_at<'a>(passwords: impl Iterator<Item = &'a Credential>) ->
     latest
 }
 
+/// Whether two names are equal without regard to case.
 fn same(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
 }

@@ -1,20 +1,24 @@
-//! The provider against small servers that answer as each test says; the real Keycloak is in tests/directories.
+//! The provider against small servers that answer as each test defines; the real Keycloak is in tests/directories.
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
 use serde_json::json;
 
 use super::*;
 use crate::{
     core::{
-        ledger::{Evidence, Record},
-        plan::CleanUp,
+        call::{AfterReset, Call, Reply},
+        finding::Finding,
+        record::{Evidence, Record},
         request::{Factor, Mode, UserRef},
-        world::{Found as FoundUser, Proof, Seen},
+        seen::Seen,
+        user::{LookUp, User},
     },
-    directory::tests::{Answered, SET, Server, fenced, ok, record},
+    directory::tests::{Answered, Server, fenced, fenced_call, ok, record},
 };
 
 fn refused(status: u16, body: &Value) -> Answered {
@@ -115,7 +119,7 @@ fn credentials() -> Credentials {
 }
 
 fn connect(spec: &DirectorySpec, credentials: &Credentials) -> Result<Keycloak, NotReady> {
-    let directory::Provider::Keycloak(keycloak) = &spec.provider else { panic!("{:?}", spec.provider) };
+    let directory::ProviderSpec::Keycloak(keycloak) = &spec.provider else { panic!("{:?}", spec.provider) };
     Keycloak::connect(spec, keycloak, credentials)
 }
 
@@ -131,7 +135,7 @@ async fn keycloak(url: &str) -> Keycloak {
 
 async fn look_up(keycloak: &Keycloak, mode: Mode) -> User {
     match keycloak.look_up(&UserRef::Username("Ann".to_owned()), mode).await {
-        Ok(Some(FoundUser::One(user))) => *user,
+        Ok(Some(LookUp::One(user))) => *user,
         other => panic!("{other:?}"),
     }
 }
@@ -183,16 +187,16 @@ async fn one_token_serves_until_it_is_refused() {
     stale.store(1, Ordering::SeqCst);
     look_up(&keycloak, Mode::Password).await;
     assert_eq!(asked.load(Ordering::SeqCst), 2, "renewed once");
-    // The one call is not sent a second time, whatever it was answered.
+    // The call itself is not sent a second time, whatever the answer.
     let user = look_up(&keycloak, Mode::Password).await;
     stale.store(1, Ordering::SeqCst);
     let password = SecretString::from("New-pass");
     let denied = Reply::Denied { code: "HTTP_401".to_owned() };
-    assert_eq!(keycloak.perform(fenced(true), &SET, &user, Some(&password)).await, denied);
+    assert_eq!(keycloak.perform(fenced(true), &user, Some(&password)).await, denied);
     let sent = server.seen("/auth/admin/realms/acme/users/7/reset-password");
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].2, r#"Bearer the-token {"temporary":false,"type":"password","value":"New-pass"}"#);
-    assert_eq!(keycloak.perform(fenced(false), &SET, &user, Some(&password)).await, Reply::NotSent);
+    assert_eq!(keycloak.perform(fenced(false), &user, Some(&password)).await, Reply::NotSent);
     assert_eq!(server.seen("/auth/admin/realms/acme/users/7/reset-password").len(), 1);
 }
 
@@ -261,7 +265,7 @@ async fn every_missing_right_is_named() {
         let text = error.to_string();
         assert!(says.iter().all(|s| text.contains(s)) && !not.iter().any(|s| text.contains(s)), "{what}: {text}");
     }
-    // A group that is not there protects nobody.
+    // A group that does not exist protects no user.
     let server = Server::start(usual()).await;
     let mut spec = spec(&server.url, &json!({}));
     spec.protect.groups = vec!["/Bord".to_owned()];
@@ -286,7 +290,7 @@ async fn a_user_as_the_guards_see_him() {
         {
             let server = Server::start(realm(move |_, path| path.starts_with(hidden).then(|| answer.clone()))).await;
             let mut spec = spec.clone();
-            if let directory::Provider::Keycloak(keycloak) = &mut spec.provider {
+            if let directory::ProviderSpec::Keycloak(keycloak) = &mut spec.provider {
                 keycloak.url = format!("{}/auth", server.url);
             }
             let found = checked(&spec).await.look_up(&UserRef::Username("ann".to_owned()), Mode::Password).await;
@@ -333,6 +337,60 @@ async fn groups_are_told_apart_by_what_they_are() {
     assert_eq!(in_group(1, &["/Staff~/Desk"], &[]).await, known(&[]));
 }
 
+/// No user is in a group that does not exist. The check reports such groups of rules.
+#[tokio::test]
+async fn groups_that_are_not_there() {
+    let server = Server::start(usual()).await;
+    let mut spec = spec(&server.url, &json!({}));
+    spec.allow = serde_json::from_value(json!([{
+        "name": "desk", "namespaces": ["helpdesk"], "modes": ["Password"],
+        "users": {"groups": ["/Staff/Desk", "/Staff/Nobodies", "/Desk"]},
+    }]))
+    .unwrap();
+    let keycloak = connect(&spec, &credentials()).unwrap();
+    assert_eq!(keycloak.check().await.unwrap().unknown_groups, ["/Desk", "/Staff/Nobodies"]);
+    assert_eq!(look_up(&keycloak, Mode::Password).await.groups, Seen::Known(vec!["/Staff/Desk".to_owned()]));
+}
+
+/// Who is being brought in from a federation just then is shown to the second look.
+#[tokio::test]
+async fn nobody_is_not_found_by_one_look() {
+    for (there, looks) in [(false, 2), (true, 1)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let server = Server::start(realm(move |_, path| {
+            let first = path.starts_with("/users?username=Ann&") && count.fetch_add(1, Ordering::SeqCst) == 0;
+            (first && !there).then(|| ok(&json!([])))
+        }))
+        .await;
+        look_up(&keycloak_of(&server).await, Mode::Password).await;
+        assert_eq!(asked.load(Ordering::SeqCst), looks);
+    }
+}
+
+/// Keycloak shows an empty list to an account that may search but sees no users: nothing is known of the user then.
+#[tokio::test]
+async fn users_who_are_hidden_are_not_taken_for_gone() {
+    let hidden = Arc::new(AtomicUsize::new(1));
+    let still = Arc::clone(&hidden);
+    let server = Server::start(realm(move |_, path| match (still.load(Ordering::SeqCst), path) {
+        (1, path) if path.starts_with("/users?") && !path.contains("service-account") => Some(ok(&json!([]))),
+        (1, "/users/me") => Some(refused(403, &json!({"error": "HTTP 403 Forbidden"}))),
+        (2, path) if path.starts_with("/users?") => Some(ok(&json!([]))),
+        (_, "/users/me") => Some(ok(&json!({"id": "me"}))),
+        _ => None,
+    }))
+    .await;
+    let keycloak = keycloak_of(&server).await;
+    for user in [UserRef::Username("Ann".to_owned()), UserRef::Email("ann@acme.example".to_owned())] {
+        let why = keycloak.look_up(&user, Mode::Password).await.unwrap_err();
+        assert!(why.message.contains("the operator's own account with 403"), "{why:?}");
+        hidden.store(2, Ordering::SeqCst);
+        assert!(keycloak.look_up(&user, Mode::Password).await.unwrap().is_none());
+        hidden.store(1, Ordering::SeqCst);
+    }
+}
+
 /// A group whose way up has no end.
 #[tokio::test]
 async fn groups_without_end() {
@@ -348,8 +406,8 @@ async fn groups_without_end() {
         let mut spec = spec(&server.url, &json!({}));
         spec.protect.groups = vec!["/Staff".to_owned()];
         let found = checked(&spec).await.look_up(&UserRef::Username("ann".to_owned()), Mode::Password).await;
-        let said = found.unwrap_err().message;
-        assert!(said.contains(says), "{said}");
+        let message = found.unwrap_err().message;
+        assert!(message.contains(says), "{message}");
     }
 }
 
@@ -392,12 +450,12 @@ async fn what_an_answer_to_the_call_amounts_to() {
         let keycloak = keycloak(&server.url).await;
         let user = look_up(&keycloak, Mode::Password).await;
         let password = SecretString::from("New-pass");
-        let reply = keycloak.perform(fenced(true), &SET, &user, Some(&password)).await;
+        let reply = keycloak.perform(fenced(true), &user, Some(&password)).await;
         assert_eq!(reply, expected, "{status} {body}");
     }
 }
 
-/// Fine-grained permissions may exempt somebody.
+/// Fine-grained permissions may exempt a user.
 #[tokio::test]
 async fn a_user_whom_the_account_may_not_change_costs_no_call() {
     let server = Server::start(realm(|method, path| {
@@ -409,7 +467,7 @@ async fn a_user_whom_the_account_may_not_change_costs_no_call() {
     .await;
     let keycloak = keycloak(&server.url).await;
     let user = look_up(&keycloak, Mode::Password).await;
-    let reply = keycloak.perform(fenced(true), &SET, &user, Some(&SecretString::from("New-pass"))).await;
+    let reply = keycloak.perform(fenced(true), &user, Some(&SecretString::from("New-pass"))).await;
     assert_eq!(reply, Reply::Rejected { code: "HTTP_403".to_owned() });
     assert!(server.seen("/auth/admin/realms/acme/users/7/reset-password").is_empty());
 }
@@ -426,8 +484,8 @@ fn factors() -> Value {
     ])
 }
 
-fn remove(factors: &[Factor]) -> Once {
-    Once::RemoveFactors { factors: factors.to_vec(), enrolled_before: Timestamp::from_millisecond(BEFORE).unwrap() }
+fn remove(factors: &[Factor]) -> Call {
+    Call::RemoveFactors { factors: factors.to_vec(), enrolled_before: Timestamp::from_millisecond(BEFORE).unwrap() }
 }
 
 /// The realm with Ann's factors, whose required actions are kept as they are written, but for one that it does not know.
@@ -459,7 +517,7 @@ async fn factors_go_one_by_one_and_new_ones_stay() {
     let keycloak = keycloak(&server.url).await;
     let user = look_up(&keycloak, Mode::MFA).await;
     assert_eq!(user.changed_at, Seen::Absent);
-    assert_eq!(keycloak.perform(fenced(true), &remove(&[]), &user, None).await, Reply::Done);
+    assert_eq!(keycloak.perform(fenced_call(remove(&[]), true), &user, None).await, Reply::Done);
     // Both actions are asked for already, and for one-time passwords there is a new factor.
     assert_eq!(
         changes(&server),
@@ -468,10 +526,10 @@ async fn factors_go_one_by_one_and_new_ones_stay() {
 
     let server = Server::start(with_factors("", "")).await;
     let keycloak = checked(&spec(&server.url, &json!({}))).await;
-    assert_eq!(keycloak.perform(fenced(true), &remove(&[Factor::WebAuthn]), &user, None).await, Reply::Done);
+    assert_eq!(keycloak.perform(fenced_call(remove(&[Factor::WebAuthn]), true), &user, None).await, Reply::Done);
     assert_eq!(changes(&server), ["DELETE /credentials/key  "]);
-    assert_eq!(keycloak.perform(fenced(false), &remove(&[]), &user, None).await, Reply::NotSent);
-    assert_eq!(keycloak.repeat(&remove(&[]), &user, || false).await, Reply::NotSent);
+    assert_eq!(keycloak.perform(fenced_call(remove(&[]), false), &user, None).await, Reply::NotSent);
+    assert_eq!(keycloak.repeat(&Record { call: remove(&[]), ..record() }, &user, || false).await, Reply::NotSent);
     assert_eq!(changes(&server).len(), 1);
 }
 
@@ -484,7 +542,7 @@ async fn a_removal_that_breaks_off_is_unsure() {
         let server = Server::start(with_factors("", broken)).await;
         let keycloak = keycloak(&server.url).await;
         let user = look_up(&keycloak, Mode::MFA).await;
-        assert_eq!(keycloak.perform(fenced(true), &remove(&[]), &user, None).await, expected, "{broken}");
+        assert_eq!(keycloak.perform(fenced_call(remove(&[]), true), &user, None).await, expected, "{broken}");
         assert_eq!(changes(&server).len(), removed);
     }
 }
@@ -494,7 +552,7 @@ async fn a_factor_that_cannot_be_enrolled_anew_is_not_taken_away() {
     let server = Server::start(with_factors("webauthn-register", "")).await;
     let keycloak = keycloak(&server.url).await;
     let user = look_up(&keycloak, Mode::MFA).await;
-    let reply = keycloak.perform(fenced(true), &remove(&[Factor::WebAuthn]), &user, None).await;
+    let reply = keycloak.perform(fenced_call(remove(&[Factor::WebAuthn]), true), &user, None).await;
     assert_eq!(reply, Reply::Rejected { code: "required-action-webauthn-register-is-unknown".to_owned() });
     assert_eq!(
         changes(&server),
@@ -547,19 +605,19 @@ async fn whoever_comes_from_a_federation_is_found() {
     assert!(matches!(&user.factors, Seen::Known(factors) if factors.password && factors.enrolled.len() == 1));
     // Nor does what reads the same later need an id.
     let proof = keycloak.verify(&record()).await.unwrap();
-    assert!(matches!(proof, Proof::Nothing(_)), "{proof:?}");
-    keycloak.clean_up(&record(), CleanUp { web_sessions: true, ..CleanUp::default() }).await.unwrap();
+    assert!(matches!(proof, Finding::Inconclusive(_)), "{proof:?}");
+    keycloak.clean_up(&record(), AfterReset { web_sessions: true, ..AfterReset::default() }).await.unwrap();
 
     // Whom the federation keeps nothing of.
     let read_only = |method: &str, _: &str| {
-        let said =
+        let body =
             json!({"errorMessage": "The user is read-only. Not possible to write 'required action CONFIGURE_TOTP'"});
-        (method == "PUT").then(|| refused(400, &said))
+        (method == "PUT").then(|| refused(400, &body))
     };
     let server = Server::start(with_user(linked(), json!([otp, elsewhere]), read_only)).await;
     let keycloak = keycloak_of(&server).await;
     let user = look_up(&keycloak, Mode::MFA).await;
-    let reply = keycloak.perform(fenced(true), &remove(&[]), &user, None).await;
+    let reply = keycloak.perform(fenced_call(remove(&[]), true), &user, None).await;
     assert_eq!(reply, Reply::Rejected { code: "user-is-read-only".to_owned() });
     assert!(changes(&server).iter().all(|call| !call.starts_with("DELETE")));
 }
@@ -570,13 +628,13 @@ async fn keycloak_of(server: &Server) -> Keycloak {
 
 fn enrolled(user: &User) -> Vec<(&str, Option<Factor>, bool, &str)> {
     let Seen::Known(factors) = &user.factors else { panic!("{user:?}") };
-    let told = |why: &Option<String>| match why.as_deref() {
+    let shown = |why: &Option<String>| match why.as_deref() {
         None => "",
         Some(why) if why.contains("is off") => "off",
         Some(why) if why.contains("change the user's name") => "renamed",
         Some(why) => panic!("{why}"),
     };
-    factors.enrolled.iter().map(|one| (one.kind.as_str(), one.factor, one.alone, told(&one.hindered))).collect()
+    factors.enrolled.iter().map(|one| (one.kind.as_str(), one.factor, one.alone, shown(&one.hindered))).collect()
 }
 
 #[tokio::test]
@@ -604,7 +662,7 @@ async fn what_would_come_of_a_reset_is_known_before() {
     let mut expected = usual;
     expected[0].3 = "off";
     assert_eq!(enrolled(&user), expected, "even if it is asked of the user already");
-    let why = &look_up(&keycloak, Mode::Password).await.lacks[&crate::core::world::Feature::ForceChangeOnLogin];
+    let why = &look_up(&keycloak, Mode::Password).await.lacks[&crate::core::directory::Feature::ForceChangeOnLogin];
     assert!(why.contains("UPDATE_PASSWORD") && why.contains("realm acme"), "{why}");
 }
 
@@ -633,7 +691,7 @@ async fn where_addresses_are_names() {
             UserRef::Username(stored.replace("%40", "@")),
         ] {
             let found = keycloak.look_up(&typed, Mode::MFA).await.unwrap();
-            let Some(FoundUser::One(user)) = found else { panic!("{stored} {typed:?}: {found:?}") };
+            let Some(LookUp::One(user)) = found else { panic!("{stored} {typed:?}: {found:?}") };
             assert_eq!(enrolled(&user)[0].3, expected, "{stored} {typed:?}");
         }
     }
@@ -650,15 +708,15 @@ async fn whoever_is_locked_out() {
     };
     let server = Server::start(realm(by_id)).await;
     let found = keycloak_of(&server).await.look_up(&id, Mode::Password).await.unwrap();
-    assert!(matches!(&found, Some(FoundUser::One(user)) if user.active), "{found:?}");
+    assert!(matches!(&found, Some(LookUp::One(user)) if user.active), "{found:?}");
     // For good: Keycloak has switched the user off, and says why.
-    for (reason, told) in [(json!({"disabledReason": ["permanentLockout"]}), true), (json!({}), false)] {
+    for (reason, locked) in [(json!({"disabledReason": ["permanentLockout"]}), true), (json!({}), false)] {
         let server =
             Server::start(with_user(json!({"enabled": false, "attributes": reason}), json!([]), |_, _| None)).await;
         let found = keycloak_of(&server).await.look_up(&id, Mode::Password).await.unwrap();
-        let Some(FoundUser::One(user)) = found else { panic!("{found:?}") };
+        let Some(LookUp::One(user)) = found else { panic!("{found:?}") };
         assert!(!user.active);
-        assert_eq!(user.hindrance.is_some_and(|why| why.contains("for good")), told);
+        assert_eq!(user.hindrance.is_some_and(|why| why.contains("for good")), locked);
     }
 }
 
@@ -678,17 +736,17 @@ async fn one_that_cannot_be_ended() {
     let server = Server::start(realm(script)).await;
     let keycloak = keycloak_of(&server).await;
     let ended = |path: &str| server.seen(&format!("/auth/admin/realms/acme{path}")).len();
-    let web = CleanUp { web_sessions: true, unlock: true, ..CleanUp::default() };
-    let said = keycloak.clean_up(&record(), web).await.unwrap_err().message;
+    let web = AfterReset { web_sessions: true, unlock: true, ..AfterReset::default() };
+    let message = keycloak.clean_up(&record(), web).await.unwrap_err().message;
     for part in
         ["the lock-out", "a session: the directory answered 400", "a session: the directory shows it without an id"]
     {
-        assert!(said.contains(part), "{said}");
+        assert!(message.contains(part), "{message}");
     }
     assert_eq!(ended("/sessions/good"), 1);
-    let all = CleanUp { mobile_sessions_and_api_tokens: true, ..CleanUp::default() };
-    let said = keycloak.clean_up(&record(), all).await.unwrap_err().message;
-    assert!(said.contains("what client broken;client was granted: the directory answered 400"), "{said}");
+    let all = AfterReset { mobile_sessions_and_api_tokens: true, ..AfterReset::default() };
+    let message = keycloak.clean_up(&record(), all).await.unwrap_err().message;
+    assert!(message.contains("what client broken;client was granted: the directory answered 400"), "{message}");
     assert_eq!(ended("/users/7/consents/https%3A%2F%2Fapp.example%2Fa%3Bb%20c%25"), 1);
 }
 
@@ -712,22 +770,22 @@ fn a_change_time_is_taken_for_what_it_proves() {
         let record = Record { gave_up_at: gave_up.map(at), ..record() };
         let ahead = SignedDuration::from_secs(ahead);
         match evidence::judge(&record, &Seen::Known(at(changed)), ahead, can_sign_in, at("50")) {
-            Proof::Proven(Evidence::Marker) => "ours",
-            Proof::Open(_) => "sign in",
-            Proof::Changed(_) => "open",
+            Finding::Proven(Evidence::Marker) => "ours",
+            Finding::NeedsSignIn(_) => "sign in",
+            Finding::Changed(_) => "open",
             other => panic!("{other:?}"),
         }
     };
     for (gave_up, changed, ahead, expected) in [
-        // While the connection stood.
+        // While the connection was open.
         (Some("03"), "02.9", 0, "ours"),
-        // After it: late, or somebody else's.
+        // After it was closed: late, or another change.
         (Some("03"), "03.1", 0, "open"),
         (Some("03"), "40", 0, "open"),
         // By a clock that is ahead, and by one that is behind.
         (Some("03"), "12.9", 10, "ours"),
         (Some("23"), "14", -10, "open"),
-        // Its holder is gone.
+        // The process that sent it is gone.
         (None, "20", 0, "ours"),
         (None, "26", 0, "open"),
     ] {
@@ -737,7 +795,7 @@ fn a_change_time_is_taken_for_what_it_proves() {
     let mut unmoved = record();
     unmoved.attempt.baseline = Some(at("00").to_string());
     let proof = evidence::judge(&unmoved, &Seen::Known(at("00")), SignedDuration::ZERO, true, at("50"));
-    assert!(matches!(&proof, Proof::Nothing(text) if text.contains("unchanged since")), "{proof:?}");
+    assert!(matches!(&proof, Finding::Inconclusive(text) if text.contains("unchanged since")), "{proof:?}");
 }
 
 #[tokio::test]
@@ -771,7 +829,7 @@ async fn a_sign_in_proves_what_it_proves() {
 
 #[tokio::test]
 async fn what_a_reset_leaves_is_ended() {
-    let over = record().over().as_millisecond();
+    let over = record().cannot_arrive_after().as_millisecond();
     let script = move |method: &str, path: &str| match (method, path) {
         ("GET", "/users/7/sessions") => {
             Some(ok(&json!([{"id": "old", "start": over - 90_000}, {"id": "new", "start": over + 1000}])))
@@ -787,10 +845,10 @@ async fn what_a_reset_leaves_is_ended() {
         // After those of the check.
         writes.skip(1).map(|(method, path, _)| format!("{method} {}", &path[23..])).collect::<Vec<_>>()
     };
-    let web = CleanUp { web_sessions: true, ..CleanUp::default() };
+    let web = AfterReset { web_sessions: true, ..AfterReset::default() };
     keycloak.clean_up(&record(), web).await.unwrap();
     assert_eq!(writes(), ["DELETE /sessions/old"]);
-    let all = CleanUp { mobile_sessions_and_api_tokens: true, unlock: true, ..web };
+    let all = AfterReset { mobile_sessions_and_api_tokens: true, unlock: true, ..web };
     keycloak.clean_up(&record(), all).await.unwrap();
     let expected =
         ["DELETE /attack-detection/brute-force/users/7", "POST /users/7/logout", "DELETE /users/7/consents/shop"];

@@ -1,21 +1,21 @@
-//! What servers answer, and what that means.
+//! Results of operations, and what they mean.
 use std::fmt;
 
 use ldap3::{LdapResult, controls::RawControl};
 
 use super::stream::Excess;
 use crate::{
-    core::{ledger::Reply, text, world::Why},
+    core::{call::Reply, seen::Why, text},
     directory::NotReady,
 };
 
-/// Active Directory's code for a change that is not taken at all, such as by a global catalog.
+/// Active Directory's code where a server, such as a global catalog, accepts no changes.
 const NO_CHANGES: &str = "00002035";
 
 /// The password policy control (draft-behera-ldap-password-policy-10, section 6).
 pub const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 
-/// Asks for that control in the answer.
+/// Requests that control in the response.
 #[must_use]
 pub fn ask_for_policy() -> RawControl {
     RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: None }
@@ -27,16 +27,16 @@ pub enum Failed {
     /// No connection could be made, so nothing was sent.
     #[error("no connection could be made (name, network or certificate)")]
     NoConnection,
-    /// The server refuses the operator's own account.
+    /// The server refuses the bind of the operator's own account.
     #[error("the server refuses the bind of the operator's account with {0}")]
     Refused(Code),
-    /// It was sent, at least in part, and no answer came that could be read.
+    /// The request was sent, at least in part, and no response came that could be read.
     #[error("the connection broke or no answer came in time")]
     Broken,
-    /// It was sent, at least in part, and what came was not taken for an answer.
+    /// The request was sent, at least in part, and the response exceeds the bounds.
     #[error("{0}")]
     Excess(Excess),
-    /// It was answered with an error.
+    /// The server answered with an error.
     #[error("the server answered with {0}")]
     Answered(Code),
 }
@@ -67,17 +67,21 @@ impl Failed {
     }
 }
 
-/// A result code, as it may be shown: its number and name (RFC 4511, appendix A), and what the server adds in a form of fixed
-/// words.
+/// A result code that is safe to show: its number and name (RFC 4511, appendix A), and a detail of the server that is one of a fixed
+/// set of words or a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// The number.
+    /// Number of the result code.
     pub number: u32,
-    /// Active Directory's own code, or the word of a password policy.
+    /// Active Directory's own code, or the error of a password policy.
     pub detail: Option<String>,
 }
 
 impl Code {
+    pub(super) const fn success() -> Self {
+        Self { number: 0, detail: None }
+    }
+
     pub(super) fn of(result: &LdapResult) -> Self {
         Self {
             number: result.rc,
@@ -89,6 +93,7 @@ impl Code {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.number {
+            0 => "success",
             1 => "operationsError",
             2 => "protocolError",
             3 => "timeLimitExceeded",
@@ -131,7 +136,7 @@ impl fmt::Display for Code {
 }
 
 impl Code {
-    /// What it is about where its name does not say so, and what would do.
+    /// What the code is about, where its name does not say so, and what to do.
     fn meaning(&self) -> Option<&'static str> {
         Some(match (self.number, self.detail.as_deref()?) {
             (_, "0000052D") => "the domain's password policy: its length, complexity or minimum age",
@@ -149,14 +154,14 @@ impl Code {
     }
 }
 
-/// The server's answer to an operation that was sent.
+/// The server's response to an operation.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Its result code.
     pub code: Code,
-    /// Its own words. Looked at, never shown.
+    /// The diagnostic message. It is compared with known texts, and never shown.
     pub text: String,
-    /// It came with the password policy control.
+    /// The response has the password policy control.
     pub has_policy: bool,
 }
 
@@ -171,15 +176,15 @@ impl From<LdapResult> for Answer {
 }
 
 impl Answer {
-    /// The result code's number.
+    /// Number of the result code.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.code.number
     }
 
-    /// What an error means for the call, wherever the two directories do not differ (protocol, section 6). A modify is one
-    /// whole (RFC 4511, section 4.6): an error that speaks of the request says that nothing was changed. One that speaks of the
-    /// server's trouble does not, nor one that nobody has written down (RFC 4511, appendix A).
+    /// What the response means for the call, where `OpenLDAP` and Active Directory do not differ. A modify is atomic
+    /// (RFC 4511, section 4.6): an error about the request shows that nothing was changed. An error about the server's own state does
+    /// not, nor does a code that RFC 4511, appendix A, does not list.
     #[must_use]
     pub fn reply(&self) -> Reply {
         match self.code.number {
@@ -196,8 +201,8 @@ impl Answer {
         }
     }
 
-    /// Another password may do: a policy's word, or Active Directory's code for its own. The servers' sentences are not fixed, but all
-    /// name what they are about.
+    /// Whether another password might be accepted: the error of a policy, or Active Directory's code for its own. The wording of servers
+    /// varies, but all mention the password.
     fn is_about_the_password(&self) -> bool {
         match self.code.detail.as_deref() {
             Some(
@@ -213,18 +218,18 @@ impl Answer {
     }
 }
 
-/// What a failure says of the whole Directory.
+/// Why the Directory is not ready after this failure.
 #[must_use]
 pub fn not_ready(failed: &Failed) -> NotReady {
     match failed {
         Failed::Refused(code) if matches!(code.number, 8 | 13) => NotReady::InvalidConfiguration(format!(
-            "the server wants an encrypted connection before it lets anybody in ({code}): use ldaps://, or startTLS: true."
+            "the server accepts binds on encrypted connections only ({code}): use ldaps://, or startTLS: true."
         )),
         Failed::Refused(code) => NotReady::CredentialsRefused(format!(
-            "the server refuses bind-dn and bind-password with {code}: look at the account, and at its Secret."
+            "the server refuses bind-dn and bind-password with {code}: check the account and its Secret."
         )),
         Failed::Answered(code) if code.number == 34 => NotReady::InvalidConfiguration(format!(
-            "a name in the Directory is no distinguished name for the server ({code}): look at baseDN, and at groups and their base."
+            "a name in the Directory is not a distinguished name for the server ({code}): check baseDN, and groups and their base."
         )),
         Failed::Answered(code) if matches!(code.number, 32 | 50) => {
             NotReady::PermissionMissing(format!("the operator's account may not look up users ({code})."))
@@ -233,16 +238,16 @@ pub fn not_ready(failed: &Failed) -> NotReady {
     }
 }
 
-/// A protected group that is not found.
+/// The error for a protected group that is not found.
 #[must_use]
 pub fn no_such_group(group: &str) -> NotReady {
     NotReady::InvalidConfiguration(format!(
-        "spec.protect.groups names {}, and the operator's account sees no such group: it would protect nobody.",
-        text::shown(group, text::NAME)
+        "spec.protect.groups names {}, and the operator's account sees no such group: it would protect no user.",
+        text::printable(group, text::NAME)
     ))
 }
 
-/// What a password policy says in its control: `SEQUENCE { warning [0] OPTIONAL, error [1] ENUMERATED OPTIONAL }`.
+/// The error in a password policy control: `SEQUENCE { warning [0] OPTIONAL, error [1] ENUMERATED OPTIONAL }`.
 fn policy_error(result: &LdapResult) -> Option<&'static str> {
     let control = result.ctrls.iter().find(|control| control.1.ctype == PASSWORD_POLICY)?;
     let error = policy_code(control.1.val.as_deref()?)?;
@@ -274,8 +279,8 @@ pub(super) fn policy_code(value: &[u8]) -> Option<u8> {
     None
 }
 
-/// Active Directory begins its words with a number of Windows: `0000052D: Constraint violation ...`; a refused bind says
-/// `data 52e`.
+/// The Windows error in a diagnostic message of Active Directory, which begins with it, as in `0000052D: Constraint violation ...`; for a
+/// refused bind, it is `data 52e`.
 pub(super) fn windows_code(text: &str) -> Option<String> {
     let hex = |text: &&str| text.bytes().all(|b| b.is_ascii_hexdigit());
     if let Some(data) = text.split(", data ").nth(1).and_then(|rest| rest.split(',').next())

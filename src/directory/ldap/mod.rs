@@ -1,54 +1,47 @@
 //! What LDAP directories share (RFC 4511): one strict client, and what a failed operation means.
 //!
-//! Several servers are tried in order. What a conditional call found at one of them need not be known to the others yet, so the
-//! call goes to that very server; see [`fence`].
+//! Servers are tried in order. A conditional call goes to the server of its precondition, since the others may not have replicated what
+//! that server holds; see [`precondition`].
 pub mod answer;
+mod connection;
 pub mod entry;
-pub mod fence;
+pub mod precondition;
+mod server;
 pub mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    future::Future,
-    ops::Deref,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use ldap3::{
-    Ldap, LdapConnAsync, LdapConnSettings, LdapError, Mod, Scope, SearchEntry, SearchOptions, SearchResult, StdStream,
+    LdapConnAsync, LdapConnSettings, Mod, Scope, SearchEntry, SearchOptions, SearchResult, StdStream,
     controls::RawControl,
 };
-use rustls::{
-    ClientConfig,
-    pki_types::{CertificateDer, pem::PemObject},
-};
-use rustls_platform_verifier::{BuilderVerifierExt, Verifier};
+use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Credentials, http, needed};
-use crate::{
-    api::directory::{DirectorySpec, Ldap as Settings},
-    core::world::Why,
+use super::{
+    Credentials, lock, required,
+    watch::{self, Request, Response, Watched, form},
 };
+use crate::{api::directory::Ldap as Settings, core::seen::Why};
 
 use answer::{Answer, Code, Failed, ask_for_policy};
+pub use connection::{Connection, PooledConnection};
+use connection::{Handle, Idle};
 use entry::value;
-use stream::Excess;
+pub use server::{PORTS, tls};
+use server::{address, server};
 
-/// More entries than any look-up of one user, or of the groups of one, should find.
-const MOST: i32 = 10_000;
-/// So many connections are kept for those who come next.
-const KEPT: usize = 16;
-/// A connection is not used for longer: what an administrator changes at the account, or at the order of servers, takes effect.
-const OLDEST: Duration = Duration::from_secs(300);
+/// More entries than a look-up of one user, or of the groups of one, should find.
+const MAX_ENTRIES: i32 = 10_000;
 
-/// How to reach the servers of one directory.
+/// Connects to the servers of one directory.
 pub struct Client {
     servers: Vec<Url>,
     start_tls: bool,
@@ -56,16 +49,15 @@ pub struct Client {
     bind_dn: String,
     password: SecretString,
     timeout: Duration,
-    /// For a connection to one of them.
-    patience: Duration,
+    /// For a connection to one server.
+    connect_timeout: Duration,
     idle: Idle,
+    /// Approves each request before it is sent.
+    pub watch: Watched,
 }
 
-/// Fits every entry.
+/// Matches every entry.
 pub const ANY: &str = "(objectClass=*)";
-
-/// Connections that nobody uses right now.
-type Idle = Arc<Mutex<Vec<Connection>>>;
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -73,79 +65,8 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// What the library makes of a connection.
-#[derive(Clone)]
-struct Handle {
-    ldap: Ldap,
-    /// Why the connection was given up, if an answer was.
-    excess: Arc<OnceLock<Excess>>,
-}
-
-impl Handle {
-    /// In a task of its own: the library gives up with a panic on answers that are none, and that must end nothing but the
-    /// operation.
-    async fn guarded<T: Send + 'static, F>(&self, operation: impl FnOnce(Ldap) -> F) -> Result<T, Failed>
-    where
-        F: Future<Output = Result<T, LdapError>> + Send + 'static,
-    {
-        match tokio::spawn(operation(self.ldap.clone())).await {
-            Ok(Ok(done)) => Ok(done),
-            // The connection was over before the operation was handed to it.
-            Ok(Err(LdapError::OpSend { .. })) => Err(Failed::NoConnection),
-            Ok(Err(_)) | Err(_) => Err(self.excess.get().map_or(Failed::Broken, |excess| Failed::Excess(*excess))),
-        }
-    }
-}
-
-/// A connection on which the operator's account is bound.
-#[derive(Clone)]
-pub struct Connection {
-    handle: Handle,
-    /// The server's address.
-    pub url: Url,
-    /// Which server it leads to: the name that the server gives itself (Active Directory's `dnsHostName`), else its address.
-    pub server: String,
-    /// What the server says about itself.
-    pub root: SearchEntry,
-    /// The server applies a password policy: it says so in answer to the bind alone, since schema and root DSE name the policy
-    /// as soon as its module is loaded.
-    pub has_policy: bool,
-    since: Instant,
-    timeout: Duration,
-    broken: Arc<AtomicBool>,
-}
-
-/// A connection for one task alone, so that nobody loses an answer with somebody else's. Others may have it afterwards.
-pub struct Lease {
-    connection: Connection,
-    idle: Idle,
-}
-
-impl Deref for Lease {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        &self.connection
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let mut idle = lock(&self.idle);
-        if idle.len() < KEPT && self.connection.is_usable() {
-            idle.push(self.connection.clone());
-        }
-    }
-}
-
-impl Connection {
-    fn is_usable(&self) -> bool {
-        !self.broken.load(Ordering::Relaxed) && !self.handle.ldap.clone().is_closed() && self.since.elapsed() < OLDEST
-    }
-}
-
 impl Client {
-    /// Servers and account as the Directory says. `field` is where it says so. Sends nothing.
+    /// Creates a client from the settings of a Directory. `field` names them. Sends nothing.
     ///
     /// # Errors
     /// Which field of the Directory or key of its Secret is wrong.
@@ -154,10 +75,10 @@ impl Client {
         if servers.is_empty() {
             return Err(format!("{field}.urls must name a server"));
         }
-        // Less than the whole: a connection that is never made must be told from an answer that never comes.
-        let patience = timeout * 3 / 4 / u32::try_from(servers.len()).unwrap_or(u32::MAX);
+        // Shorter than `timeout`, to distinguish a connection that was never made from a response that never came.
+        let connect_timeout = timeout * 3 / 4 / u32::try_from(servers.len()).unwrap_or(u32::MAX);
         let secret = &ldap.credentials.secret;
-        let key = |name: &str| needed(credentials, secret, name);
+        let key = |name: &str| required(credentials, secret, name);
         Ok(Self {
             servers,
             start_tls: ldap.start_tls,
@@ -165,43 +86,45 @@ impl Client {
             bind_dn: key("bind-dn")?.expose_secret().to_owned(),
             password: key("bind-password")?,
             timeout,
-            patience,
+            connect_timeout,
             idle: Idle::default(),
+            watch: None,
         })
     }
 
-    /// The account that the operator uses.
+    /// The name under which the operator binds.
     #[must_use]
     pub fn bind_dn(&self) -> &str {
         &self.bind_dn
     }
 
-    /// A connection to the first server that there is one to.
+    /// A connection to the first server that can be reached.
     ///
     /// # Errors
-    /// Why there is none.
-    pub async fn connection(&self) -> Result<Lease, Failed> {
+    /// Why no server can be reached.
+    pub async fn connection(&self) -> Result<PooledConnection, Failed> {
         self.connect(|_| true).await
     }
 
-    /// A connection to that very server.
+    /// A connection to the server of this name.
     ///
     /// # Errors
-    /// Why there is none.
-    pub async fn connection_to(&self, server: &str) -> Result<Lease, Failed> {
+    /// Why it cannot be reached.
+    pub async fn connection_to(&self, server: &str) -> Result<PooledConnection, Failed> {
         self.connect(|name| name == server).await
     }
 
-    /// One that is there, if it is as wanted; else a new one.
-    async fn connect(&self, wanted: impl Fn(&str) -> bool) -> Result<Lease, Failed> {
-        let lease = |connection| Lease { connection, idle: Arc::clone(&self.idle) };
-        if let Some(found) = self.take(&wanted) {
-            return Ok(lease(found));
+    /// An idle connection to a wanted server or, if there is none, a new one.
+    async fn connect(&self, wanted: impl Fn(&str) -> bool) -> Result<PooledConnection, Failed> {
+        let pooled = |connection| PooledConnection { connection, idle: Arc::clone(&self.idle) };
+        if let Some(found) = self.take_idle(&wanted) {
+            return Ok(pooled(found));
         }
         let mut failed = Failed::NoConnection;
+        let connect_timeout = if self.watch.is_some() { watch::NO_TIMEOUT } else { self.connect_timeout };
         for url in &self.servers {
-            match tokio::time::timeout(self.patience, self.bound(url)).await {
-                Ok(Ok(connection)) if wanted(&connection.server) => return Ok(lease(connection)),
+            match tokio::time::timeout(connect_timeout, self.connect_to(url)).await {
+                Ok(Ok(connection)) if wanted(&connection.server) => return Ok(pooled(connection)),
                 Ok(Err(error @ (Failed::Refused(_) | Failed::Excess(_)))) => failed = error,
                 _ => {}
             }
@@ -209,29 +132,34 @@ impl Client {
         Err(failed)
     }
 
-    fn take(&self, wanted: impl Fn(&str) -> bool) -> Option<Connection> {
+    fn take_idle(&self, wanted: impl Fn(&str) -> bool) -> Option<Connection> {
         let mut idle = lock(&self.idle);
         idle.retain(Connection::is_usable);
-        // The one that was used last is the least likely to have been dropped on its way without a word.
+        // The connection that was used last is the least likely to have been closed silently.
         let at = idle.iter().rposition(|connection| wanted(&connection.server))?;
         Some(idle.remove(at))
     }
 
     /// A new connection, bound as the operator's account.
-    async fn bound(&self, url: &Url) -> Result<Connection, Failed> {
+    async fn connect_to(&self, url: &Url) -> Result<Connection, Failed> {
         let handle = self.open(url).await?;
-        let answer = self.bind(&handle, &self.bind_dn, &self.password).await?;
+        let answer = self.bind(url, &handle, &self.bind_dn, &self.password).await?;
         if answer.number() != 0 {
             return Err(Failed::Refused(answer.code));
         }
         let asked =
             ["dnsHostName", "defaultNamingContext", "configurationNamingContext", "namingContexts", "vendorName"];
         let timeout = self.timeout;
+        let call =
+            self.ask(|| Request { fields: listed(&asked), ..call("read the root DSE", "", &address(url), true) });
+        let call = call.await?;
         let found = handle.guarded(async move |mut ldap| {
             let found = ldap.with_timeout(timeout).search("", Scope::Base, ANY, asked).await?;
             Ok(found.0.into_iter().next().map(SearchEntry::construct))
         });
-        let root = found.await?.unwrap_or_else(|| SearchEntry {
+        let found = found.await;
+        self.report(call, &found, |root| response(&Code::success(), root.as_slice()));
+        let root = found?.unwrap_or_else(|| SearchEntry {
             dn: String::new(),
             attrs: std::collections::HashMap::new(),
             bin_attrs: std::collections::HashMap::new(),
@@ -248,76 +176,99 @@ impl Client {
         })
     }
 
-    /// A connection on which nobody is bound.
+    /// A connection before the bind.
     async fn open(&self, url: &Url) -> Result<Handle, Failed> {
         let excess = Arc::default();
         let opening = stream::open(url, self.start_tls, Arc::clone(&self.tls), Arc::clone(&excess));
-        let stream = match tokio::time::timeout(self.patience, opening).await {
+        let stream = match tokio::time::timeout(self.connect_timeout, opening).await {
             Ok(Ok(stream)) => StdStream::Unix(stream),
             Ok(Err(_)) | Err(_) => return Err(Failed::NoConnection),
         };
         let settings = LdapConnSettings::new().set_std_stream(stream);
         let opened = LdapConnAsync::with_settings(settings, "ldapi:///").await;
         let (connection, ldap) = opened.map_err(|_| Failed::NoConnection)?;
-        // Ends with the last handle.
+        // The task ends with the last handle.
         tokio::spawn(async move { drop(connection.drive().await) });
         Ok(Handle { ldap, excess })
     }
 
-    /// What `dn` is answered when it signs in on this connection.
-    async fn bind(&self, handle: &Handle, dn: &str, password: &SecretString) -> Result<Answer, Failed> {
+    /// Binds as `dn` on this connection.
+    async fn bind(&self, url: &Url, handle: &Handle, dn: &str, password: &SecretString) -> Result<Answer, Failed> {
+        let call =
+            self.ask(|| Request { fields: vec!["password".to_owned()], ..call("bind as", dn, &address(url), false) });
+        let call = call.await?;
         let (timeout, dn, password) = (self.timeout, dn.to_owned(), password.clone());
         let bound = handle.guarded(async move |mut ldap| {
             ldap.with_timeout(timeout).with_controls(ask_for_policy()).simple_bind(&dn, password.expose_secret()).await
         });
-        Ok(bound.await?.into())
+        let answer = bound.await.map(Answer::from);
+        self.report(call, &answer, |answer| response(&answer.code, &[]));
+        answer
     }
 
-    /// What `dn` is answered when it signs in with `password` at this server. The password is sent once: a wrong one counts towards a
-    /// lock-out. `None`: no answer came.
+    /// Asks the watcher, if there is one, whether the request may be sent.
+    async fn ask(&self, call: impl FnOnce() -> Request) -> Result<Option<Request>, Failed> {
+        let Some(watch) = &self.watch else { return Ok(None) };
+        let call = call();
+        if watch.allow(call.clone()).await { Ok(Some(call)) } else { Err(Failed::NoConnection) }
+    }
+
+    /// Reports the response to the watcher, if there is one.
+    fn report<T>(&self, call: Option<Request>, result: &Result<T, Failed>, response: impl FnOnce(&T) -> Response) {
+        if let (Some(watch), Some(call)) = (&self.watch, call) {
+            let response = match result {
+                Ok(value) => response(value),
+                Err(failed) => Response { summary: failed.to_string(), form: Value::Null },
+            };
+            watch.answered(&call, response);
+        }
+    }
+
+    /// Binds as `dn` with `password` at this server, and returns the response. Sends the password once, since a wrong one counts towards a
+    /// lock-out. `None`: no response came.
     ///
     /// # Errors
-    /// Why it was not sent.
+    /// Why the password was not sent, or not checked.
     pub async fn sign_in(&self, url: &Url, dn: &str, password: &SecretString) -> Result<Option<Answer>, Why> {
-        // Such a bind is anonymous, and succeeds for anybody (RFC 4513, section 5.1.2).
+        // Such a bind is anonymous and always succeeds (RFC 4513, section 5.1.2).
         if dn.is_empty() || password.expose_secret().is_empty() {
             return Ok(None);
         }
         let handle = self.open(url).await.map_err(|e| e.why())?;
-        match self.bind(&handle, dn, password).await {
-            // The server is in trouble and has not looked at it.
+        match self.bind(url, &handle, dn, password).await {
+            // The server is busy or unavailable and has not checked the password.
             Ok(answer) if matches!(answer.number(), 51 | 52) => Err(Failed::Answered(answer.code).why()),
             answer => Ok(answer.ok()),
         }
     }
 
-    /// A connection to that very server or, if there is none, to another.
+    /// A connection to the server of this name or, if it cannot be reached, to another.
     ///
     /// # Errors
-    /// Why there is none.
-    pub async fn connection_rather_to(&self, server: &str) -> Result<Lease, Failed> {
+    /// Why no server can be reached.
+    pub async fn connection_rather_to(&self, server: &str) -> Result<PooledConnection, Failed> {
         match self.connection_to(server).await {
             Ok(connection) => Ok(connection),
             Err(_) => self.connection().await,
         }
     }
 
-    /// Whether it leads to the first of the servers.
+    /// Whether `connection` leads to the first of the servers.
     #[must_use]
     pub fn is_first(&self, connection: &Connection) -> bool {
         self.servers.first().is_some_and(|url| address(url) == connection.server)
     }
 
-    /// The connection is not used any more, nor are those that were made before and may have gone the same way.
+    /// Stops using `connection` and all idle ones, which may be broken in the same way.
     pub fn forget(&self, connection: &Connection) {
         connection.broken.store(true, Ordering::Relaxed);
         lock(&self.idle).clear();
     }
 
-    /// Entries that fit, without those that are referred to elsewhere. What there is no base for has none.
+    /// The entries that match, without references to other servers. Empty if the server has no entry `base`.
     ///
     /// # Errors
-    /// Why it could not be told.
+    /// Why the search failed.
     pub async fn search(
         &self,
         connection: &Connection,
@@ -326,19 +277,26 @@ impl Client {
         filter: &str,
         attributes: &[&'static str],
     ) -> Result<Vec<SearchEntry>, Failed> {
+        let call = self.ask(|| {
+            let what = format!("{base:?} for {filter}");
+            Request { fields: listed(attributes), ..call("search", &what, &connection.server, true) }
+        });
+        let call = call.await?;
         let (base, filter, attributes) = (base.to_owned(), filter.to_owned(), attributes.to_vec());
         let timeout = connection.timeout;
         let seconds = i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX);
         let found = connection.handle.guarded(async move |mut ldap| {
             // Aliases and referrals are not followed.
-            ldap.with_search_options(SearchOptions::new().sizelimit(MOST).timelimit(seconds));
+            ldap.with_search_options(SearchOptions::new().sizelimit(MAX_ENTRIES).timelimit(seconds));
             let all = ldap.with_timeout(timeout).search(&base, scope, &filter, attributes);
-            // The limit above begins anew with every entry.
+            // The limit above restarts with every entry.
             let SearchResult(found, result) = tokio::time::timeout(timeout, all).await??;
             let entries = found.into_iter().filter(|entry| !entry.is_ref()).map(SearchEntry::construct);
             Ok((entries.collect::<Vec<SearchEntry>>(), result))
         });
-        let found = match found.await {
+        let found = found.await;
+        self.report(call, &found, |(entries, result)| response(&Code::of(result), entries));
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
                 self.forget(connection);
@@ -352,10 +310,11 @@ impl Client {
         }
     }
 
-    /// The entry of this name, in whatever way that is spelt. `None`: there is none that fits, or the account may not see it.
+    /// The entry with this distinguished name, in any spelling. `None`: there is no such entry, it does not match `filter`, or the account
+    /// may not see it.
     ///
     /// # Errors
-    /// Why it could not be told.
+    /// Why the search failed.
     pub async fn entry(
         &self,
         connection: &Connection,
@@ -365,17 +324,17 @@ impl Client {
     ) -> Result<Option<SearchEntry>, Failed> {
         match self.search(connection, dn, Scope::Base, filter, attributes).await {
             Ok(found) => Ok(found.into_iter().next()),
-            // It is elsewhere, or no distinguished name.
+            // The entry is at another server, or `dn` is not a distinguished name.
             Err(Failed::Answered(code)) if matches!(code.number, 10 | 34) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Of these names, the distinguished ones under which the server finds what `is` it, in whatever way they are spelt.
+    /// Those of `names` that are distinguished names of an entry for which `is` returns true, in any spelling.
     ///
     /// # Errors
-    /// Why it could not be told.
-    pub async fn spelt(
+    /// Why the search failed.
+    pub async fn names_of(
         &self,
         connection: &Connection,
         names: &[String],
@@ -391,10 +350,10 @@ impl Client {
         Ok(all)
     }
 
-    /// Changes an entry, once. [`Failed::NoConnection`] says that nothing was sent.
+    /// Changes an entry, once. [`Failed::NoConnection`]: nothing was sent.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Why there is no response.
     pub async fn modify(
         &self,
         connection: &Connection,
@@ -402,84 +361,50 @@ impl Client {
         changes: Vec<Mod<Vec<u8>>>,
         controls: Vec<RawControl>,
     ) -> Result<Answer, Failed> {
+        let call = self.ask(|| {
+            let name = |change: &Mod<Vec<u8>>| {
+                let (how, name) = match change {
+                    Mod::Add(name, _) => ("add", name),
+                    Mod::Delete(name, _) => ("delete", name),
+                    Mod::Replace(name, _) => ("replace", name),
+                    Mod::Increment(name, _) => ("increment", name),
+                };
+                format!("{how} {}", String::from_utf8_lossy(name))
+            };
+            let condition = controls.iter().any(|c| c.crit).then(|| "on a condition (RFC 4528)".to_owned());
+            let fields = changes.iter().map(name).chain(condition).collect();
+            Request { fields, ..call("modify", dn, &connection.server, false) }
+        });
+        let call = call.await?;
         let (timeout, dn) = (connection.timeout, dn.to_owned());
         let done = connection.handle.guarded(async move |mut ldap| {
             ldap.with_timeout(timeout).with_controls(controls).modify(&dn, changes).await
         });
-        match done.await {
-            Ok(result) => Ok(result.into()),
-            Err(error) => {
-                self.forget(connection);
-                Err(error)
-            }
+        let answer = done.await.map(Answer::from);
+        self.report(call, &answer, |answer| response(&answer.code, &[]));
+        if answer.is_err() {
+            self.forget(connection);
         }
+        answer
     }
 }
 
-/// For one operation.
-///
-/// # Errors
-/// If the Directory says none.
-pub fn timeout(spec: &DirectorySpec) -> Result<Duration, String> {
-    let timeout =
-        crate::api::duration(&spec.limits.request_timeout).map_err(|e| format!("spec.limits.requestTimeout: {e}"))?;
-    Ok(Duration::try_from(timeout).unwrap_or_default())
+/// What the watcher is shown of a request.
+fn call(operation: &str, what: &str, server: &str, is_read: bool) -> Request {
+    let target = if what.is_empty() { server.to_owned() } else { format!("{what} at {server}") };
+    Request { verb: operation.to_owned(), target, fields: Vec::new(), is_read }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn listed(attributes: &[&'static str]) -> Vec<String> {
+    attributes.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// An address of a server.
-fn server(field: &str, text: &str, start_tls: bool) -> Result<Url, String> {
-    let wrong = || format!("{field}.urls: {text:?} is not an address such as ldaps://host");
-    let url = Url::parse(text).map_err(|_| wrong())?;
-    let extra =
-        !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some();
-    if extra || url.host_str().is_none_or(str::is_empty) || !matches!(url.path(), "" | "/") {
-        return Err(wrong());
-    }
-    match (url.scheme(), start_tls) {
-        ("ldaps", false) | ("ldap", true) => Ok(url),
-        ("ldaps", true) => {
-            Err(format!("{field}: startTLS is for addresses that begin with ldap://, and {text:?} does not"))
-        }
-        ("ldap", false) if http::is_loopback(&url) => Ok(url),
-        ("ldap", false) => Err(format!(
-            "{field}.urls: {text:?} would show passwords to the network: use ldaps://, or set {field}.startTLS: true"
-        )),
-        _ => Err(wrong()),
-    }
-}
-
-/// Where directories are, if the address says nothing else.
-pub const PORTS: [(&str, u16); 2] = [("ldaps", 636), ("ldap", 389)];
-
-fn address(url: &Url) -> String {
-    let usual = PORTS.into_iter().find(|(scheme, _)| *scheme == url.scheme()).map_or(0, |(_, port)| port);
-    let port = url.port().unwrap_or(usual);
-    format!("{}:{port}", url.host_str().unwrap_or_default().to_lowercase())
-}
-
-/// Trusts `ca_bundle` (PEM) besides the system's authorities.
-///
-/// # Errors
-/// What is wrong with `ca_bundle`.
-pub fn tls(ca_bundle: Option<&str>) -> Result<ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let unusable = || "the TLS set-up is not usable: no trusted certificate authorities were found".to_owned();
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|_| unusable())?;
-    let builder = match ca_bundle {
-        None => builder.with_platform_verifier().map_err(|_| unusable())?,
-        Some(pem) => {
-            let unreadable = || "caBundle holds no PEM certificate that could be read".to_owned();
-            let all: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-            let all = all.ok().filter(|all| !all.is_empty()).ok_or_else(unreadable)?;
-            let verifier = Verifier::new_with_extra_roots(all, provider).map_err(|_| unreadable())?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
-        }
+/// What the watcher is shown of a response.
+fn response<'a>(code: &Code, entries: impl IntoIterator<Item = &'a SearchEntry>) -> Response {
+    let entry = |entry: &SearchEntry| {
+        let texts = entry.attrs.iter().map(|(name, values)| (name.clone(), values.first().cloned().into()));
+        let others = entry.bin_attrs.keys().map(|name| (name.clone(), Value::from("")));
+        texts.chain(others).collect::<Map<String, Value>>().into()
     };
-    Ok(builder.with_no_client_auth())
+    Response { summary: code.to_string(), form: form(&entries.into_iter().map(entry).collect::<Vec<Value>>().into()) }
 }

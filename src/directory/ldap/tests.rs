@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::{answer::*, entry::*, *};
-use crate::core::{dn::Dn, ledger::Reply};
+use crate::core::{call::Reply, dn::Dn};
 
 fn settings(urls: &[&str], start_tls: bool) -> Settings {
     let text = json!({"urls": urls, "startTLS": start_tls, "baseDN": "dc=acme", "credentials": {"secret": "s"}});
@@ -38,8 +38,8 @@ fn passwords_go_over_encrypted_connections_alone() {
         ("ldaps://", false, "ldaps://host"),
         ("dc1", false, "ldaps://host"),
     ] {
-        let said = client(&[url], start_tls).unwrap_err();
-        assert!(said.contains(says), "{url}: {said}");
+        let error = client(&[url], start_tls).unwrap_err();
+        assert!(error.contains(says), "{url}: {error}");
     }
     assert!(client(&[], false).is_err());
 }
@@ -55,7 +55,7 @@ fn an_empty_credential_is_none() {
 }
 
 #[tokio::test]
-async fn without_a_password_nobody_signs_in() {
+async fn no_sign_in_without_a_password() {
     let client = client(&["ldap://127.0.0.1:1"], false).unwrap();
     let url = Url::parse("ldap://127.0.0.1:1").unwrap();
     let answer = client.sign_in(&url, "cn=op", &SecretString::from("")).await;
@@ -110,7 +110,7 @@ fn codes_are_numbers_and_fixed_words() {
     }
 }
 
-/// An error says that nothing was changed, unless the server itself is in trouble.
+/// An error shows that nothing was changed, unless it is about the server's own state.
 #[test]
 fn what_an_answer_means() {
     let reply = |number| Answer::from(result(number, "", None)).reply();
@@ -126,7 +126,7 @@ fn what_an_answer_means() {
     for refused in [19, 50, 53] {
         assert!(matches!(reply(refused), Reply::Rejected { .. }), "{refused}");
     }
-    // Of these another may do.
+    // Another password may be accepted.
     let says = |number, text| Answer::from(result(number, text, None)).reply();
     for (number, text) in [
         (19, "0000052D: Constraint violation - check_password_restrictions"),
@@ -150,7 +150,7 @@ fn bytes_of(filter: &str) -> Vec<u8> {
 }
 
 proptest! {
-    /// Whatever was typed is one value of one comparison.
+    /// Any typed text is one value of one comparison.
     #[test]
     fn what_is_typed_stays_a_value(typed in "\\PC{1,60}|[()*\\\\\u{0}&|!=<>~ a]{1,60}") {
         let wire = value_of(&equals("uid", &typed));
@@ -160,7 +160,7 @@ proptest! {
         prop_assert_eq!(&bytes_of(&equals_bytes("uid", typed.as_bytes())), &bytes_of(&equals("uid", &typed)));
     }
 
-    /// Whatever a part of a name holds, it stays that part; and nothing that is no name makes it stumble.
+    /// A part of a name stays one part whatever it contains, and a text that is not a name causes no panic.
     #[test]
     fn parts_of_names(value in "[a-z][-a-z,+=\"\\\\<>;#äöü]{0,20}[a-z]", odd in "\\PC{0,40}|[=,+;\"\\\\#a0 ]{0,20}") {
         let named = |value: &str| Dn::of(&format!("cn={},dc=acme", ldap3::dn_escape(value)));
@@ -171,7 +171,7 @@ proptest! {
         prop_assert!(!named(&value).is_under(&Dn::of(&odd)));
     }
 
-    /// No control and no words of a server make it stumble, and nothing of the words is shown.
+    /// No control and no message of a server cause a panic, and nothing of the message is shown.
     #[test]
     fn answers_of_any_kind(number in any::<u32>(), text in "\\PC{0,80}", control in proptest::collection::vec(any::<u8>(), 0..12)) {
         let shown = Code::of(&result(number, &text, Some(&control))).to_string();
@@ -179,8 +179,9 @@ proptest! {
     }
 
     #[test]
-    fn conditions_are_remembered(value in "[!-~]{1,40}", server in "[a-z0-9.:]{1,40}") {
-        let text = fence::Fence::text(&value, &server);
-        prop_assert_eq!(fence::Fence::parse(&text), Some(fence::Fence { value: &value, server: &server }));
+    fn preconditions_are_stored_as_text(value in "[!-~]{1,40}", server in "[a-z0-9.:]{1,40}") {
+        let text = precondition::Precondition::text(&value, &server);
+        let expected = precondition::Precondition { value: &value, server: &server };
+        prop_assert_eq!(precondition::Precondition::parse(&text), Some(expected));
     }
 }

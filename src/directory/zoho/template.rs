@@ -1,4 +1,4 @@
-//! Calls that a team wires itself: a method, a path and a JSON body with placeholders.
+//! Calls that the Directory object defines: a method, a path and a JSON body with placeholders.
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::{
     core::text,
 };
 
-/// Placeholders that a body may hold.
+/// Placeholders that a body may use.
 pub const IN_BODY: [&str; 11] = [
     "organization",
     "zoid",
@@ -22,29 +22,29 @@ pub const IN_BODY: [&str; 11] = [
     "adminPassword",
     UNCHANGED_SINCE,
 ];
-/// The time of the last change as the attempt saw it, RFC 3339, or null: a service in front of Zoho that refuses the call with
-/// 409 or 412 if it is another by now makes a lost answer harmless.
+/// The time of the last change that the attempt saw, RFC 3339, or null if there was none. With a service in front of Zoho that answers 409
+/// or 412 if that time has changed, the operator can send the call again after a lost answer.
 pub const UNCHANGED_SINCE: &str = "unchangedSince";
-/// Placeholders that a path may hold: all of them digits.
+/// Placeholders that a path may use. Their values are digits.
 const IN_PATH: [&str; 4] = ["organization", "zoid", "user.id", "user.zuid"];
-/// Those that make no sense where MFA is reset.
+/// Placeholders that are invalid in a template for MFA.
 const PASSWORD_ONLY: [&str; 4] = ["password", "forceChangeOnLogin", "clearMobileSessionsAndApiTokens", "emailToUser"];
 
-/// A call, checked.
+/// A validated template.
 #[derive(Clone, Debug)]
-pub struct Call {
-    /// How it is sent.
+pub struct CheckedTemplate {
+    /// The request's method.
     pub method: reqwest::Method,
     path: String,
     body: Value,
     used: BTreeSet<String>,
 }
 
-impl Call {
-    /// Checks a template.
+impl CheckedTemplate {
+    /// Validates a template. `field` names it.
     ///
     /// # Errors
-    /// What is wrong with it; `field` names it.
+    /// What is wrong with it.
     pub fn new(field: &str, template: &Template, with_password: bool) -> Result<Self, String> {
         let Template { method, path, body } = template;
         let allowed: Vec<&str> =
@@ -53,7 +53,7 @@ impl Call {
         if !path.starts_with('/') {
             return Err(format!("{field}.path must begin with a slash"));
         }
-        // Whatever else the parser of addresses would leave out, resolve or escape.
+        // The URL parser would drop, resolve or escape anything else.
         let plain = path.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\%".contains(&b));
         if !plain || path.contains("..") || path.split('/').any(|segment| segment == ".") {
             return Err(format!(
@@ -85,19 +85,19 @@ impl Call {
         Ok(Self { method, path: path.clone(), body: body.clone(), used })
     }
 
-    /// Whether a placeholder is in the body.
+    /// Whether the body uses a placeholder.
     #[must_use]
     pub fn uses(&self, placeholder: &str) -> bool {
         self.used.contains(placeholder)
     }
 
-    /// Whether it goes to Directory's own API.
+    /// Whether the path is one of Directory's own API.
     #[must_use]
     pub fn is_of_directory(&self) -> bool {
         self.path.starts_with("/directory/")
     }
 
-    /// The path and the body with `values` filled in.
+    /// The path and the body with `values` in place of the placeholders.
     #[must_use]
     pub fn fill(&self, values: &BTreeMap<&str, Value>) -> (String, Value) {
         let path = replace(&self.path, values);
@@ -105,7 +105,7 @@ impl Call {
     }
 }
 
-/// The placeholders in `text`, all of them known.
+/// The placeholders in `text`. An error if one is not `known`.
 fn check(field: &str, text: &str, known: &[&str]) -> Result<Vec<String>, String> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -115,7 +115,7 @@ fn check(field: &str, text: &str, known: &[&str]) -> Result<Vec<String>, String>
         };
         if !known.contains(&name) {
             let known: Vec<String> = known.iter().map(|k| format!("${{{k}}}")).collect();
-            let name = text::shown(name, text::NAME);
+            let name = text::printable(name, text::NAME);
             return Err(format!("{field}: unknown placeholder ${{{name}}}. Known here: {}", known.join(", ")));
         }
         found.push(name.to_owned());
@@ -124,13 +124,14 @@ fn check(field: &str, text: &str, known: &[&str]) -> Result<Vec<String>, String>
     Ok(found)
 }
 
+/// Calls `f` for each text in `value`.
 fn each_string(value: &Value, f: &mut impl FnMut(&str) -> Result<(), String>) -> Result<(), String> {
     match value {
         Value::String(text) => f(text),
         Value::Array(values) => values.iter().try_for_each(|value| each_string(value, f)),
         Value::Object(map) => map.iter().try_for_each(|(name, value)| {
             if name.contains("${") {
-                let name = text::shown(name, text::NAME);
+                let name = text::printable(name, text::NAME);
                 return Err(format!("the name \"{name}\" holds a placeholder: only values are filled in"));
             }
             each_string(value, f)
@@ -148,8 +149,8 @@ fn fill(value: &Value, values: &BTreeMap<&str, Value>) -> Value {
     }
 }
 
-/// A text that is exactly one placeholder takes the value as it is; within a longer text it is written out. What was filled in
-/// is not looked at again: a password may hold `${`.
+/// A text that is exactly one placeholder becomes the value, with its type. Within a longer text the value is written as text. Inserted
+/// values are not searched for placeholders: a password may contain `${`.
 fn replace(text: &str, values: &BTreeMap<&str, Value>) -> Value {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

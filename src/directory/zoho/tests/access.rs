@@ -5,7 +5,7 @@ use super::*;
 async fn tokens() {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
-    // Every token is refused: each read asks for another once, until Zoho would give no more.
+    // Every token is rejected: each read requests another once, until Zoho would issue no further token.
     let server = Server::start(move |_, path| {
         if path.starts_with("/oauth") {
             counted.fetch_add(1, Ordering::Relaxed);
@@ -48,7 +48,7 @@ async fn tokens() {
     }
 }
 
-/// The token goes to the configured address, whatever a token reply says.
+/// The token is sent to the configured address, whatever address came with the token.
 #[tokio::test]
 async fn a_foreign_api_domain_is_not_followed() {
     let foreign = Server::start(|_, _| ok(&json!({"users": []}))).await;
@@ -64,7 +64,7 @@ async fn a_foreign_api_domain_is_not_followed() {
     assert_eq!(server.seen("/directory").len(), 1);
 }
 
-/// A certificate that has run out, or that nobody trusted has signed: nothing is sent.
+/// With a certificate that has expired, or is not signed by a trusted authority, nothing is sent.
 #[tokio::test]
 async fn wrong_certificates() {
     use tokio::io::AsyncReadExt;
@@ -112,7 +112,7 @@ async fn wrong_certificates() {
     }
 }
 
-/// An outage of the accounts server uses up nothing: when it is back, a token is asked for.
+/// An outage of the accounts server uses up none of the budget: afterwards the operator requests a token.
 #[tokio::test]
 async fn an_outage_is_not_counted() {
     let server = Server::start(usual(ok(&json!({})))).await;
@@ -128,7 +128,7 @@ async fn an_outage_is_not_counted() {
     }
 }
 
-/// Whoever was asked to wait does not ask again, nor for another call.
+/// While Zoho throttles the operator, it sends no request, for any call.
 #[tokio::test]
 async fn a_throttle_of_the_accounts_server_is_kept_to() {
     for (answer, least) in [
@@ -155,7 +155,21 @@ async fn one_token_for_many_calls() {
     assert_eq!(server.seen("/oauth").len(), 1);
 }
 
-/// A token that is not good any more is renewed once; one that lacks a scope is not, since the next would lack it, too.
+/// Zoho issues ten tokens in ten minutes, for all connections together.
+#[tokio::test]
+async fn one_token_for_one_account() {
+    let server = Server::start(usual(ok(&json!({})))).await;
+    let account = credentials();
+    // A new term of leadership connects again, and another Directory has the same credentials.
+    for _ in 0..20 {
+        annette(&connect(&spec(&server.url, json!({})), &account).unwrap()).await;
+    }
+    assert_eq!(server.seen("/oauth").len(), 1);
+    annette(&zoho(&server.url)).await;
+    assert_eq!(server.seen("/oauth").len(), 2, "another account's");
+}
+
+/// A rejected token is renewed once. One that lacks a scope is not, since the next would lack it, too.
 #[tokio::test]
 async fn a_refused_token() {
     let count = Arc::new(AtomicUsize::new(0));
@@ -186,7 +200,7 @@ async fn a_refused_token() {
     assert_eq!(server.seen("/oauth").len(), 1);
 }
 
-/// A write that is refused drops the token and is not sent again.
+/// After a write that Zoho rejects with 401, the token is dropped, and the write is not sent again.
 #[tokio::test]
 async fn a_refused_write() {
     let server = Server::start(usual((401, Vec::new(), String::new()))).await;
@@ -213,15 +227,18 @@ async fn what_a_check_finds() {
         ((200, Vec::new(), "<html>".to_owned()), "Unreachable"),
         (ok(&json!({"status_code": 200})), "Unreachable"),
     ] {
-        let told = format!("{users:?}");
+        let shown = format!("{users:?}");
         let server = Server::start(answers(users)).await;
         let error = zoho(&server.url).check(&BTreeSet::new()).await.unwrap_err();
-        assert_eq!(error.reason(), expected, "{told}: {error}");
+        assert_eq!(error.reason(), expected, "{shown}: {error}");
     }
     let server = Server::start(answers(ok(&json!({"users": []})))).await;
     let all = BTreeSet::from([Mode::Password, Mode::MFA]);
     let found = zoho(&server.url).check(&all).await.unwrap();
-    assert_eq!(found.guarantees.password, Guarantee::AtMostOnce);
+    assert_eq!((found.guarantees.password, found.guarantees.mfa), (Guarantee::AtMostOnce, Some(Guarantee::Provable)));
+    let template = json!({"resetMFA": {"method": "POST", "path": "/directory/${user.id}", "body": {}}});
+    let opaque = connect(&spec(&server.url, template), &credentials()).unwrap().check(&all).await.unwrap();
+    assert_eq!(opaque.guarantees.mfa, Some(Guarantee::AtMostOnce), "a template may do anything");
     let has = |features: &[Feature]| features.iter().copied().collect::<BTreeSet<_>>();
     let always = [Feature::ResetPassword, Feature::ResetMFA, Feature::ClearWebSessions];
     assert_eq!(found.supports, has(&[&always[..], &[Feature::KeepAfterLogin]].concat()));
@@ -232,9 +249,16 @@ async fn what_a_check_finds() {
     let found = connect(&spec(&server.url, template), &credentials()).unwrap().check(&all).await.unwrap();
     assert_eq!((found.guarantees.password, found.guarantees.mfa), (Guarantee::AtMostOnce, Some(Guarantee::Provable)));
     assert_eq!(found.supports, has(&[&always[..], &[Feature::ForceChangeOnLogin, Feature::KeepAfterLogin]].concat()));
+    let oldest = [Feature::KeepAfterLogin, Feature::ClearMobileSessionsAndApiTokens];
+    let older = [&oldest[..], &[Feature::ForceChangeOnLogin]].concat();
+    for (page, more) in [("OlderPage", &older[..]), ("OldestPage", &oldest)] {
+        let fields = json!({"resetPasswordFields": page});
+        let found = connect(&spec(&server.url, fields), &credentials()).unwrap().check(&all).await.unwrap();
+        assert_eq!(found.supports, has(&[&always[..], more].concat()), "{page}");
+    }
 }
 
-/// Only what the rules need, whatever the case of the letters; ALL covers every operation.
+/// Only the scopes that the rules need are required. Case does not count, and ALL covers every operation.
 #[tokio::test]
 async fn scopes() {
     let directory_call = json!({"method": "POST", "path": "/directory/${user.id}", "body": {"p": "${password}"}});
@@ -262,15 +286,15 @@ async fn scopes() {
         let directory = connect(&spec(&server.url, patch), &credentials()).unwrap();
         match directory.check(&BTreeSet::from([Mode::Password])).await {
             Ok(_) => assert!(missing.is_empty(), "{granted}: {missing:?}"),
-            Err(NotReady::PermissionMissing(said)) => {
-                assert!(said.contains(&format!("without {}.", missing.join(", "))), "{granted}: {said}");
+            Err(NotReady::PermissionMissing(message)) => {
+                assert!(message.contains(&format!("without {}.", missing.join(", "))), "{granted}: {message}");
             }
             Err(other) => panic!("{other:?}"),
         }
     }
 }
 
-/// A proxy of the environment gets no request for this very machine: it could not reach it, and the request is in clear.
+/// A proxy of the environment gets no request for this machine: it could not reach it, and the request is not encrypted.
 #[test]
 fn no_proxy_for_loopback() {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
@@ -280,11 +304,11 @@ fn no_proxy_for_loopback() {
         .env_remove("no_proxy")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
-/// Zoho's own hosts are followed from one data center to another; nothing else is, and not from an address of one's own.
+/// The operator follows Zoho from one data center to another, but to no other host, and not from an address that the Directory names.
 #[test]
 fn api_domains() {
     let mut by_center = spec("https://x", json!({}));

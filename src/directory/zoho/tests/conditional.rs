@@ -1,4 +1,4 @@
-//! Calls that are carried out only if nothing has changed since.
+//! Conditional calls, which take effect only if nothing has changed since.
 use super::*;
 
 fn conditional(url: &str, with_time: bool) -> Result<Zoho, NotReady> {
@@ -18,7 +18,7 @@ fn attempt(baseline: Option<&str>) -> Record {
 }
 
 #[tokio::test]
-async fn the_condition_goes_with_the_call() {
+async fn the_precondition_is_sent_with_the_call() {
     let server = Server::start(usual(ok(&json!({"status_code": 200})))).await;
     let directory = conditional(&server.url, true).unwrap();
     let user = annette(&directory).await;
@@ -26,13 +26,13 @@ async fn the_condition_goes_with_the_call() {
     for (baseline, expected) in [("never", Value::Null), ("2026-11-24T08:00:00.25Z", json!("2026-11-24T08:00:00.25Z"))]
     {
         let fenced = fenced_by(attempt(Some(baseline)), true);
-        assert_eq!(directory.perform(fenced, &SET, &user, Some(&password)).await, Reply::Done);
-        assert_eq!(directory.repeat(baseline, &SET, &user, Some(&password), || true).await, Reply::Done);
+        assert_eq!(directory.perform(fenced, &user, Some(&password)).await, Reply::Done);
+        assert_eq!(directory.repeat(&record(), baseline, &user, Some(&password), || true).await, Reply::Done);
         let sent: Vec<Value> = server
             .seen("/directory/set/7")
             .into_iter()
-            .map(|(_, _, said)| {
-                serde_json::from_str(said.strip_prefix("Zoho-oauthtoken 1000.token ").unwrap()).unwrap()
+            .map(|(_, _, sent)| {
+                serde_json::from_str(sent.strip_prefix("Zoho-oauthtoken 1000.token ").unwrap()).unwrap()
             })
             .collect();
         let both = [
@@ -42,39 +42,42 @@ async fn the_condition_goes_with_the_call() {
         assert!(sent.ends_with(&both), "{sent:?}");
     }
     let all = BTreeSet::from([Mode::Password]);
-    assert_eq!(directory.check(&all).await.unwrap().guarantees.password, crate::core::world::Guarantee::ExactlyOnce);
+    assert_eq!(
+        directory.check(&all).await.unwrap().guarantees.password,
+        crate::core::directory::Guarantee::ExactlyOnce
+    );
 }
 
-/// The word of a conditional call that it was turned away; without a condition the same status is a refusal.
+/// The answer to a conditional call whose precondition failed. Without a precondition the same status is a refusal.
 #[tokio::test]
-async fn turned_away() {
+async fn failed_preconditions() {
     for status in [409, 412] {
         let answer = json!({"error": "CHANGED"}).to_string();
         let server = Server::start(usual((status, Vec::new(), answer))).await;
         let directory = conditional(&server.url, true).unwrap();
         let user = annette(&directory).await;
         let password = SecretString::from("New-pass");
-        assert_eq!(directory.repeat("never", &SET, &user, Some(&password), || true).await, Reply::Conflict);
+        assert_eq!(directory.repeat(&record(), "never", &user, Some(&password), || true).await, Reply::Conflict);
         assert_eq!(perform(&zoho(&server.url), true).await, Reply::Rejected { code: "CHANGED".to_owned() });
     }
 }
 
-/// Neither a template that knows no condition nor an attempt without one is sent as if it were the other.
+/// Nothing is sent if the template has a precondition and the attempt has none, or the other way round.
 #[tokio::test]
-async fn a_condition_is_never_dropped_nor_made_up() {
+async fn a_precondition_is_never_dropped_nor_invented() {
     let server = Server::start(usual(ok(&json!({"status_code": 200})))).await;
     let directory = conditional(&server.url, true).unwrap();
     let user = annette(&directory).await;
     let password = SecretString::from("New-pass");
-    assert_eq!(directory.perform(fenced(true), &SET, &user, Some(&password)).await, Reply::NotSent);
+    assert_eq!(directory.perform(fenced(true), &user, Some(&password)).await, Reply::NotSent);
     let fenced = fenced_by(attempt(Some("never")), true);
-    assert_eq!(zoho(&server.url).perform(fenced, &SET, &user, Some(&password)).await, Reply::NotSent);
+    assert_eq!(zoho(&server.url).perform(fenced, &user, Some(&password)).await, Reply::NotSent);
     let provider = super::super::super::Provider::Zoho(directory);
-    assert_eq!(provider.repeat(&record(), &SET, &user, Some(&password)).await, Reply::NotSent);
-    assert_eq!(provider.repeat(&attempt(None), &SET, &user, Some(&password)).await, Reply::NotSent);
+    assert_eq!(provider.repeat(&record(), &user, Some(&password)).await, Reply::NotSent);
+    assert_eq!(provider.repeat(&attempt(None), &user, Some(&password)).await, Reply::NotSent);
     let late = Record { expires_at: Timestamp::now(), ..attempt(Some("never")) };
-    assert_eq!(provider.repeat(&late, &SET, &user, Some(&password)).await, Reply::NotSent);
+    assert_eq!(provider.repeat(&late, &user, Some(&password)).await, Reply::NotSent);
     assert!(server.seen("/directory/set").is_empty());
-    let said = conditional(&server.url, false).unwrap_err().to_string();
-    assert!(said.contains("lookUp.passwordChangedAt must say where"), "{said}");
+    let error = conditional(&server.url, false).unwrap_err().to_string();
+    assert!(error.contains("lookUp.passwordChangedAt must say where"), "{error}");
 }

@@ -14,17 +14,17 @@ async fn looking_up() {
     let directory = zoho(&server.url);
     let find = async |user: UserRef| directory.look_up(&user, Mode::Password).await;
     match find(UserRef::Email("one@ZYLKER.biz".to_owned())).await.unwrap() {
-        Some(Found::One(user)) => {
+        Some(LookUp::One(user)) => {
             assert_eq!((user.id.id.as_str(), user.id.name.as_str()), ("9223372036854775807", "One@zylker.biz"));
             assert_eq!(user.administrator, Seen::Known(true));
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(find(UserRef::Email("two@zylker.biz".to_owned())).await.unwrap(), Some(Found::Several(2)));
+    assert_eq!(find(UserRef::Email("two@zylker.biz".to_owned())).await.unwrap(), Some(LookUp::Several(2)));
     assert_eq!(find(UserRef::Email("none@zylker.biz".to_owned())).await.unwrap(), None);
     assert_eq!(find(UserRef::Username("one@zylker.biz".to_owned())).await.unwrap(), None);
     let before = server.seen("/directory").len();
-    assert!(matches!(find(UserRef::Id("2".to_owned())).await.unwrap(), Some(Found::One(_))));
+    assert!(matches!(find(UserRef::Id("2".to_owned())).await.unwrap(), Some(LookUp::One(_))));
     assert_eq!(server.seen("/directory").len(), before + 1, "an id ends the search");
 }
 
@@ -37,7 +37,7 @@ async fn evidence_is_the_time_of_the_last_change() {
         (json!(started.as_millisecond() + 2000), true),
         (json!((started.as_millisecond() + 2000).to_string()), true),
         (json!("2026-11-24T09:00:02Z"), true),
-        // Long before, and long after: somebody else's.
+        // Long before, and long after: another change.
         (json!("2026-11-24T08:00:00Z"), false),
         (json!("2026-11-25T09:00:02Z"), false),
     ] {
@@ -54,11 +54,11 @@ async fn evidence_is_the_time_of_the_last_change() {
         .await;
         let directory = connect(&spec_with(&server.url), &credentials()).unwrap();
         let proof = directory.verify(&record()).await.unwrap();
-        assert_eq!(proof == Proof::Proven(Evidence::Marker), proven, "{changed}: {proof:?}");
+        assert_eq!(proof == Finding::Proven(Evidence::Marker), proven, "{changed}: {proof:?}");
     }
 }
 
-/// Pages of users with one that is wrong: nothing is concluded.
+/// If one page of users is invalid, the look-up fails.
 #[tokio::test]
 async fn what_cannot_be_read_is_no_absence() {
     let page = |users: Value| ok(&json!({"users": users, "has_more": false}));
@@ -66,13 +66,13 @@ async fn what_cannot_be_read_is_no_absence() {
     without_zuid["zuid"] = json!(null);
     for (answer, says) in [
         ((200, Vec::new(), " ".repeat(50 * 1024 * 1024)), "larger than 8 MiB"),
-        // Within that, and hundreds of megabytes once it is decoded.
+        // Below that limit, and hundreds of megabytes once decoded.
         (
             (200, Vec::new(), format!("{{\"users\":[{}{{}}]}}", r#"{"":0},"#.repeat(1_000_000))),
             "more than 40000 values",
         ),
-        ((200, Vec::new(), "[".repeat(30_000)), "no JSON"),
-        ((200, Vec::new(), "<html>".to_owned()), "no JSON"),
+        ((200, Vec::new(), "[".repeat(30_000)), "not JSON"),
+        ((200, Vec::new(), "<html>".to_owned()), "not JSON"),
         ((302, vec![("location", "http://127.0.0.1:1/".to_owned())], String::new()), "HTTP_302"),
         ((500, Vec::new(), String::new()), "HTTP_500"),
         (ok(&json!({"error": "INTERNAL_ERROR"})), "INTERNAL_ERROR"),
@@ -89,7 +89,7 @@ async fn what_cannot_be_read_is_no_absence() {
     }
 }
 
-/// 50 MB without an announced length: given up on the way, not collected.
+/// 50 MB without an announced length: reading stops at the limit.
 #[tokio::test]
 async fn an_endless_answer_is_given_up() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -118,7 +118,7 @@ async fn an_endless_answer_is_given_up() {
     assert!(written.load(Ordering::Relaxed) < 40 * 1024 * 1024);
 }
 
-/// What decides whether somebody may be reset.
+/// What decides whether a user may be reset.
 #[tokio::test]
 async fn what_is_shown_of_a_user() {
     let look = async |user: Value, account: Answered| {
@@ -144,8 +144,8 @@ async fn what_is_shown_of_a_user() {
         }
         user
     };
-    let seen = |found: Result<Option<Found>, Why>| match found {
-        Ok(Some(Found::One(user))) => *user,
+    let seen = |found: Result<Option<LookUp>, Why>| match found {
+        Ok(Some(LookUp::One(user))) => *user,
         other => panic!("{other:?}"),
     };
     let user = seen(
@@ -171,7 +171,10 @@ async fn what_is_shown_of_a_user() {
         let user = seen(look(with(more.clone()), role("member")).await);
         assert_eq!((user.confirmed, user.active, user.federated), (confirmed, active, federated), "{more}");
     }
-    // Whoever may be an administrator may also be the one whose token the operator uses.
+    // A user with a custom set of administrator rights is an administrator, too.
+    let custom = ok(&json!({"data": {"role": "member", "isCustomAdmin": true}}));
+    assert_eq!(seen(look(with(json!({})), custom).await).administrator, Seen::Known(true));
+    // A user who may be an administrator may also be the one whose token the operator uses.
     for (account, known) in [
         (role("admin"), Some(true)),
         (role("super_admin"), Some(true)),
@@ -209,13 +212,13 @@ async fn groups_are_shown_whole_or_not_at_all() {
     }
 }
 
-/// Evidence needs the look-up of the user alone, a time from before the call, and is told apart from what proves nothing.
+/// Evidence needs only the look-up of the user and a time from before the call, and differs from what proves nothing.
 #[tokio::test]
 async fn what_proves_nothing() {
     for (changed, baseline, says) in [
-        (json!("2026-11-24T09:00:02Z"), None, "does not tell"),
+        (json!("2026-11-24T09:00:02Z"), None, "does not prove"),
         (json!("2026-11-24T09:00:02Z"), Some("2026-11-24T09:00:02Z"), "unchanged since 2026-11-24T09:00:02Z"),
-        // Half an hour after the attempt was over: somebody else's.
+        // Half an hour after the attempt was over: another change.
         (json!("2026-11-24T09:31:00Z"), Some("never"), "last changed at 2026-11-24T09:31:00Z"),
         (json!(null), Some("never"), "never changed"),
     ] {
@@ -233,7 +236,9 @@ async fn what_proves_nothing() {
         let mut record = record();
         record.attempt.baseline = baseline.map(str::to_owned);
         match connect(&to, &credentials()).unwrap().verify(&record).await.unwrap() {
-            Proof::Nothing(said) | Proof::Changed(said) => assert!(said.contains(says), "{said}\nshould say: {says}"),
+            Finding::Inconclusive(text) | Finding::Changed(text) => {
+                assert!(text.contains(says), "{text}\nshould say: {says}");
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -30,6 +30,10 @@ fn what_is_wrong_with_a_directory_is_named() {
         (json!({"urls": {"accounts": "ftp://x", "api": "https://x", "mail": "https://x"}}), "https address"),
         (json!({"caBundle": "no pem"}), "caBundle"),
         (json!({"dataCenter": "eu"}), "exactly one of dataCenter and urls"),
+        (
+            json!({"resetPasswordFields": "OlderPage", "resetPassword": {"method": "POST", "path": "/x/${user.id}", "body": good}}),
+            "resetPasswordFields is about the default call",
+        ),
     ] {
         let error = connect(&spec("https://x", patch), &credentials()).unwrap_err();
         assert!(error.to_string().contains(says), "{error}\nshould say: {says}");
@@ -45,8 +49,12 @@ fn what_is_wrong_with_a_directory_is_named() {
     without.remove("admin-password");
     assert!(connect(&spec("https://x", json!({})), &without).is_ok(), "only a template asks for it");
     let asks = template("/x/${user.id}", json!({"password": "${password}", "admin": "${adminPassword}"}));
-    let error = connect(&spec("https://x", asks.clone()), &without).unwrap_err();
-    assert!(error.to_string().contains("admin-password"), "{error}");
+    let oldest = json!({"resetPasswordFields": "OldestPage"});
+    for (asks, says) in [(&asks, "a template asks for ${adminPassword}"), (&oldest, "OldestPage sends it")] {
+        let error = connect(&spec("https://x", asks.clone()), &without).unwrap_err();
+        assert!(error.to_string().contains("admin-password") && error.to_string().contains(says), "{error}");
+    }
+    assert!(connect(&spec("https://x", json!({"resetPasswordFields": "OlderPage"})), &without).is_ok());
     let shown = format!("{:?}", connect(&spec("https://x", asks), &credentials()).unwrap());
     assert!(!shown.contains("the-client-id"), "{shown}");
     assert!(
@@ -66,13 +74,13 @@ async fn templates_take_types_and_are_filled_once() {
     let templates = json!({"resetPassword": {"method": "PATCH", "path": "/directory/${organization}/${zoid}/${user.id}/${user.zuid}", "body": body}});
     let directory = connect(&spec(&server.url, templates), &credentials()).unwrap();
     let user = annette(&directory).await;
-    let once = Once::SetPassword {
+    let call = Call::SetPassword {
         force_change_on_login: true,
         clear_mobile_sessions_and_api_tokens: false,
         email_to_user: true,
     };
     let password = SecretString::from("New-${user.id}-\"quoted\"");
-    assert_eq!(directory.perform(fenced(true), &once, &user, Some(&password)).await, Reply::Done);
+    assert_eq!(directory.perform(fenced_call(call, true), &user, Some(&password)).await, Reply::Done);
     let (method, path, body) = server.seen("/directory/70/80/7/88").pop().unwrap();
     assert_eq!((method.as_str(), path.as_str()), ("PATCH", "/directory/70/80/7/88"));
     let (authorization, body) = body.split_once(" {").unwrap();
@@ -93,8 +101,8 @@ async fn a_template_without_a_body() {
     let server = Server::start(usual(ok(&json!({"status_code": 200})))).await;
     let templates = json!({"resetMFA": {"method": "POST", "path": "/directory/${user.id}/mfa"}});
     let directory = connect(&spec(&server.url, templates), &credentials()).unwrap();
-    let user = annette(&directory).await;
-    let fenced = fenced(true);
-    assert_eq!(directory.perform(fenced, &Once::ResetMfa {}, &user, None).await, Reply::Done);
+    let user = annette_for_mfa(&directory).await;
+    let fenced = fenced_call(Call::ResetMfa {}, true);
+    assert_eq!(directory.perform(fenced, &user, None).await, Reply::Done);
     assert_eq!(server.seen("/directory/7/mfa").pop().unwrap().2, "Zoho-oauthtoken 1000.token ");
 }

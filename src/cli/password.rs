@@ -1,0 +1,226 @@
+//! `credreset password`: shows a delivered password to the person who hands it over, and deletes it afterwards.
+use std::{
+    io::{self, IsTerminal, Write},
+    thread,
+};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use kube::Api;
+use secrecy::ExposeSecret;
+use tokio::{signal::unix::SignalKind, sync::oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    cluster::{api_error, connect},
+    terminal::{runtime, stop_on, stop_on_signal},
+};
+use crate::{
+    api::{
+        CredentialReset,
+        reset::{CredentialResetStatus, ResetMode},
+    },
+    core::{
+        Outcome,
+        text::{NAME, is_hidden, printable},
+    },
+    k8s::secrets::Secrets,
+};
+
+/// Flags of `credreset password`.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "The password is on the terminal's alternate screen, which most terminals do not keep in their history. Enter leaves it.
+
+Examples:
+  credreset password annette-locked-out -n helpdesk
+  credreset password annette-locked-out -n helpdesk --delete
+  credreset password annette-locked-out -n helpdesk --stdout | wl-copy --paste-once"
+)]
+pub struct Args {
+    /// Name of the request
+    name: String,
+    /// Namespace of the request; defaults to that of the kubeconfig's context
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// Delete the Secret once you have confirmed that the user has the password; with --stdout, once it is written
+    #[arg(long)]
+    delete: bool,
+    /// Write the password alone to standard output, which need not be a terminal
+    #[arg(long)]
+    stdout: bool,
+}
+
+/// Shows the password that the operator has delivered for a request, to the user of the kubeconfig.
+///
+/// # Errors
+/// Why there is no password to show.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    runtime()?.block_on(show(args))
+}
+
+async fn show(args: Args) -> anyhow::Result<()> {
+    let Args { name, namespace, delete, stdout } = args;
+    // Before anything is read: a pipe gets a password only when the caller asks for it.
+    ensure!(
+        stdout || io::stdout().is_terminal() && io::stdin().is_terminal(),
+        "a password is shown on a terminal only, and this is not one: add --stdout to write it to standard output"
+    );
+    let client = connect().await?;
+    let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+    let requests: Api<CredentialReset> = Api::namespaced(client.clone(), &namespace);
+    let unreadable = || format!("creset {namespace}/{name} could not be read");
+    let request = requests.get_opt(&name).await.map_err(api_error).with_context(unreadable)?;
+    let request = request.with_context(|| format!("there is no creset {name} in namespace {namespace}"))?;
+    let (secret, record) = delivered(&request).map_err(|why| anyhow!("creset {namespace}/{name} {why}"))?;
+    let secrets = Secrets::for_caller(client, &namespace);
+    let delivered = secrets.delivered_password(&namespace, &secret, &record).await.map_err(anyhow::Error::msg)?;
+    let password = delivered.password.expose_secret();
+    ensure!(
+        !io::stdout().is_terminal() || !password.chars().any(is_hidden),
+        "the password holds characters that a terminal does not show: write it into a pipe with --stdout"
+    );
+    let has_reached_user = if stdout {
+        writeln!(io::stdout().lock(), "{password}").context("standard output")?;
+        true
+    } else {
+        on_screen(&request, password, delete).await?
+    };
+    if request.spec.password.as_ref().is_some_and(|password| password.force_change_on_login) {
+        eprintln!("The user has to choose another password at the next sign-in.");
+    }
+    let at = format!("Secret {namespace}/{secret}");
+    if !delete || !has_reached_user {
+        eprintln!("{at} still holds the password: credreset password {name} -n {namespace} --delete deletes it.");
+        return Ok(());
+    }
+    let deletion = secrets.delete_delivered(&namespace, &delivered).await;
+    if !deletion.map_err(api_error).with_context(|| format!("{at} could not be deleted"))? {
+        bail!("{at} has changed since it was read, and is not deleted");
+    }
+    eprintln!("{at} is deleted.");
+    Ok(())
+}
+
+/// The Secret that the operator has written for a request, and the record that it belongs to; an error completes "creset NAME ...".
+pub(super) fn delivered(request: &CredentialReset) -> Result<(String, String), String> {
+    let spec = &request.spec;
+    let Some(password) = spec.password.as_ref().filter(|_| spec.mode == ResetMode::Password) else {
+        return Err("resets MFA: there is no password".to_owned());
+    };
+    if let Some(supplied) = &password.from_secret {
+        return Err(format!("sets the password that its requester has put into Secret {}", supplied.name));
+    }
+    let Some(deliver_to) = &password.deliver_to else {
+        return Err("has the password mailed to the user (emailToUser): it is in no Secret".to_owned());
+    };
+    match &request.status {
+        // The operator delivers before it does the rest, so there may be a password before the outcome.
+        Some(CredentialResetStatus { outcome: None | Some(Outcome::Applied), record: Some(record), .. }) => {
+            Ok((deliver_to.secret.clone(), record.clone()))
+        }
+        Some(CredentialResetStatus { outcome: Some(outcome), .. }) => {
+            Err(format!("has delivered no password: its outcome is {outcome:?} (credreset explain says more)"))
+        }
+        _ => Err("has not ended yet: no password has been delivered (credreset wait waits for it)".to_owned()),
+    }
+}
+
+/// Shows a password on the terminal's alternate screen until the person presses Enter. Returns whether the person has typed that the user has
+/// it, which is asked only if that `deletes` the Secret: an Enter that was typed too early, or the end of the input, does not.
+async fn on_screen(request: &CredentialReset, password: &str, deletes: bool) -> anyhow::Result<bool> {
+    let stop = CancellationToken::new();
+    stop_on_signal(&stop)?;
+    for kind in [SignalKind::hangup(), SignalKind::quit()] {
+        stop_on(kind, stop.clone()).context("a signal cannot be handled")?;
+    }
+    let found = request.status.as_ref().and_then(|status| status.user.as_ref());
+    let user = found.map_or_else(|| "the user".to_owned(), |user| format!("{} ({})", user.name, user.id));
+    let whose = format!("{user} in {}", request.spec.directory);
+    let question = if deletes {
+        "Has the user got it? yes deletes the Secret, Enter alone keeps it: "
+    } else {
+        "Enter leaves this screen. "
+    };
+    let screen = AlternateScreen::enter()?;
+    let mut out = io::stdout().lock();
+    write!(out, "user      {}\npassword  {password}\n\n{question}", printable(&whose, 2 * NAME))
+        .and_then(|()| out.flush())
+        .context("standard output")?;
+    drop(out);
+    let (answered, answer) = oneshot::channel();
+    // The thread ends with the process if there is no answer.
+    thread::spawn(move || {
+        let mut line = String::new();
+        answered.send(io::stdin().read_line(&mut line).map(|_| line))
+    });
+    let left = tokio::select! {
+        answer = answer => Ok(answer.is_ok_and(|line| line.is_ok_and(|line| line.trim() == "yes"))),
+        () = stop.cancelled() => Err(anyhow!("interrupted: nothing is deleted")),
+    };
+    drop(screen);
+    left
+}
+
+/// Is left when it is dropped.
+struct AlternateScreen;
+
+impl AlternateScreen {
+    /// Switches to it, and clears it (ECMA-48, and xterm's private mode 1049).
+    fn enter() -> anyhow::Result<Self> {
+        let screen = Self;
+        let mut out = io::stdout().lock();
+        write!(out, "\x1b[?1049h\x1b[2J\x1b[H").and_then(|()| out.flush()).context("standard output")?;
+        Ok(screen)
+    }
+}
+
+impl Drop for AlternateScreen {
+    fn drop(&mut self) {
+        let mut out = io::stdout().lock();
+        let _ = write!(out, "\x1b[2J\x1b[?1049l").and_then(|()| out.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of(password: &Value, status: &Value) -> Result<(String, String), String> {
+        let mut spec = json!({
+            "directory": "zylker", "user": {"email": "annette.c@zylker.biz"}, "mode": "Password", "password": password,
+            "requestedAt": "2026-11-24T09:00:00Z", "reason": "Locked out",
+        });
+        if password.is_null() {
+            spec["mode"] = "MFA".into();
+            spec["mfa"] = json!({"confirm": "annette.c@zylker.biz"});
+            spec.as_object_mut().unwrap().remove("password");
+        }
+        let request = json!({
+            "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialReset", "metadata": {"name": "annette"}, "spec": spec, "status": status,
+        });
+        delivered(&serde_json::from_value(request).unwrap())
+    }
+
+    #[test]
+    fn a_missing_password_is_explained() {
+        let applied = json!({"outcome": "Applied", "record": "r-1"});
+        let generated = json!({"generate": {}, "deliverTo": {"secret": "annette-password"}});
+        for status in [&applied, &json!({"record": "r-1"})] {
+            assert_eq!(of(&generated, status), Ok(("annette-password".to_owned(), "r-1".to_owned())));
+        }
+        for (password, status, says) in [
+            (Value::Null, &applied, "resets MFA"),
+            (json!({"fromSecret": {"name": "mine"}}), &applied, "Secret mine"),
+            (json!({"generate": {}, "emailToUser": true}), &applied, "mailed to the user"),
+            (generated.clone(), &json!({"outcome": "Unknown", "record": "r-1"}), "outcome is Unknown"),
+            (generated.clone(), &json!({"outcome": "NotApplied", "record": "r-1"}), "outcome is NotApplied"),
+            (generated.clone(), &json!({}), "has not ended yet"),
+            (generated, &Value::Null, "has not ended yet"),
+        ] {
+            let why = of(&password, status).unwrap_err();
+            assert!(why.contains(says), "{why}");
+        }
+    }
+}

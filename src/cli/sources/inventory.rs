@@ -1,0 +1,79 @@
+//! Directory objects and the Secrets they name, from a cluster or from files.
+use std::{collections::HashMap, path::Path};
+
+use anyhow::{Context, bail};
+use kube::{Api, Client, ResourceExt, api::ListParams};
+
+use super::{cluster::credentials, files};
+use crate::{
+    api::Directory,
+    cli::cluster::{api_error, connect},
+    core::text::{MESSAGE, printable},
+    directory::Credentials,
+    k8s::{self, secrets::Secrets},
+};
+
+/// Where Directories and their Secrets are read.
+pub enum Inventory {
+    /// A cluster, and the Secrets of its operator's namespace.
+    Cluster(Client, Secrets),
+    /// Secrets from files, by name.
+    Files(HashMap<String, Credentials>),
+}
+
+impl Inventory {
+    /// The contents of a Secret.
+    ///
+    /// # Errors
+    /// A sentence that names the Secret.
+    pub async fn secret(&self, name: &str) -> Result<Credentials, String> {
+        match self {
+            Self::Cluster(_, secrets) => credentials(secrets, name).await,
+            Self::Files(secrets) => {
+                let found = secrets.get(name).cloned();
+                found.ok_or_else(|| format!("Secret {name} is not among the files of --directories."))
+            }
+        }
+    }
+}
+
+/// The Directory of that name, or all Directories; from the files at `path`, or from the cluster. At least one.
+///
+/// # Errors
+/// If there is none, or the files or the cluster cannot be read.
+pub async fn find(
+    directory: Option<&str>,
+    path: Option<&Path>,
+    operator_namespace: &str,
+) -> anyhow::Result<(Inventory, Vec<Directory>)> {
+    let (inventory, mut objects) = if let Some(path) = path {
+        let (objects, secrets) = files::directories(path, true)?;
+        (Inventory::Files(secrets), objects)
+    } else {
+        let client = connect().await?;
+        let objects =
+            from_cluster(&client, directory).await.map_err(api_error).context("the Directories could not be read")?;
+        let secrets = Secrets::for_caller(client.clone(), operator_namespace);
+        (Inventory::Cluster(client, secrets), objects)
+    };
+    objects.retain(|object| directory.is_none_or(|name| object.name_any() == name));
+    if objects.is_empty() {
+        let source = path.map_or_else(|| "the cluster".to_owned(), |path| path.display().to_string());
+        match directory {
+            Some(name) => bail!("there is no Directory {} in {source}", printable(name, MESSAGE)),
+            None => bail!("there is no Directory in {source}"),
+        }
+    }
+    Ok((inventory, objects))
+}
+
+/// The Directory of that name if it exists, or all Directories.
+async fn from_cluster(client: &Client, name: Option<&str>) -> kube::Result<Vec<Directory>> {
+    let api: Api<Directory> = Api::all(client.clone());
+    if let Some(name) = name {
+        return Ok(api.get_opt(name).await?.into_iter().collect());
+    }
+    let mut all = Vec::new();
+    k8s::for_each_page(&api, ListParams::default(), |object| all.push(object)).await?;
+    Ok(all)
+}

@@ -1,0 +1,3 @@
+//! Who may write what: approvals, and the admission policies that guard them.
+mod admission;
+mod approvers;

@@ -1,0 +1,3 @@
+//! Pages whose commands are followed.
+mod book;
+mod tutorial;

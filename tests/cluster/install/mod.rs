@@ -1,0 +1,8 @@
+//! How the operator is installed and run, and the tools around it.
+mod charts;
+mod flux;
+mod gitops;
+mod image;
+mod monitoring;
+mod operations;
+mod status_tools;

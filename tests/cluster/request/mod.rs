@@ -1,0 +1,10 @@
+//! What becomes of a request, and the commands that people run for it.
+mod accounting;
+mod commands;
+mod console_form;
+mod hostile;
+mod incident;
+mod password;
+mod plan;
+mod refusals;
+mod settle;
