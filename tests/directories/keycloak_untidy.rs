@@ -313,6 +313,8 @@ fn policies(site: &Site) {
     let server = Keycloak::shared();
     let policy = |policy: &str| json!({ "passwordPolicy": format!("hashIterations(1) and {policy}") });
     let strict = "digits(3) and specialChars(3) and upperCase(2) and lowerCase(2)";
+    // Four of five generated passwords meet this one: ten in a row do not in less than one of a million runs.
+    let lax = "digits(2) and specialChars(2) and upperCase(3) and lowerCase(3)";
     let [unseen, seen, plain] = std::array::from_fn(|_| server.realm(json!({})));
     let users: Vec<String> = (0..8).map(|n| format!("pol{n}x")).collect();
     for (realm, user) in [&unseen, &seen].into_iter().flat_map(|realm| users.iter().map(move |user| (realm, user))) {
@@ -320,7 +322,7 @@ fn policies(site: &Site) {
     }
     view_realm(&seen);
     seen.set(policy(&format!("{strict} and length(24) and maxLength(26)")));
-    unseen.set(policy(strict));
+    unseen.set(policy(lax));
     plain.set(policy("regexPattern(^[A-Za-z0-9]+$)"));
     for (name, realm) in [("unseen", &unseen), ("seen", &seen), ("plain", &plain)] {
         connected(site, name, realm, json!({}));
