@@ -14,6 +14,7 @@ pub mod k8s;
 pub mod mail;
 pub mod password;
 pub mod sandbox;
+pub mod sealing;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

@@ -4,13 +4,18 @@ use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::core::{
-    reason::{Outcome, Reason},
-    record::Evidence,
-    request::{Action, Factor, Kinds, MAX_PASSWORD_LENGTH, Mode, PasswordSource, Request, UserRef},
-    text::{OBJECT_NAME, is_object_name},
-    user::UserId,
-    view::StatusSummary,
+use crate::{
+    core::{
+        reason::{Outcome, Reason},
+        record::Evidence,
+        request::{
+            Action, Factor, Kinds, MAX_PASSWORD_LENGTH, MAX_RECIPIENT_LENGTH, Mode, PasswordSource, Request, UserRef,
+        },
+        text::{OBJECT_NAME, is_object_name},
+        user::UserId,
+        view::StatusSummary,
+    },
+    sealing,
 };
 
 /// A request to reset one person's password or second factors, once. The operator carries it out and writes the outcome into the status. A
@@ -201,10 +206,20 @@ pub struct SecretKey {
 
 /// Where to deliver a password.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct DeliverTo {
     /// Name of a Secret in this namespace that does not exist yet. The operator creates it with the keys `password` and `username`.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub secret: String,
+    /// Recipients of age (https://age-encryption.org): public keys such as age1... or a line of an SSH public key file (ssh-ed25519,
+    /// ssh-rsa). The Secret then holds `password.age` instead of `password`: the password encrypted so that only the private key of one of
+    /// them can open it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 10),
+        inner(length(min = 62, max = MAX_RECIPIENT_LENGTH), regex(pattern = r"^(age1[!-~]+|ssh-(ed25519|rsa) [!-~]+( [^\x00-\x1f\x7f]*)?)$"))
+    )]
+    pub sealed_for: Vec<String>,
 }
 
 /// How to reset MFA.
@@ -368,12 +383,17 @@ impl Password {
         if self.deliver_to.as_ref().is_some_and(|deliver_to| !is_object_name(&deliver_to.secret)) {
             return Err("spec.password.deliverTo.secret must be a valid name of a Secret".to_owned());
         }
+        let sealed_for = self.deliver_to.as_ref().map(|deliver_to| deliver_to.sealed_for.clone()).unwrap_or_default();
+        for (n, recipient) in sealed_for.iter().enumerate() {
+            sealing::recipient(recipient).map_err(|wrong| format!("spec.password.deliverTo.sealedFor[{n}] {wrong}"))?;
+        }
         Ok(Action::Password {
             source,
             force_change_on_login: self.force_change_on_login,
             clear_mobile_sessions_and_api_tokens: self.clear_mobile_sessions_and_api_tokens,
             email_to_user: self.email_to_user,
             deliver_to: self.deliver_to.as_ref().map(|d| d.secret.clone()),
+            sealed_for,
         })
     }
 }

@@ -1,12 +1,13 @@
 //! `credreset password`: shows a delivered password to the person who hands it over, and deletes it afterwards.
 use std::{
     io::{self, IsTerminal, Write},
+    path::PathBuf,
     thread,
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
 use kube::Api;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::{signal::unix::SignalKind, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,7 @@ use crate::{
         text::{NAME, is_hidden, printable},
     },
     k8s::secrets::Secrets,
+    sealing,
 };
 
 /// Flags of `credreset password`.
@@ -34,7 +36,8 @@ use crate::{
 Examples:
   credreset password annette-locked-out -n helpdesk
   credreset password annette-locked-out -n helpdesk --delete
-  credreset password annette-locked-out -n helpdesk --stdout | wl-copy --paste-once"
+  credreset password annette-locked-out -n helpdesk --stdout | wl-copy --paste-once
+  credreset password annette-locked-out -n helpdesk --identity ~/.ssh/id_ed25519"
 )]
 pub struct Args {
     /// Name of the request
@@ -45,6 +48,9 @@ pub struct Args {
     /// Delete the Secret once you have confirmed that the user has the password; with --stdout, once it is written
     #[arg(long)]
     delete: bool,
+    /// File with your private key, of age-keygen or SSH, if the password is sealed (deliverTo.sealedFor); repeatable
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
     /// Write the password alone to standard output, which need not be a terminal
     #[arg(long)]
     stdout: bool,
@@ -59,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn show(args: Args) -> anyhow::Result<()> {
-    let Args { name, namespace, delete, stdout } = args;
+    let Args { name, namespace, delete, identity, stdout } = args;
     // Before anything is read: a pipe gets a password only when the caller asks for it.
     ensure!(
         stdout || io::stdout().is_terminal() && io::stdin().is_terminal(),
@@ -73,8 +79,16 @@ async fn show(args: Args) -> anyhow::Result<()> {
     let request = request.with_context(|| format!("there is no creset {name} in namespace {namespace}"))?;
     let (secret, record) = delivered(&request).map_err(|why| anyhow!("creset {namespace}/{name} {why}"))?;
     let secrets = Secrets::for_caller(client, &namespace);
-    let delivered = secrets.delivered_password(&namespace, &secret, &record).await.map_err(anyhow::Error::msg)?;
-    let password = delivered.password.expose_secret();
+    let at = format!("Secret {namespace}/{secret}");
+    let is_sealed = is_sealed(&request);
+    ensure!(
+        !is_sealed || !identity.is_empty(),
+        "the password in {at} is sealed: add --identity FILE with the private key of one of spec.password.deliverTo.sealedFor"
+    );
+    let delivered =
+        secrets.delivered_password(&namespace, &secret, &record, is_sealed).await.map_err(anyhow::Error::msg)?;
+    let password = if is_sealed { opened(&delivered.password, &identity, &at)? } else { delivered.password.clone() };
+    let password = password.expose_secret();
     ensure!(
         !io::stdout().is_terminal() || !password.chars().any(is_hidden),
         "the password holds characters that a terminal does not show: write it into a pipe with --stdout"
@@ -88,7 +102,6 @@ async fn show(args: Args) -> anyhow::Result<()> {
     if request.spec.password.as_ref().is_some_and(|password| password.force_change_on_login) {
         eprintln!("The user has to choose another password at the next sign-in.");
     }
-    let at = format!("Secret {namespace}/{secret}");
     if !delete || !has_reached_user {
         eprintln!("{at} still holds the password: credreset password {name} -n {namespace} --delete deletes it.");
         return Ok(());
@@ -123,6 +136,21 @@ pub(super) fn delivered(request: &CredentialReset) -> Result<(String, String), S
         }
         _ => Err("has not ended yet: no password has been delivered (credreset wait waits for it)".to_owned()),
     }
+}
+
+/// Whether the password is sealed for recipients.
+fn is_sealed(request: &CredentialReset) -> bool {
+    let deliver_to = request.spec.password.as_ref().and_then(|password| password.deliver_to.as_ref());
+    deliver_to.is_some_and(|deliver_to| !deliver_to.sealed_for.is_empty())
+}
+
+/// The sealed password, opened with the private keys in these files. `at` names its Secret.
+fn opened(sealed: &SecretString, identity: &[PathBuf], at: &str) -> anyhow::Result<SecretString> {
+    let mut keys = Vec::new();
+    for file in identity {
+        keys.extend(sealing::identities(file).map_err(anyhow::Error::msg)?);
+    }
+    sealing::open(sealed.expose_secret(), &keys).map_err(|why| anyhow!("key password.age of {at} {why}"))
 }
 
 /// Shows a password on the terminal's alternate screen until the person presses Enter. Returns whether the person has typed that the user has

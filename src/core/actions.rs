@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{
     call::{Actions, AfterReset, Call, FollowUp},
     directory::{DirectoryFacts, Feature},
-    request::{Action, Factor, PasswordSource, Request},
+    request::{Action, Factor, MAX_RECIPIENT_LENGTH, PasswordSource, Request},
     seen::Seen,
     text,
     user::{Enrolled, Factors, User},
@@ -42,6 +42,7 @@ pub fn steps(request: &Request) -> Vec<String> {
             clear_mobile_sessions_and_api_tokens,
             email_to_user,
             deliver_to,
+            sealed_for,
         } => {
             let mut steps = vec![match source {
                 PasswordSource::Generate { length, kinds } => {
@@ -77,7 +78,13 @@ pub fn steps(request: &Request) -> Vec<String> {
                 .to_owned(),
             );
             steps.extend(deliver_to.as_ref().map(|secret| {
-                format!("Write it into Secret {namespace}/{secret}: everyone who may read Secrets there can read it.")
+                let whom = match sealed_for.len() {
+                    0 => return format!("Write it into Secret {namespace}/{secret}: everyone who may read Secrets there can read it."),
+                    1 => "the holder of the private key of this recipient",
+                    _ => "the holders of the private keys of these recipients",
+                };
+                let recipients = sealed_for.iter().map(|one| text::printable(one, MAX_RECIPIENT_LENGTH)).collect::<Vec<_>>();
+                format!("Seal it into Secret {namespace}/{secret}: only {whom} can read it: {}.", recipients.join("; "))
             }));
             steps.extend(email_to_user.then(|| "Mail it to the user.".to_owned()));
             steps
@@ -213,6 +220,7 @@ fn follow_up(request: &Request, directory: &DirectoryFacts, user: &User) -> Resu
             clear_mobile_sessions_and_api_tokens,
             email_to_user,
             deliver_to,
+            sealed_for,
         } => {
             need(Feature::ResetPassword, "mode Password")?;
             if *force_change_on_login {
@@ -249,6 +257,7 @@ fn follow_up(request: &Request, directory: &DirectoryFacts, user: &User) -> Resu
             };
             Ok(FollowUp {
                 deliver_to: deliver_to.clone(),
+                sealed_for: sealed_for.clone(),
                 clean_up: clean_up.in_separate_calls(directory.separate_calls),
                 mail_to,
                 remains: directory.not_ended.clone(),

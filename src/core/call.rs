@@ -80,6 +80,9 @@ pub struct FollowUp {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253), regex(pattern = text::OBJECT_NAME))]
     pub deliver_to: Option<String>,
+    /// Seal it there for these age recipients; empty: write it in plain text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sealed_for: Vec<String>,
     /// Do with separate calls what the call itself does not do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_up: Option<AfterReset>,

@@ -49,6 +49,9 @@ pub enum Effect {
         record: String,
         /// Where the password comes from.
         source: PasswordSource,
+        /// The age recipients for whom the delivered copy is sealed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sealed_for: Vec<String>,
     },
     /// Create the record: intent, fence and lock in one. The operator decides again while no other attempt can begin, and creates
     /// the record of that decision.

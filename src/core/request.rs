@@ -107,6 +107,9 @@ impl Kinds {
     }
 }
 
+/// The length of the longest recipient of a sealed password: a line with an RSA key of 4096 bits, and a comment.
+pub const MAX_RECIPIENT_LENGTH: usize = 1024;
+
 /// The length of the longest password that the operator generates.
 pub const MAX_PASSWORD_LENGTH: u8 = 128;
 
@@ -179,6 +182,9 @@ pub enum Action {
         /// The Secret that receives it, in the request's namespace.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deliver_to: Option<String>,
+        /// The age recipients for whom it is sealed in that Secret; empty: it is there in plain text.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sealed_for: Vec<String>,
     },
     /// Second factors are removed.
     #[serde(rename = "mfa")]

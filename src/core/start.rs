@@ -25,11 +25,12 @@ pub(super) fn start(world: &World, request: &Request, released: Option<&Record>)
         }
     };
     let name = record_name(&pass.directory.identity, &pass.user.id.id, request.mode(), request.requested_at);
-    if let Action::Password { source, .. } = &request.action
+    if let Action::Password { source, sealed_for, .. } = &request.action
         && world.own.password_secret.is_none()
     {
         let source = source.within(&pass.directory.policy);
-        return Decision::Do(Effect::StorePassword { attempt: world.process.attempt.clone(), record: name, source });
+        let (attempt, sealed_for) = (world.process.attempt.clone(), sealed_for.clone());
+        return Decision::Do(Effect::StorePassword { attempt, record: name, source, sealed_for });
     }
     let window = pass.directory.limits.request_timeout.saturating_add(CALL_SLACK);
     let attempt = Attempt {

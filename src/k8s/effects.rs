@@ -9,6 +9,7 @@ use super::{
     ledger::WriteResult,
     metrics::result_class,
     reconcile::{Error, Reconcile, new_attempt_id},
+    secrets::StoredPassword,
 };
 use crate::{
     api::CredentialResetRecord,
@@ -26,7 +27,7 @@ use crate::{
         world::StepState,
     },
     mail::Failure,
-    password,
+    password, sealing,
 };
 
 /// The status shows a call that takes longer than this.
@@ -46,7 +47,7 @@ impl Reconcile {
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), Error> {
         let operator = Arc::clone(&self.reading.term.operator);
         match effect {
-            Effect::StorePassword { attempt, record, source } => {
+            Effect::StorePassword { attempt, record, source, sealed_for } => {
                 let password = match &source {
                     PasswordSource::Generate { length, kinds } => password::generate(*length, kinds)?,
                     // The password that was read and found usable. `None`: this reconcile has stored it already, and deleted it since.
@@ -58,8 +59,11 @@ impl Reconcile {
                         password
                     }
                 };
-                self.world.own.password_secret = Some(operator.secrets.store(&attempt, &record, &password).await?);
-                self.password = Some(password);
+                // Now, since each sealing has another result: what is delivered has to be the same after a crash.
+                let sealed = (!sealed_for.is_empty()).then(|| sealing::seal(&password, &sealed_for)).transpose()?;
+                let stored = StoredPassword { password, sealed };
+                self.world.own.password_secret = Some(operator.secrets.store(&attempt, &record, &stored).await?);
+                self.password = Some(stored);
                 // Approvals may have been withdrawn meanwhile: they are read again right before the attempt.
                 self.world.facts.approvals = Seen::Unread;
             }
@@ -68,10 +72,10 @@ impl Reconcile {
             Effect::Repeat(call) => self.repeat(&call).await?,
             Effect::Write(record) => self.write(&record).await?,
             Effect::Deliver { secret } => {
-                let state = match self.password().await? {
-                    Some(password) => {
+                let state = match self.stored_password().await? {
+                    Some(stored) => {
                         let Seen::Known(record) = &self.world.ledger.record else { return Err(NO_RECORD) };
-                        operator.secrets.deliver(record, &secret, &password).await
+                        operator.secrets.deliver(record, &secret, &stored).await
                     }
                     None => no_password(),
                 };
@@ -314,6 +318,11 @@ impl Reconcile {
 
     /// The password of the record's attempt. `None`: it has none, or its Secret is gone.
     pub(super) async fn password(&mut self) -> Result<Option<SecretString>, Error> {
+        Ok(self.stored_password().await?.map(|stored| stored.password))
+    }
+
+    /// The same, with its sealed copy.
+    async fn stored_password(&mut self) -> Result<Option<StoredPassword>, Error> {
         let Some(name) = self.reading.record.as_ref().and_then(|object| object.spec.attempt.secret.clone()) else {
             return Ok(None);
         };

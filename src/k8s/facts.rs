@@ -162,8 +162,8 @@ impl Reader for Reading {
         let secrets = &self.term.operator.secrets;
         // A delivered password proves that its call was answered: it is delivered only after that.
         if let (Some(delivery), Some(stored)) = (&record.finish.deliver_to, &record.attempt.secret)
-            && let Ok(Some(password)) = secrets.stored(stored).await
-            && matches!(secrets.delivered(record, delivery, &password).await, Ok(true))
+            && let Ok(Some(stored)) = secrets.stored(stored).await
+            && matches!(secrets.delivered(record, delivery, &stored).await, Ok(true))
         {
             return Seen::Known(Finding::Proven(Evidence::Response));
         }

@@ -4,12 +4,21 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{Api, Client, ResourceExt};
-use secrecy::SecretString;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    clock::Clock, directories::Directories, events::Events, facts::Reading, lean::Lean, lease::Leadership,
-    ledger::Ledger, liveness::Life, locks::Locks, metrics::Metrics, secrets::Secrets, status::Statuses,
+    clock::Clock,
+    directories::Directories,
+    events::Events,
+    facts::Reading,
+    lean::Lean,
+    lease::Leadership,
+    ledger::Ledger,
+    liveness::Life,
+    locks::Locks,
+    metrics::Metrics,
+    secrets::{Secrets, StoredPassword},
+    status::Statuses,
 };
 use crate::{
     api::CredentialReset,
@@ -20,7 +29,7 @@ use crate::{
         seen::Seen,
         world::{Process, Subject},
     },
-    password,
+    password, sealing,
 };
 
 /// More decisions than any reset needs. It ends a loop that a defect would make endless.
@@ -102,6 +111,9 @@ pub enum Error {
     /// The operating system provides no random numbers.
     #[error("no password could be generated: {0}")]
     Random(#[from] password::Error),
+    /// A password could not be sealed for its recipients.
+    #[error("{0}")]
+    Sealing(#[from] sealing::Error),
     /// A defect of this program: the decision asks for a fact or an effect that is impossible in its world.
     #[error("a defect of this program: {0}. Please report it")]
     Bug(&'static str),
@@ -117,6 +129,7 @@ impl Error {
         match self {
             Self::Api(_) => "api",
             Self::Random(_) => "random",
+            Self::Sealing(_) => "sealing",
             Self::Bug(_) => "bug",
             Self::NotConverging => "not_converging",
         }
@@ -160,7 +173,7 @@ pub(super) struct Reconcile {
     pub(super) reading: Reading,
     pub(super) object: Option<CredentialReset>,
     /// The password of the attempt.
-    pub(super) password: Option<SecretString>,
+    pub(super) password: Option<StoredPassword>,
 }
 
 impl From<Unread<Error>> for Error {

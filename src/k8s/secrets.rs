@@ -29,6 +29,8 @@ pub const PASSWORD_LABEL: &str = "credreset.dev/password";
 const RECORD_ANNOTATION: &str = "credreset.dev/record";
 /// Key of the password in a Secret that the operator writes.
 const PASSWORD_KEY: &str = "password";
+/// Key of the password that is sealed for recipients.
+const SEALED_KEY: &str = "password.age";
 /// Age below which a password Secret is not deleted: it is created before its record.
 const SWEEP_GRACE: SignedDuration = SignedDuration::from_mins(5);
 
@@ -94,7 +96,9 @@ impl Secrets {
     ///
     /// # Errors
     /// If the API server does not answer, or refuses.
-    pub async fn store(&self, attempt: &str, record: &str, password: &SecretString) -> kube::Result<String> {
+    pub async fn store(&self, attempt: &str, record: &str, stored: &StoredPassword) -> kube::Result<String> {
+        let plain = (PASSWORD_KEY, stored.password.expose_secret());
+        let sealed = stored.sealed.as_deref().map(|sealed| (SEALED_KEY, sealed));
         let name = format!("credreset-{attempt}");
         let secret = Secret {
             metadata: ObjectMeta {
@@ -105,7 +109,7 @@ impl Secrets {
                 ..ObjectMeta::default()
             },
             immutable: Some(true),
-            data: Some(bytes([(PASSWORD_KEY, password.expose_secret())])),
+            data: Some(bytes([plain].into_iter().chain(sealed))),
             ..Secret::default()
         };
         match self.own().create(&PostParams::default(), &secret).await {
@@ -120,8 +124,10 @@ impl Secrets {
     ///
     /// # Errors
     /// If the API server does not answer.
-    pub async fn stored(&self, name: &str) -> kube::Result<Option<SecretString>> {
-        Ok(self.own().get_opt(name).await?.and_then(|secret| password_of(&secret, PASSWORD_KEY).ok()))
+    pub async fn stored(&self, name: &str) -> kube::Result<Option<StoredPassword>> {
+        let Some(secret) = self.own().get_opt(name).await? else { return Ok(None) };
+        let sealed = text_of(&secret, SEALED_KEY).ok().map(ToOwned::to_owned);
+        Ok(password_of(&secret, PASSWORD_KEY).ok().map(|password| StoredPassword { password, sealed }))
     }
 
     /// Deletes the Secret of an attempt, if it exists.
@@ -174,8 +180,14 @@ impl Secrets {
     }
 
     /// Creates the delivery Secret of `record`. If it exists with the same password, an earlier delivery created it.
-    pub async fn deliver(&self, record: &Record, name: &str, password: &SecretString) -> StepState {
+    pub async fn deliver(&self, record: &Record, name: &str, stored: &StoredPassword) -> StepState {
         let namespace = &record.request.namespace;
+        let Some(content) = stored.to_deliver(record) else {
+            return StepState::Lost(
+                "the password could not be delivered: its Secret in the operator's namespace holds no sealed copy. File a new request."
+                    .to_owned(),
+            );
+        };
         let at = format!("Secret {namespace}/{name}");
         let secret = Secret {
             metadata: ObjectMeta {
@@ -184,13 +196,13 @@ impl Secrets {
                 annotations: Some(BTreeMap::from([(RECORD_ANNOTATION.to_owned(), record.name.clone())])),
                 ..ObjectMeta::default()
             },
-            data: Some(bytes([(PASSWORD_KEY, password.expose_secret()), ("username", &record.user.name)])),
+            data: Some(bytes([content, ("username", &record.user.name)])),
             ..Secret::default()
         };
         match self.in_namespace(namespace).create(&PostParams::default(), &secret).await {
             Ok(_) => StepState::Done,
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                match self.delivered(record, name, password).await {
+                match self.delivered(record, name, stored).await {
                     Ok(true) => StepState::Done,
                     Ok(false) => StepState::Failed(format!(
                         "another client has created {at} meanwhile, and it is not overwritten: delete it, and the password is delivered."
@@ -218,10 +230,10 @@ impl Secrets {
     ///
     /// # Errors
     /// If the API server does not answer, or refuses.
-    pub async fn delivered(&self, record: &Record, name: &str, password: &SecretString) -> kube::Result<bool> {
+    pub async fn delivered(&self, record: &Record, name: &str, stored: &StoredPassword) -> kube::Result<bool> {
         let secret = self.in_namespace(&record.request.namespace).get_opt(name).await?;
-        let found = secret.as_ref().and_then(|secret| password_of(secret, PASSWORD_KEY).ok());
-        Ok(found.is_some_and(|found| found.expose_secret() == password.expose_secret()))
+        let (Some(secret), Some((key, content))) = (secret, stored.to_deliver(record)) else { return Ok(false) };
+        Ok(text_of(&secret, key).is_ok_and(|found| found == content))
     }
 
     /// Deletes the password Secrets that no record needs any more; returns how many.
@@ -254,17 +266,36 @@ impl Secrets {
     }
 }
 
+/// The password of an attempt, as the operator keeps it.
+#[derive(Clone, Debug)]
+pub struct StoredPassword {
+    /// The password itself.
+    pub password: SecretString,
+    /// The same, sealed for the recipients that the request names, if it names any.
+    pub sealed: Option<String>,
+}
+
+impl StoredPassword {
+    /// Key and value of what the record's delivery Secret holds. `None`: it is to be sealed, and there is no sealed copy.
+    fn to_deliver(&self, record: &Record) -> Option<(&'static str, &str)> {
+        if record.finish.sealed_for.is_empty() {
+            return Some((PASSWORD_KEY, self.password.expose_secret()));
+        }
+        self.sealed.as_deref().map(|sealed| (SEALED_KEY, sealed))
+    }
+}
+
 /// A password that the operator has delivered.
 #[derive(Debug)]
 pub struct DeliveredPassword {
-    /// The password itself.
+    /// The password itself, or if it is sealed, what its recipients can open.
     pub password: SecretString,
     /// The Secret as it was read, without its contents.
     secret: ObjectMeta,
 }
 
 impl Secrets {
-    /// The password that the operator has delivered into a Secret for a record.
+    /// The password that the operator has delivered into a Secret for a record, `sealed` or not.
     ///
     /// # Errors
     /// A sentence that names the Secret: it is not there, may not be read, or belongs to another record.
@@ -273,14 +304,16 @@ impl Secrets {
         namespace: &str,
         name: &str,
         record: &str,
+        sealed: bool,
     ) -> Result<DeliveredPassword, String> {
+        let key = if sealed { SEALED_KEY } else { PASSWORD_KEY };
         let at = format!("Secret {namespace}/{name}");
         match self.in_namespace(namespace).get_opt(name).await {
             Ok(Some(secret)) if secret.annotations().get(RECORD_ANNOTATION).is_none_or(|of| of != record) => {
                 Err(format!("{at} is not the one that the operator has written for this request"))
             }
             Ok(Some(secret)) => {
-                let password = password_of(&secret, PASSWORD_KEY).map_err(|wrong| format!("{at} {wrong}"))?;
+                let password = password_of(&secret, key).map_err(|wrong| format!("{at} {wrong}"))?;
                 Ok(DeliveredPassword { password, secret: secret.metadata })
             }
             Ok(None) => Err(format!(
@@ -304,19 +337,24 @@ impl Secrets {
     }
 }
 
-fn bytes<const N: usize>(values: [(&str, &str); N]) -> BTreeMap<String, ByteString> {
+fn bytes<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, ByteString> {
     values.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec()))).collect()
 }
 
 /// The password in `key`. The error completes "Secret NAME ...".
 fn password_of(secret: &Secret, key: &str) -> Result<SecretString, String> {
+    text_of(secret, key).map(SecretString::from)
+}
+
+/// The text in `key`, with the same error.
+fn text_of<'a>(secret: &'a Secret, key: &str) -> Result<&'a str, String> {
     let Some(ByteString(value)) = secret.data.as_ref().and_then(|data| data.get(key)) else {
         return Err(format!("has no key {key}"));
     };
     match std::str::from_utf8(value) {
         Ok("") => Err(format!("has an empty key {key}")),
         Err(_) => Err(format!("has a key {key} that is not UTF-8 text: save the password as UTF-8")),
-        Ok(text) => Ok(SecretString::from(text)),
+        Ok(text) => Ok(text),
     }
 }
 

@@ -198,6 +198,7 @@ async fn forecast_rule(
             clear_mobile_sessions_and_api_tokens: false,
             email_to_user: false,
             deliver_to: Some("check".to_owned()),
+            sealed_for: Vec::new(),
         },
         Mode::MFA => Action::Mfa { factors: Vec::new() },
     };

@@ -277,6 +277,7 @@ pub(super) fn reset(force_change_on_login: bool, clear_mobile_sessions_and_api_t
         clear_mobile_sessions_and_api_tokens,
         email_to_user: false,
         deliver_to: Some("try".to_owned()),
+        sealed_for: Vec::new(),
     }
 }
 

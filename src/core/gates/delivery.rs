@@ -7,20 +7,21 @@ use crate::core::{
 
 pub(super) fn same_delivery(world: &World, user: &User, follow_up: &FollowUp) -> Result<(), Decision> {
     match &world.ledger.record {
-        Seen::Known(record)
-            if (&record.finish.deliver_to, &record.finish.mail_to) != (&follow_up.deliver_to, &follow_up.mail_to) =>
-        {
-            Err(refuse(
-                View::new(
-                    Reason::NotSupported,
-                    "The delivery of the password has changed since this request was first tried: nothing was \
+        Seen::Known(record) if delivery(&record.finish) != delivery(follow_up) => Err(refuse(
+            View::new(
+                Reason::NotSupported,
+                "The delivery of the password has changed since this request was first tried: nothing was \
                      sent. File a new request.",
-                )
-                .about(&user.id),
-            ))
-        }
+            )
+            .about(&user.id),
+        )),
         _ => Ok(()),
     }
+}
+
+/// Where the password goes.
+fn delivery(FollowUp { deliver_to, sealed_for, mail_to, .. }: &FollowUp) -> impl PartialEq {
+    (deliver_to, sealed_for, mail_to)
 }
 
 /// A password that cannot be mailed would lock the user out, so the request waits for the mail server.

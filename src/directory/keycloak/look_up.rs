@@ -75,18 +75,23 @@ impl Keycloak {
         }
     }
 
-    /// Users whom Keycloak lists for exactly this value of a field. An empty list alone proves nothing: Keycloak returns one to an account
-    /// that may search but sees no users, and it may return one while it imports the user from a federation, which it does without a
-    /// lock. So the operator reads its own account, which Keycloak must show, then asks again.
+    /// Users whom Keycloak lists for exactly this value of a field. An empty list alone proves nothing. Keycloak returns one to an account
+    /// that may search but sees no users, so the operator reads its own account, which Keycloak must show. And it may return one while
+    /// another search imports the user from a federation, which it does without a lock, so the operator asks again while none of its other
+    /// searches is under way.
     async fn list(&self, field: &str, typed: &str) -> Result<Vec<Value>, Why> {
         let search = async || {
             let answer = self.get(&["users"], &[(field, typed), ("exact", "true")]).await?;
             answer.into_list("the look-up of the user")
         };
-        let users = search().await?;
+        let users = {
+            let _beside_others = self.searches.read().await;
+            search().await?
+        };
         if users.is_empty() {
             let own = self.known()?.own_user;
             self.get(&["users", &own], &[]).await?.into_read("the look-up of the operator's own account")?;
+            let _alone = self.searches.write().await;
             return search().await;
         }
         Ok(users)

@@ -16,6 +16,7 @@ use std::sync::Mutex;
 use reqwest::{Method, StatusCode, header};
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use tokio::sync::RwLock;
 use url::Url;
 
 use super::{
@@ -49,6 +50,8 @@ pub struct Keycloak {
     unlock: bool,
     /// Result of the last check.
     known: Mutex<Option<Known>>,
+    /// Held, mostly together with others, during a search for a user.
+    searches: RwLock<()>,
 }
 
 /// What a check learns of the realm and every look-up needs.
@@ -114,6 +117,7 @@ impl Keycloak {
             allowed_groups: spec.allow.iter().flat_map(|rule| rule.users.groups.clone()).collect(),
             unlock: spec.unlock,
             known: Mutex::default(),
+            searches: RwLock::default(),
         })
     }
 

@@ -1,7 +1,12 @@
 //! The crash matrix: every durable write of a reset, lost, refused, or with the operator killed before or after it. Each row is
 //! a request for a user of its own; all rows share one API server, one directory and one crash.
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+    time::Instant,
+};
 
+use age::x25519::Identity;
 use credreset::core::{record::record_name, request::Mode};
 use http::Method;
 use serde_json::{Value, json};
@@ -16,6 +21,9 @@ use crate::{
 
 const ORGANIZATION: &str = "700012345";
 const RECORDS: &str = "/apis/credreset.dev/v1alpha1/namespaces/credreset-system/credentialresetrecords";
+
+/// The private key that opens sealed passwords.
+static PRIVATE_KEY: LazyLock<Identity> = LazyLock::new(Identity::generate);
 
 /// The Directory without templates; it leads to the same directory.
 const PLAIN: &str = "plain";
@@ -34,6 +42,8 @@ enum Guarantee {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Generated,
+    /// Generated, and delivered for one recipient alone.
+    Sealed,
     Entered,
     Mfa,
     /// By the documented call, which turns MFA off: the look-up shows that it was on and is off.
@@ -43,6 +53,10 @@ enum Kind {
 impl Kind {
     fn is_mfa(self) -> bool {
         matches!(self, Self::Mfa | Self::MfaOff)
+    }
+
+    fn is_generated(self) -> bool {
+        matches!(self, Self::Generated | Self::Sealed)
     }
 }
 
@@ -95,9 +109,9 @@ const CALLS: [(Call, &[Kind]); 12] = [
     (Call::Directory, &[Kind::Generated, Kind::Entered, Kind::Mfa, Kind::MfaOff]),
     (Call::ReleaseRecord, &[Kind::Generated]),
     (Call::TakeOverRecord, &[Kind::Generated]),
-    (Call::Deliver, &[Kind::Generated]),
+    (Call::Deliver, &[Kind::Generated, Kind::Sealed]),
     (Call::RecordChanged, &[Kind::Generated]),
-    (Call::RecordApplied, &[Kind::Generated, Kind::Entered, Kind::Mfa, Kind::MfaOff]),
+    (Call::RecordApplied, &[Kind::Generated, Kind::Sealed, Kind::Entered, Kind::Mfa, Kind::MfaOff]),
     (Call::RecordNotApplied, &[Kind::Entered]),
     (Call::RecordUnknown, &[Kind::Mfa, Kind::MfaOff]),
     (Call::DropPassword, &[Kind::Generated, Kind::Entered]),
@@ -155,7 +169,10 @@ impl Row {
             return vec![parse(mfa_reset(&self.name(), &self.email(), at))];
         }
         let mut reset = parse(password_reset(&self.name(), &self.email(), at));
-        if self.kind == Kind::Generated {
+        if self.kind == Kind::Sealed {
+            reset["spec"]["password"]["deliverTo"]["sealedFor"] = json!([PRIVATE_KEY.to_public().to_string()]);
+        }
+        if self.kind.is_generated() {
             return vec![reset];
         }
         let chosen = format!("{}-chosen", self.name());
@@ -246,9 +263,9 @@ impl Row {
             )
             | (Call::Deliver | Call::RecordChanged, What::KilledBefore) => Left::Unheard,
             // A delivered password is proof enough.
-            (Call::RecordApplied, What::KilledBefore) if self.kind != Kind::Generated => Left::Unheard,
+            (Call::RecordApplied, What::KilledBefore) if !self.kind.is_generated() => Left::Unheard,
             // Another password is generated, once.
-            (Call::Directory, What::Fault(Action::Answer(409))) if self.kind != Kind::Generated => Left::Refused,
+            (Call::Directory, What::Fault(Action::Answer(409))) if !self.kind.is_generated() => Left::Refused,
             (Call::RecordNotApplied, _) => Left::Refused,
             _ => Left::Clear,
         }
@@ -429,6 +446,11 @@ fn objections(
     let kept = record["attempt"]["secret"].as_str().unwrap_or_default();
     let password = match (outcome, row.kind) {
         ("Applied", Kind::Generated) => delivered[&format!("{}-password", row.name())].clone(),
+        ("Applied", Kind::Sealed) => {
+            let sealed = site.secret(TEAM, &format!("{}-password", row.name()), "password.age");
+            let opened = age::decrypt(&*PRIVATE_KEY, sealed.as_bytes()).unwrap();
+            String::from_utf8(opened).unwrap()
+        }
         ("Applied", _) => row.entered(),
         // It may be in force, so it is kept.
         ("Unknown", _) => stored[kept].clone(),

@@ -1,12 +1,15 @@
 //! `credreset password`: the help desk's hana, with the roles of the chart and no more, reads the password that she hands over.
 use std::{
+    fs,
     path::Path,
     process::{Command, Stdio},
 };
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::support::{Setup, Site, TEAM, kubeconfig_of, password_reset, template};
+use crate::support::{Setup, Site, TEAM, built, kubeconfig_of, message, password_reset, template};
 
 const ADDRESS: &str = "annette.c@zylker.biz";
 
@@ -80,4 +83,84 @@ fn a_delivered_password_is_handed_over() {
     })]);
     let (code, out, error) = password(&hana, &["annette", "--stdout"]);
     assert!(code == Some(1) && out.is_empty() && error.contains("not the one"), "{error}");
+}
+
+/// Each recipient's key opens a sealed password, and no other: with `age` itself, and with `credreset password`. In the requester's
+/// namespace it is never in plain text.
+#[test]
+fn a_sealed_password_is_opened_by_its_recipients_alone() {
+    let site = Site::start();
+    site.usual_directory();
+    let secrets = site.versions("secrets");
+    let key = |name: &str| site.dir.join(name).to_str().unwrap().to_owned();
+    let run = |program: &Path, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    // Of age-keygen's kind, and two of OpenSSH's, whose public keys have a comment.
+    let native = age::x25519::Identity::generate();
+    fs::write(key("native"), native.to_string().expose_secret()).unwrap();
+    fs::write(key("other"), age::x25519::Identity::generate().to_string().expose_secret()).unwrap();
+    for kind in ["ed25519", "rsa"] {
+        let arguments = ["-q", "-t", kind, "-N", "", "-C", "hana @ the desk, Zürich", "-f", &key(kind)];
+        assert!(run(Path::new("ssh-keygen"), &arguments).0, "ssh-keygen (Debian: openssh-client)");
+    }
+    let public = |kind: &str| fs::read_to_string(key(kind) + ".pub").unwrap().trim().to_owned();
+    let recipients = [native.to_public().to_string(), public("ed25519"), public("rsa")];
+    let sealed_for = |recipients: &[String]| json!({"spec": {"password": {"deliverTo": {"sealedFor": recipients}}}});
+
+    // What is no key is refused before anything is sent, by the API server or, where only age itself can tell, by the operator.
+    let mut mistyped = recipients[0].clone();
+    mistyped.replace_range(61..62, if mistyped.ends_with('q') { "p" } else { "q" });
+    let refused =
+        site.try_kubectl(&["apply", "-f", "-"], &password_reset("none", ADDRESS, sealed_for(&["age".to_owned()])));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("sealedFor"), "{refused:?}");
+    site.apply(&password_reset("mistyped", ADDRESS, sealed_for(&[recipients[1].clone(), mistyped])));
+    site.apply(&password_reset("annette", ADDRESS, sealed_for(&recipients)));
+    let operator = site.operator();
+    let msg = message(&site.until("mistyped", "NotSupported"));
+    assert!(msg.contains("spec.password.deliverTo.sealedFor[1] is not a valid age recipient"), "{msg}");
+    site.until("annette", "Applied");
+    drop(operator);
+    assert_eq!(site.sandbox.count("reset-password"), 1);
+
+    let sealed = key("sealed");
+    fs::write(&sealed, site.secret(TEAM, "annette-password", "password.age")).unwrap();
+    let age = built("age");
+    let opened = |name: &str| run(&age, &["--decrypt", "--identity", &key(name), &sealed]);
+    let (opens, password_of_annette, error) = opened("native");
+    assert!(opens, "{error}");
+    assert_eq!(site.sandbox.sign_in(ADDRESS, &password_of_annette), "must-change");
+    let kubeconfig = site.kubeconfig();
+    for name in ["native", "ed25519", "rsa"] {
+        assert_eq!(opened(name).1, password_of_annette, "{name}");
+        let (code, out, error) = password(kubeconfig, &["annette", "--stdout", "-n", TEAM, "--identity", &key(name)]);
+        assert_eq!((code, out), (Some(0), format!("{password_of_annette}\n")), "{name}: {error}");
+    }
+    assert!(!opened("other").0);
+    for (arguments, expected) in [
+        (&["--identity", &key("other")][..], "is sealed for others"),
+        (&["--identity", &key("missing")], "missing"),
+        (&["--identity", &sealed], "has no usable private key"),
+        (&[], "add --identity FILE"),
+    ] {
+        let (code, out, error) = password(kubeconfig, &[&["annette", "--stdout", "-n", TEAM], arguments].concat());
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{error}");
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+
+    let versions = secrets.all();
+    let ours = |secret: &&Value| secret["metadata"]["namespace"] == TEAM;
+    let keys = |secret: &Value| secret["data"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let delivered: Vec<&Value> =
+        versions.iter().filter(ours).filter(|secret| secret["metadata"]["name"] == "annette-password").collect();
+    assert!(!delivered.is_empty(), "the watch has seen the delivery");
+    assert!(delivered.iter().all(|secret| keys(secret) == ["password.age", "username"]), "{delivered:?}");
+    for secret in versions.iter().filter(ours) {
+        for (key, value) in secret["data"].as_object().into_iter().flatten() {
+            let value = BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap();
+            let name = &secret["metadata"]["name"];
+            assert!(!String::from_utf8_lossy(&value).contains(&password_of_annette), "{key} of {name}");
+        }
+    }
 }

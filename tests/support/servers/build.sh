@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# build.sh [etcd|kube-apiserver|kube-controller-manager|kubectl|helm|umoci|kustomize-controller ...]: provides the servers and tools of
-# tests, demo and image (default: all seven), building from Go modules into a cache what is not there yet, and prints NAME=path lines
+# build.sh [etcd|kube-apiserver|kube-controller-manager|kubectl|helm|umoci|kustomize-controller|age ...]: provides the servers and tools of
+# tests, demo and image (default: all eight), building from Go modules into a cache what is not there yet, and prints NAME=path lines
 # (KUBE_APISERVER=...). Progress goes to stderr. With --missing as first word it only prints the names of what it would build.
 # Knobs (environment):
 #   KUBERNETES_VERSION  default v1.37.2       ETCD_VERSION  default: the one that Kubernetes version is made with
 #   HELM_VERSION        default v4.3.1        UMOCI_VERSION default v0.6.0
 #   KUSTOMIZE_CONTROLLER_VERSION  of Flux, default v1.9.6; with the kinds that it knows beside it, kustomize-controller.yaml
+#   AGE_VERSION         default v1.3.2
 #   ASSETS              the cache folder (default under XDG_CACHE_HOME)
 #   KUBEBUILDER_ASSETS  a folder with ready binaries, as `setup-envtest use -p path` prints it: what it holds is used as it
 #                       is, only the rest is built
@@ -24,6 +25,7 @@ KUBERNETES_VERSION=${KUBERNETES_VERSION:-v1.37.2}
 HELM_VERSION=${HELM_VERSION:-v4.3.1}
 UMOCI_VERSION=${UMOCI_VERSION:-v0.6.0}
 KUSTOMIZE_CONTROLLER_VERSION=${KUSTOMIZE_CONTROLLER_VERSION:-v1.9.6}
+AGE_VERSION=${AGE_VERSION:-v1.3.2}
 ASSETS=${ASSETS:-${XDG_CACHE_HOME:-$HOME/.cache}/credreset/assets/$KUBERNETES_VERSION}
 
 # source_of MODULE VERSION: downloads the module, prints its folder.
@@ -100,6 +102,9 @@ provide() { # provide NAME: sets $path to it, building it if need be
     helm)
       missing helm "$HELM_VERSION" || return 0
       compile helm helm.sh/helm/v4 "$HELM_VERSION" ./cmd/helm "-X helm.sh/helm/v4/internal/version.version=$HELM_VERSION" ;;
+    age)
+      missing age "$AGE_VERSION" || return 0
+      compile age filippo.io/age "$AGE_VERSION" ./cmd/age ;;
     umoci)
       missing umoci "$UMOCI_VERSION" || return 0
       compile umoci github.com/opencontainers/umoci "$UMOCI_VERSION" ./cmd/umoci ;;
@@ -121,7 +126,7 @@ provide() { # provide NAME: sets $path to it, building it if need be
 
 only_missing=
 [ "${1:-}" != --missing ] || { only_missing=1 && shift; }
-[ $# != 0 ] || set -- etcd kube-apiserver kube-controller-manager kubectl helm umoci kustomize-controller
+[ $# != 0 ] || set -- etcd kube-apiserver kube-controller-manager kubectl helm umoci kustomize-controller age
 for name; do
   provide "$name"
   [ -n "$only_missing" ] || echo "$(tr a-z- A-Z_ <<<"$name")=$path"
