@@ -157,7 +157,7 @@ fn examples() -> Vec<Example> {
             "/metadata/annotations",
         ),
         same("revisionHistoryLimit", json!(3), "Deployment/credreset", "/spec/revisionHistoryLimit"),
-        same("strategy", json!({"type": "Recreate"}), "Deployment/credreset", "/spec/strategy"),
+        same("strategy", json!({"rollingUpdate": {"maxSurge": 0}}), "Deployment/credreset", "/spec/strategy"),
         same(
             "podAnnotations",
             json!({"acme.example/scan": "no"}),
@@ -587,7 +587,10 @@ fn a_platform_teams_policies_are_met() {
     assert!(notes.contains("Before `helm uninstall`: suspend the Directories"), "{notes}");
 
     site.kubectl(&["create", "namespace", "refused"]);
-    site.kubectl(&["create", "serviceaccount", "-n", "refused", "credreset"]);
+    // Nobody makes them here, where no controllers run.
+    for account in ["credreset", "default"] {
+        site.kubectl(&["create", "serviceaccount", "-n", "refused", account]);
+    }
     let refused = |object: &Value| {
         let mut object = object.clone();
         object["metadata"]["namespace"] = json!("refused");
@@ -604,6 +607,7 @@ fn a_platform_teams_policies_are_met() {
 
     let notes = site.shell(&here, &blocks("charts/credreset/README.md", "sh install").concat());
     assert!(notes.contains(&format!("Passwords are delivered in: {TEAM}")), "{notes}");
+    site.kubectl(&["create", "serviceaccount", "-n", SYSTEM, "default"]);
     site.kubectl(&["label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted"]);
     let deployment = site.get(&["deployment", "-n", SYSTEM, "credreset"]);
     let mut made = json!({"apiVersion": "v1", "kind": "Pod", "metadata": deployment["spec"]["template"]["metadata"]});
