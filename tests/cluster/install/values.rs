@@ -674,8 +674,8 @@ fn proxy(host: &str, authorities: &Path) -> (String, mpsc::Receiver<(String, Str
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
         let mut inside = BufReader::new(StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), stream));
         let mut line = String::new();
-        inside.read_line(&mut line).unwrap();
-        told.send((asked, line)).unwrap();
+        let read = inside.read_line(&mut line);
+        told.send((asked, read.map_or_else(|e| format!("no request within: {e}"), |_| line))).unwrap();
     });
     (url, heard)
 }
