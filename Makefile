@@ -22,7 +22,7 @@ DIRECTORIES := keycloak openldap samba
 ONLY ?= $(DIRECTORIES)
 comma := ,
 
-.PHONY: help demo image test test-fast test-search test-cluster test-directories bench guarantees lint advisories crds book
+.PHONY: help demo image test test-fast test-search test-cluster test-directories bench guarantees lint advisories crds chart-docs book
 help:
 	@echo 'make demo          watch resets being carried out on a real API server, built the first time (DIRECTORY=keycloak, openldap or samba: a real one; KEEP=1 keeps it up)'
 	@echo 'make image         the image as an OCI archive, target/image/credreset.tar; needs no container engine'
@@ -37,6 +37,7 @@ help:
 	@echo 'make advisories    known faults of the dependencies, by the RustSec database, which it fetches from github.com: each night, and before a release'
 	@echo 'make book          the documentation as a book, in target/book (SOURCE=... for links to files outside docs/)'
 	@echo 'make crds          write crds and charts/credreset-crds/templates anew'
+	@echo 'make chart-docs    write the README of each chart anew, from its values and README.md.gotmpl (builds helm-docs the first time)'
 
 demo:
 	@KEEP=$(KEEP) DIRECTORY=$(DIRECTORY) tests/support/demo/demo.sh
@@ -122,6 +123,9 @@ crds:
 	@rm -f crds/*.yaml charts/credreset-crds/templates/*.yaml
 	cargo run --quiet -- crds --into crds
 	cargo run --quiet -- crds --into charts/credreset-crds/templates
+
+chart-docs:
+	@tool=$$(tests/support/servers/build.sh helm-docs) && "$${tool#*=}" --chart-search-root charts --sort-values-order file
 
 book: $(MDBOOK)
 	$(MDBOOK) build docs

@@ -399,3 +399,140 @@ fn contributing_names_what_is_there() {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists(), "CONTRIBUTING.md names {file}");
     }
 }
+
+const CHARTS: [&str; 2] = ["charts/credreset", "charts/credreset-crds"];
+
+fn yaml(relative: &str) -> Value {
+    serde_saphyr::from_str(&text(relative)).unwrap_or_else(|e| panic!("{relative}: {e}"))
+}
+
+/// The rows of values in the chart's README: for each key its default and its description.
+fn values_in_readme() -> BTreeMap<String, (Value, String)> {
+    let readme = text("charts/credreset/README.md");
+    let (_, table) = readme.split_once("\n## Values\n").expect("a table of values");
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [key, _, default, description] = cells[..] else { panic!("not four cells: {row}") };
+        let default = serde_json::from_str(default.trim_matches('`')).unwrap_or_else(|e| panic!("{key}: {e}"));
+        (key.to_owned(), (default, description.to_owned()))
+    })
+    .collect()
+}
+
+fn below(at: &str, name: &str) -> String {
+    if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
+}
+
+/// What helm-docs makes of values.yaml is what is there, and the schema describes each value in the same words.
+#[test]
+fn the_charts_readme_and_schema_are_those_of_its_values() {
+    fn of_values(at: &str, value: &Value, rows: &mut BTreeMap<String, (Value, String)>) {
+        if let Some((default, _)) = rows.remove(at) {
+            assert_eq!(&default, value, "{at}: run make chart-docs");
+            return;
+        }
+        let fields = value.as_object().filter(|fields| !fields.is_empty());
+        for (name, value) in fields.unwrap_or_else(|| panic!("{at} has no row: run make chart-docs")) {
+            of_values(&below(at, name), value, rows);
+        }
+    }
+    fn of_schema(at: &str, schema: &Value, rows: &mut BTreeMap<String, (Value, String)>) {
+        if let Some((_, description)) = rows.remove(at) {
+            assert_eq!(schema["description"], *description, "{at} in values.schema.json");
+            return;
+        }
+        assert_eq!(schema["additionalProperties"], false, "{at} takes what no value is named");
+        let fields = schema["properties"].as_object().unwrap_or_else(|| panic!("{at} has no row in the README"));
+        for (name, schema) in fields.iter().filter(|(name, _)| *name != "global") {
+            of_schema(&below(at, name), schema, rows);
+        }
+    }
+    let rows = values_in_readme();
+    assert!(rows.len() > 50, "{} rows", rows.len());
+    let values = text("charts/credreset/values.yaml");
+    let comments: String = values
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix('#'))
+        .map(|line| line.to_owned() + " ")
+        .collect();
+    let comments = comments.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (key, (_, description)) in &rows {
+        assert!(comments.contains(&format!("-- {description}")), "{key}: run make chart-docs");
+    }
+    let mut left = rows.clone();
+    of_values("", &yaml("charts/credreset/values.yaml"), &mut left);
+    assert_eq!(left.keys().next(), None, "no such value: run make chart-docs");
+    let mut left = rows;
+    of_schema("", &yaml("charts/credreset/values.schema.json"), &mut left);
+    assert_eq!(left.keys().next(), None, "values.schema.json has no such value");
+    for chart in CHARTS {
+        let readme = text(&format!("{chart}/README.md"));
+        for line in text(&format!("{chart}/README.md.gotmpl")).lines().filter(|line| !line.contains("{{")) {
+            assert!(readme.lines().any(|other| other == line), "{chart}: run make chart-docs: {line}");
+        }
+    }
+}
+
+/// What Artifact Hub shows of the charts.
+#[test]
+fn what_artifact_hub_shows_is_so() {
+    let note = |chart: &Value, name: &str| -> Value {
+        let text = chart["annotations"][format!("artifacthub.io/{name}")].as_str().unwrap_or_else(|| panic!("{name}"));
+        serde_saphyr::from_str(text).unwrap_or_else(|e| panic!("{name}: {e}"))
+    };
+    let [operator, kinds] = CHARTS.map(|chart| yaml(&format!("{chart}/Chart.yaml")));
+    for chart in [&operator, &kinds] {
+        for version in ["version", "appVersion"] {
+            assert_eq!(chart[version], env!("CARGO_PKG_VERSION"), "{}", chart["name"]);
+        }
+        assert_eq!(chart["annotations"]["artifacthub.io/license"], env!("CARGO_PKG_LICENSE"));
+    }
+    let repository = yaml("charts/credreset/values.yaml")["image"]["repository"].as_str().unwrap().to_owned();
+    let image = format!("{repository}:{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(note(&operator, "images"), serde_json::json!([{"name": "credreset", "image": image}]));
+    let shown: BTreeSet<(String, String)> = note(&kinds, "crds")
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kind| ["kind", "name"].map(|field| kind[field].as_str().unwrap().to_owned()).into())
+        .collect();
+    let installed = definitions();
+    let name = |definition: &Value, path| definition.pointer(path).unwrap().as_str().unwrap().to_owned();
+    let installed = installed.iter().map(|kind| (name(kind, "/spec/names/kind"), name(kind, "/metadata/name")));
+    assert_eq!(shown, installed.collect());
+    let examples = note(&kinds, "crdsExamples");
+    let directory: Directory = serde_json::from_value(examples[0].clone()).unwrap();
+    let request: CredentialReset = serde_json::from_value(examples[1].clone()).unwrap();
+    let (directory, request) = (directory.settings().unwrap(), request.request().unwrap());
+    assert_eq!(request.directory, directory.name);
+    assert!(directory.allow[0].namespaces.contains(&request.namespace));
+}
+
+/// Addresses of the repository's own files, in the charts and their alerts.
+#[test]
+fn addresses_of_own_files_lead_somewhere() {
+    let home = yaml("charts/credreset/Chart.yaml")["home"].as_str().unwrap().to_owned();
+    let raw = home.replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main/";
+    let home = home + "/blob/main/";
+    let mut found = BTreeSet::new();
+    for file in ["md", "gotmpl", "yaml", "json"].into_iter().flat_map(files) {
+        let text = fs::read_to_string(&file).unwrap();
+        for begin in [&home, &raw] {
+            for (at, _) in text.match_indices(begin) {
+                let link = text[at + begin.len()..].split([' ', '\n', ')', '`', '"', '\'']).next().unwrap();
+                let (target, anchor) = link.split_once('#').map_or((link, None), |(target, at)| (target, Some(at)));
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
+                assert!(path.exists(), "{} names {link}", file.display());
+                if let Some(anchor) = anchor {
+                    let there = anchors(&fs::read_to_string(&path).unwrap());
+                    assert!(there.contains(anchor), "{} names {link}, not one of {there:?}", file.display());
+                }
+                found.insert(link.to_owned());
+            }
+        }
+    }
+    for expected in ["charts/icon.svg", "docs/monitoring.md", "docs/monitoring.md#credresetnoleader"] {
+        assert!(found.contains(expected), "{found:?}");
+    }
+}

@@ -6,12 +6,14 @@ fn text(page: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The book's pages, and those beside the code and the examples.
+/// The book's pages, and those beside the code, the examples and the charts.
 pub fn pages() -> Vec<String> {
     let summary = text("docs/SUMMARY.md");
     let book = summary.split("](").skip(1).map(|rest| format!("docs/{}", rest.split(')').next().unwrap()));
-    let examples = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap().flatten();
-    let readmes = examples.map(|folder| format!("examples/{}/README.md", folder.file_name().display()));
+    let readmes = ["examples", "charts"].into_iter().flat_map(|parent| {
+        let folders = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(parent)).unwrap().flatten();
+        folders.map(move |folder| format!("{parent}/{}/README.md", folder.file_name().display()))
+    });
     let readmes = readmes.filter(|page| Path::new(env!("CARGO_MANIFEST_DIR")).join(page).exists());
     ["README.md", "CONTRIBUTING.md"].map(str::to_owned).into_iter().chain(book).chain(readmes).collect()
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::LIMIT;
 
-/// Proxies of the machine are not for loopback.
+/// Proxies of the machine are not for loopback; those that a test sets stay.
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
 
 /// A child that ends with this process, also if this process is killed and drops nothing.
@@ -26,7 +26,9 @@ pub struct Process {
 impl Process {
     pub fn start(command: &mut Command) -> Self {
         for name in PROXIES {
-            command.env_remove(name);
+            if !command.get_envs().any(|(set, value)| set == name && value.is_some()) {
+                command.env_remove(name);
+            }
         }
         let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let guard = Command::new("sh")

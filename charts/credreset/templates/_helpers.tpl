@@ -2,10 +2,23 @@
 app.kubernetes.io/name: credreset
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
+{{/* The Pod of helm test has not the operator's labels, which the Service and the NetworkPolicy select. */}}
+{{- define "credreset.testSelector" -}}
+app.kubernetes.io/name: credreset-test
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
 {{- define "credreset.labels" -}}
-{{ include "credreset.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{ include "credreset.labelsAnd" (list . dict) }}
+{{- end }}
+{{/* The same and more of its own, which win over commonLabels: (list $ MORE). */}}
+{{- define "credreset.labelsAnd" -}}
+{{- $root := index . 0 -}}
+{{ include "credreset.selector" $root }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+{{- with merge dict (index . 1 | default dict) ($root.Values.commonLabels | default dict) }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 {{/* What every Pod has. It meets the strictest Pod security standard, "restricted". */}}
 {{- define "credreset.pod" -}}
@@ -17,11 +30,20 @@ securityContext:
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{ toJson . }}
 {{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .Values.runtimeClassName }}
+runtimeClassName: {{ . | quote }}
+{{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector: {{ toJson . }}
 {{- end }}
 {{- with .Values.tolerations }}
 tolerations: {{ toJson . }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{ toJson . }}
 {{- end }}
 {{- end }}
 {{- define "credreset.container" -}}

@@ -90,13 +90,14 @@ fn values_do_what_they_say_and_nonsense_is_refused() {
         ("dashboard", "ConfigMap", "credreset-dashboard"),
     ] {
         assert!(of(&plain, kind, name).is_none() && of(&all, kind, name).is_none(), "{kind} without being asked for");
-        let with = template(&[&format!("monitoring.{value}=true"), r#"monitoring.labels={"release":"kps"}"#]).unwrap();
+        let asked = format!("monitoring.{value}.enabled=true");
+        let with = template(&[&asked, r#"monitoring.labels={"release":"kps"}"#]).unwrap();
         assert_eq!(with.len(), plain.len() + 1, "{value}");
         let labels = &of(&with, kind, name).unwrap()["metadata"]["labels"];
         let (label, text) = if value == "dashboard" { ("grafana_dashboard", "1") } else { ("release", "kps") };
         assert_eq!((&labels[label], &labels["app.kubernetes.io/name"]), (&json!(text), &json!("credreset")), "{kind}");
     }
-    let dashboard = template(&["monitoring.dashboard=true"]).unwrap();
+    let dashboard = template(&["monitoring.dashboard.enabled=true"]).unwrap();
     let shipped = &of(&dashboard, "ConfigMap", "credreset-dashboard").unwrap()["data"]["credreset.json"];
     assert_eq!(shipped.as_str().unwrap().trim(), text("charts/credreset/files/dashboard.json").trim());
     for nonsense in [
@@ -113,7 +114,7 @@ fn values_do_what_they_say_and_nonsense_is_refused() {
         r#"admission.writers=["x' || true || 'x"]"#,
         r#"admission.writers=["x\ny"]"#,
         "networkPolicy.directoryPorts=[0]",
-        r#"monitoring.rules="yes""#,
+        r#"monitoring.rules.enabled="yes""#,
         "monitoring.alerts=true",
         r#"monitoring.labels={"release":1}"#,
         "networkPolicy.directoryPorts=[]",
@@ -139,7 +140,21 @@ fn names_stay_names() {
     let names = [r#"namespaces=["2024","on","null"]"#, &directories, &access, r#"admission.writers=["2024","on"]"#];
     for (namespace, values) in [
         ("2024", &names[..]),
-        ("on", &["replicas=1", "monitoring.serviceMonitor=true", "monitoring.rules=true", "monitoring.dashboard=true"]),
+        (
+            "on",
+            &[
+                "replicas=1",
+                "monitoring.serviceMonitor.enabled=true",
+                "monitoring.rules.enabled=true",
+                "monitoring.dashboard.enabled=true",
+                r#"commonLabels={"cost-centre":"4711","on":"null"}"#,
+                r#"podAnnotations={"checked":"true"}"#,
+                r#"priorityClassName="2024""#,
+                r#"runtimeClassName="null""#,
+                r#"monitoring.namespace="on""#,
+                r#"monitoring.dashboard.folder="2024""#,
+            ],
+        ),
         ("null", &["argocd.health=true"]),
         (
             SYSTEM,
@@ -212,7 +227,7 @@ fn install_upgrade_rollback_uninstall() {
     site.until("one", "Applied");
     let directory = r#"directories={"given":{"suspend":true,"provider":{"keycloak":{"url":"https://sso.example","realm":"r","credentials":{"secret":"s"}}}}}"#;
     run(&format!(
-        "helm upgrade credreset charts/credreset -n {SYSTEM} --reuse-values --set replicas=3 --set-json '{directory}'"
+        "helm upgrade credreset charts/credreset -n {SYSTEM} --reset-then-reuse-values --set replicas=3 --set-json '{directory}'"
     ));
     let replicas = || site.get(&["deployment", "-n", SYSTEM, "credreset"])["spec"]["replicas"].clone();
     assert_eq!(replicas(), 3);

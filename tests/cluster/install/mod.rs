@@ -6,3 +6,4 @@ mod image;
 mod monitoring;
 mod operations;
 mod status_tools;
+mod values;

@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::values::everything;
 use crate::support::{
     Cluster, Process, SYSTEM, Setup, Site, blocks, clock, http_get, mfa_reset, password_reset, path, template, text,
     wait_for,
@@ -70,7 +71,10 @@ fn alerts_fire_on_what_a_person_must_look_at() {
         assert!(tests.contains(&format!(r#"ALERTS{{alertname="{name}""#)), "no test has {name} fire");
         assert!(["warning", "critical"].iter().any(|severity| rule["labels"]["severity"] == *severity), "{name}");
         let annotations: Vec<&str> = rule["annotations"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(annotations, ["description", "summary"], "{name}");
+        assert_eq!(annotations, ["description", "runbook_url", "summary"], "{name}");
+        // tests/packaging.rs shows that this anchor is there.
+        let page = format!("/docs/monitoring.md#{}", name.to_lowercase());
+        assert!(rule["annotations"]["runbook_url"].as_str().unwrap().ends_with(&page), "{name}");
     }
     assert_eq!(documented("Credreset").count(), alerts().len());
 }
@@ -90,9 +94,11 @@ fn the_prometheus_operator_takes_what_the_chart_makes() {
         site.kubectl(&["wait", "--for=condition=Established", "--timeout=600s", &name]);
     }
     // helm does not mind fields that a kind does not know.
-    let objects = template(&["monitoring.serviceMonitor=true", "monitoring.rules=true"]).unwrap();
-    for kind in ["ServiceMonitor", "PrometheusRule"] {
-        let object = objects.iter().find(|o| o["kind"] == kind).unwrap();
+    let both = ["monitoring.serviceMonitor.enabled=true", "monitoring.rules.enabled=true"];
+    let (some, all) = (template(&both).unwrap(), everything());
+    let objects = some.iter().chain(&all).filter(|o| o["apiVersion"] == "monitoring.coreos.com/v1");
+    assert_eq!(objects.clone().count(), 4);
+    for object in objects {
         let strictly = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
         let output = site.try_kubectl(&strictly, &object.to_string());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -5,6 +5,7 @@
 # Knobs (environment):
 #   KUBERNETES_VERSION  default v1.37.2       ETCD_VERSION  default: the one that Kubernetes version is made with
 #   HELM_VERSION        default v4.3.1        UMOCI_VERSION default v0.6.0
+#   HELM_DOCS_VERSION   default v1.14.2; helm-docs is built only if it is named
 #   KUSTOMIZE_CONTROLLER_VERSION  of Flux, default v1.9.6; with the kinds that it knows beside it, kustomize-controller.yaml
 #   AGE_VERSION         default v1.3.2
 #   ASSETS              the cache folder (default under XDG_CACHE_HOME)
@@ -24,6 +25,7 @@ fi
 KUBERNETES_VERSION=${KUBERNETES_VERSION:-v1.37.2}
 HELM_VERSION=${HELM_VERSION:-v4.3.1}
 UMOCI_VERSION=${UMOCI_VERSION:-v0.6.0}
+HELM_DOCS_VERSION=${HELM_DOCS_VERSION:-v1.14.2}
 KUSTOMIZE_CONTROLLER_VERSION=${KUSTOMIZE_CONTROLLER_VERSION:-v1.9.6}
 AGE_VERSION=${AGE_VERSION:-v1.3.2}
 ASSETS=${ASSETS:-${XDG_CACHE_HOME:-$HOME/.cache}/credreset/assets/$KUBERNETES_VERSION}
@@ -105,6 +107,9 @@ provide() { # provide NAME: sets $path to it, building it if need be
     age)
       missing age "$AGE_VERSION" || return 0
       compile age filippo.io/age "$AGE_VERSION" ./cmd/age ;;
+    helm-docs)
+      missing helm-docs "$HELM_DOCS_VERSION" || return 0
+      compile helm-docs github.com/norwoodj/helm-docs "$HELM_DOCS_VERSION" ./cmd/helm-docs ;;
     umoci)
       missing umoci "$UMOCI_VERSION" || return 0
       compile umoci github.com/opencontainers/umoci "$UMOCI_VERSION" ./cmd/umoci ;;
