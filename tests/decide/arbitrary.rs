@@ -95,6 +95,7 @@ fn request() -> impl Strategy<Value = Request> {
             valid_for,
             reason: "HELP-4711".to_owned(),
             requested_by,
+            filed_by: None,
         },
     )
 }
