@@ -131,13 +131,14 @@ fn write_row(html: &mut String, reset: &Reset) -> fmt::Result {
         vec![reset.why.clone().unwrap_or_default()],
         vec![reset.approved_by.join(", ")],
         vec![reset.password_to.clone().unwrap_or_default()],
-        vec![request, reset.record.clone()],
+        vec![request],
     ];
     write!(html, "<tr class=\"{class}\">")?;
     for (column, mut lines) in COLUMNS.into_iter().zip(cells) {
         let kind = match column {
             "Started" => " class=\"time\"",
-            "State" => " class=\"state\"",
+            "What" => " class=\"short\"",
+            "State" => " class=\"state short\"",
             _ => "",
         };
         lines.retain(|line| !line.is_empty());
