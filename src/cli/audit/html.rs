@@ -123,7 +123,7 @@ fn write_row(html: &mut String, reset: &Reset) -> fmt::Result {
     let because: Vec<String> = because.into_iter().flatten().filter(|text| !text.is_empty()).collect();
     let request = format!("{}/{}", reset.namespace, reset.request);
     let cells = [
-        vec![format!("{:.0}", reset.started_at)],
+        format!("{:.0}", reset.started_at).split('T').map(str::to_owned).collect(),
         vec![reset.user.clone(), reset.user_id.clone()],
         vec![reset.mode.clone(), reset.directory.clone()],
         vec![state, because.join(", ")],
@@ -147,7 +147,8 @@ fn write_row(html: &mut String, reset: &Reset) -> fmt::Result {
             if number == 0 {
                 write!(html, "{}", Shown(line))?;
             } else {
-                write!(html, "<small>{}</small>", Shown(line))?;
+                // The blank separates the two for the script.
+                write!(html, " <small>{}</small>", Shown(line))?;
             }
         }
         html.push_str("</td>");

@@ -186,6 +186,11 @@ fn new_requests(site: &Site) {
             "annotation credreset.dev/filed-by is set when a request is created",
         ),
         ("hana", with("credreset.dev/filed-by", "hana"), ""),
+        (
+            "hana", // never started, then
+            json!({"metadata": {"labels": {"velero.io/restore-name": "x"}, "annotations": {"credreset.dev/filed-by": "olga"}}}),
+            "",
+        ),
     ] {
         expect(site, who, CREATE, &mfa_reset(&name(), EMAIL, patch), expected);
     }

@@ -1,4 +1,4 @@
-//! `credreset audit` as an auditor, with ClusterRole `credreset-audit` and no more: who asked, who says so, why, and how far back.
+//! `credreset audit` as an auditor, with the role `credreset-audit` and no more: who asked, who says so, why, and how far back.
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -8,7 +8,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    SYSTEM, Site, TEAM, blocks, filed_by, kubeconfig_of, merge, mfa_reset, password_reset, path, time, wait_for,
+    SYSTEM, Site, TEAM, blocks, filed_by, kubeconfig_of, merge, message, mfa_reset, password_reset, path, time,
+    wait_for,
 };
 
 const EMAIL: &str = "annette.c@zylker.biz";
@@ -137,6 +138,10 @@ fn an_auditor_reads_who_and_why_and_how_far_back() {
     }
 
     seen(&site, &auda);
+    site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", r#"{"spec":{"requireRequestedBy":true}}"#]);
+    create(&site, "hana", &mfa_reset("nobody", EMAIL, with("Locked out, HELP-3", json!({"requestedAt": time(0)}))));
+    let refused = message(&site.until("nobody", "NotAllowed"));
+    assert!(refused.contains("requires every request to say who asks, and spec.requestedBy does not"), "{refused}");
     read_only(&site);
     let lease = || site.get(&["lease", "-n", SYSTEM, "credreset"])["metadata"]["annotations"].clone();
     let before = lease();
