@@ -9,6 +9,7 @@ pub mod api;
 pub mod cli;
 pub mod core;
 pub mod directory;
+mod html;
 pub mod http;
 pub mod k8s;
 pub mod mail;

@@ -124,7 +124,7 @@ fn failure(code: u16, reason: &str) -> (u16, Value) {
 fn candidate(server: &Server, name: &str) -> Elector {
     let clock = Clock::default();
     let api: Api<Lease> = Api::namespaced(server.client(&clock), "default");
-    Elector::new(api, Config::new("credreset", name), clock)
+    Elector::new(api, Config::new("credreset", name, 90), clock)
 }
 
 #[tokio::test(start_paused = true)]

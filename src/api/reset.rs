@@ -304,6 +304,10 @@ pub struct CredentialResetStatus {
 /// The label that Velero puts on restored objects.
 const RESTORED: &str = "velero.io/restore-name";
 
+/// Annotation: user name of who created the request. The API server writes it where the chart's mutating admission policy is installed;
+/// the chart's validating policy lets no one write another name.
+pub const FILED_BY: &str = "credreset.dev/filed-by";
+
 impl CredentialReset {
     /// The request in the core's types.
     ///
@@ -342,6 +346,7 @@ impl CredentialReset {
             valid_for,
             reason: spec.reason.clone(),
             requested_by: spec.requested_by.clone(),
+            filed_by: self.annotations().get(FILED_BY).cloned(),
         })
     }
 

@@ -91,7 +91,7 @@ impl Rules {
                 .collect::<Result<_, String>>()?,
             policy: validations
                 .into_iter()
-                .filter(|v| !v.expression.contains("authorizer"))
+                .filter(|v| !["authorizer", "userInfo"].iter().any(|caller| v.expression.contains(caller)))
                 .filter(|v| !with_caller.iter().any(|a| v.expression.contains(&format!("variables.{}", a.name))))
                 .map(|v| Ok((compile(&v.expression)?, v.message.unwrap_or(v.expression))))
                 .collect::<Result<_, String>>()?,

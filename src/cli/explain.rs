@@ -22,7 +22,7 @@ use crate::{
     api::{CredentialReset, CredentialResetApproval, CredentialResetRecord},
     core::{
         Reason, Request, World, decide,
-        record::State,
+        record::{Origin, State},
         seen::Seen,
         text::{MESSAGE, printable},
         user::LookUp,
@@ -341,7 +341,7 @@ fn names(world: &World) -> BTreeSet<String> {
             request.namespace.clone(),
         ]);
         all.extend([request.directory.clone(), request.uid.clone()]);
-        all.extend(request.requested_by.clone());
+        all.extend(request.requested_by.iter().chain(&request.filed_by).cloned());
     }
     if let Seen::Known(approvals) = &world.facts.approvals {
         all.extend(approvals.iter().map(|approval| approval.approver.clone()));
@@ -373,9 +373,9 @@ fn names(world: &World) -> BTreeSet<String> {
             record.request.namespace.clone(),
         ]);
         all.extend([record.directory.clone(), record.directory_identity.clone(), record.request.uid.clone()]);
-        all.extend(
-            record.attempt.approved_by.iter().chain(&record.request.requested_by).chain(&record.settled_by).cloned(),
-        );
+        let Origin { requested_by, filed_by, reason, .. } = &record.request;
+        all.extend(requested_by.iter().chain(filed_by).chain(reason).cloned());
+        all.extend(record.attempt.approved_by.iter().chain(&record.settled_by).cloned());
         all.insert(record.attempt.holder.clone());
         // An LDAP directory's baseline ends with the server that it was read from.
         all.extend(Precondition::before(&record.attempt).map(|precondition| precondition.server.to_owned()));

@@ -30,8 +30,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 #[command(
     version,
     about,
-    after_help = "Exit codes: 0, success; 1, an error or invalid arguments, with one sentence on standard error. plan, wait, check and \
-                  try have more: see their --help.
+    after_help = "Exit codes: 0, success; 1, an error or invalid arguments, with one sentence on standard error. plan, wait, check, \
+                  audit and try have more: see their --help.
 
 Examples:
   credreset new annette.c@zylker.biz -d zylker -r 'Locked out, HELP-4711' --into resets
@@ -106,6 +106,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Wait(args) => return wait::run(args),
         Command::Check(args) => return check::run(args),
         Command::Try(args) => return trial::run(args),
+        Command::Audit(args) => return audit::run(args),
         Command::Run(args) => run::run(args)?,
         Command::New(args) => new::run(&args)?,
         Command::Explain(args) => explain::run(args)?,
@@ -114,7 +115,6 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(&args)?,
         Command::Approve(args) => approve::run(args)?,
         Command::Ready(args) => ready::run(args)?,
-        Command::Audit(args) => audit::run(args)?,
         Command::Sandbox(args) => sandbox::run(args)?,
         Command::Crds(args) => crds::run(args)?,
         Command::Completions(args) => completions::run(&args)?,

@@ -38,9 +38,6 @@ use crate::{
     telemetry,
 };
 
-/// Name of the leader's Lease.
-const LEASE: &str = "credreset";
-
 /// Flags of `credreset run`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -131,7 +128,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
         while !stop.is_cancelled() {
             let elector = lease::Elector::new(
                 Api::namespaced(lease_client.clone(), &namespace),
-                lease::Config::new(LEASE, &holder),
+                lease::Config::new(lease::NAME, &holder, keep_records),
                 clock.clone(),
             );
             let Some((leadership, renewal)) = elector.acquire(stop.clone()).await else { break };

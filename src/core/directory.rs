@@ -69,6 +69,9 @@ pub struct DirectoryFacts {
     /// `spec.suspend`: the operator starts nothing.
     #[serde(default)]
     pub suspend: bool,
+    /// `spec.requireRequestedBy`: every request must say who asks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub require_requested_by: bool,
     /// Why it is not Ready, as a sentence. `None`: it is Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_ready: Option<String>,
@@ -118,6 +121,7 @@ impl DirectoryFacts {
             identity: String::new(),
             kind: String::new(),
             suspend: false,
+            require_requested_by: false,
             not_ready: Some("its spec is invalid.".to_owned()),
             supports: BTreeSet::new(),
             allow: Vec::new(),

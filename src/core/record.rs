@@ -142,6 +142,14 @@ pub struct Origin {
     /// User name of the requester, if the request names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
+    /// User name of who created the object, where the API server has put it into annotation `credreset.dev/filed-by`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub filed_by: Option<String>,
+    /// The reason in the requester's words, with control characters escaped. Absent in records of versions that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub reason: Option<String>,
 }
 
 /// Why a record is `Released` or `NotApplied`.

@@ -239,6 +239,9 @@ pub struct Request {
     /// User name of the requester.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
+    /// User name of who created the object, as the API server put it there. `None`: the API server does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filed_by: Option<String>,
 }
 
 impl Request {

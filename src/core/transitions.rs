@@ -30,6 +30,8 @@ impl Record {
                 key: request.key(),
                 digest: request.digest(),
                 requested_by: request.requested_by.clone(),
+                filed_by: request.filed_by.as_deref().map(|by| text::printable(by, text::MESSAGE)),
+                reason: Some(text::printable(&request.reason, text::MESSAGE)),
             },
             call: plan.call,
             finish: plan.follow_up,

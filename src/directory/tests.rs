@@ -91,6 +91,8 @@ pub(super) fn record() -> Record {
             key: String::new(),
             digest: String::new(),
             requested_by: None,
+            filed_by: None,
+            reason: None,
         },
         call: SET,
         finish: FollowUp::default(),

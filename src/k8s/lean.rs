@@ -7,6 +7,8 @@ use kube::{Resource, core::ObjectMeta};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+use crate::core::text::{MESSAGE, printable};
+
 /// Objects in one page of a list. Even if each has the maximum size, and is in memory twice while it is
 /// read, a page leaves room for others.
 pub const PAGE: u32 = 16;
@@ -58,12 +60,31 @@ struct Metadata {
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
     labels: Option<Labels>,
+    annotations: Option<Annotations>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Labels {
     #[serde(rename = "velero.io/restore-name", skip_serializing_if = "Option::is_none")]
     restored: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Annotations {
+    // The key is `FILED_BY`: an attribute takes no constant.
+    #[serde(rename = "credreset.dev/filed-by", skip_serializing_if = "Option::is_none", default)]
+    filed_by: Option<ShortText>,
+}
+
+/// A text that was cut to the length of a message.
+#[derive(Serialize)]
+struct ShortText(String);
+
+impl<'de> Deserialize<'de> for ShortText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(Self(printable(&text, MESSAGE)))
+    }
 }
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Lean<K> {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -30,6 +30,17 @@ use super::{
     lock,
 };
 
+/// Name of the Lease.
+pub const NAME: &str = "credreset";
+/// Annotation of the Lease: for how many days the operator keeps records after nothing else needs them.
+pub const KEEP_RECORDS: &str = "credreset.dev/keep-records";
+/// Annotation of the Lease: the operator cannot have deleted a record of a reset that began at or after this time, except by
+/// [`KEEP_RECORDS`].
+pub const RECORDS_SINCE: &str = "credreset.dev/records-since";
+
+/// The operator keeps every record for at least this long after its attempt began, for its own needs.
+pub const KEPT_IN_ANY_CASE: SignedDuration = SignedDuration::from_hours(24);
+
 /// Settings of the election.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -43,17 +54,20 @@ pub struct Config {
     pub renew_deadline: Duration,
     /// The pause between two renewals, and the limit of one request.
     pub retry_period: Duration,
+    /// For how many days the operator keeps records, which the Lease tells its readers.
+    pub keep_records: u16,
 }
 
 impl Config {
     /// client-go's defaults: 15 s, 10 s, 2 s.
-    pub fn new(name: impl Into<String>, identity: impl Into<String>) -> Self {
+    pub fn new(name: impl Into<String>, identity: impl Into<String>, keep_records: u16) -> Self {
         Self {
             name: name.into(),
             identity: identity.into(),
             lease_duration: Duration::from_secs(15),
             renew_deadline: Duration::from_secs(10),
             retry_period: Duration::from_secs(2),
+            keep_records,
         }
     }
 }
@@ -253,7 +267,8 @@ impl Elector {
         let found = self.call(self.api.get_opt(&self.config.name)).await?;
         self.check_clock()?;
         let Some(mut lease) = found else {
-            let metadata = ObjectMeta { name: Some(self.config.name.clone()), ..ObjectMeta::default() };
+            let mut metadata = ObjectMeta { name: Some(self.config.name.clone()), ..ObjectMeta::default() };
+            announce(&mut metadata, self.config.keep_records, Timestamp::now());
             let new = Lease { metadata, spec: Some(self.new_spec(0)) };
             return self.call(self.api.create(&PostParams::default(), &new)).await;
         };
@@ -275,6 +290,7 @@ impl Elector {
             }
         }
         // With metadata.resourceVersion as read: if several processes try, one succeeds.
+        announce(&mut lease.metadata, self.config.keep_records, Timestamp::now());
         lease.spec = Some(self.new_spec(old.lease_transitions.unwrap_or(0).saturating_add(1)));
         self.replace(&lease).await
     }
@@ -300,9 +316,91 @@ impl Elector {
     }
 }
 
+/// What the annotations of a Lease say: for how many days records are kept, and since when none can be missing for another reason.
+#[must_use]
+pub fn announced(metadata: &ObjectMeta) -> Option<(u16, Timestamp)> {
+    let annotations = metadata.annotations.as_ref()?;
+    Some((annotations.get(KEEP_RECORDS)?.parse().ok()?, annotations.get(RECORDS_SINCE)?.parse().ok()?))
+}
+
+/// The time since which every record still exists at `now`.
+#[must_use]
+pub fn records_since((days, since): (u16, Timestamp), now: Timestamp) -> Timestamp {
+    let kept = SignedDuration::from_hours(24 * i64::from(days)).saturating_add(KEPT_IN_ANY_CASE);
+    now.saturating_sub(kept).map_or(since, |kept| since.max(kept))
+}
+
+/// Writes into the annotations for how many days this process keeps records. A longer time brings no deleted record back.
+fn announce(metadata: &mut ObjectMeta, keep_records: u16, now: Timestamp) {
+    let since = match announced(metadata) {
+        Some((days, since)) if days == keep_records => since,
+        Some(before) => records_since(before, now),
+        // A new Lease: the records begin now. A Lease of a version that did not say: the records of a day are there in any case.
+        None if metadata.uid.is_none() => now,
+        None => records_since((0, Timestamp::MIN), now),
+    };
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(KEEP_RECORDS.to_owned(), keep_records.to_string());
+    annotations.insert(RECORDS_SINCE.to_owned(), format!("{since:.0}"));
+}
+
 fn with_renew_time(mut lease: Lease) -> Lease {
     if let Some(spec) = lease.spec.as_mut() {
         spec.renew_time = Some(MicroTime(Timestamp::now()));
     }
     lease
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    /// What a Lease says after operators led that keep records for so many days, each from its time.
+    fn led(mut lease: ObjectMeta, terms: &[(u16, &str)]) -> (u16, Timestamp) {
+        for (days, began) in terms {
+            announce(&mut lease, *days, at(began));
+            lease.uid = Some("stored".to_owned());
+        }
+        announced(&lease).unwrap()
+    }
+
+    #[test]
+    fn a_lease_says_how_far_back_the_records_go() {
+        let new = ObjectMeta::default;
+        let installed = "2026-01-01T00:00:00Z";
+        let of = |terms: &[(u16, &str)], now: &str| records_since(led(new(), terms), at(now)).to_string();
+        // From its installation on; later by the days that it keeps, and the day that it keeps in any case.
+        assert_eq!(of(&[(90, installed)], "2026-01-20T00:00:00Z"), installed);
+        assert_eq!(of(&[(90, installed)], "2026-06-30T00:00:00Z"), "2026-03-31T00:00:00Z");
+        // Another term changes nothing.
+        assert_eq!(of(&[(90, installed), (90, "2026-02-01T00:00:00Z")], "2026-03-01T00:00:00Z"), installed);
+        // What was deleted stays deleted when more is kept.
+        let longer = [(9, installed), (90, "2026-06-11T00:00:00Z")];
+        assert_eq!(of(&longer, "2026-06-12T00:00:00Z"), "2026-06-01T00:00:00Z");
+        assert_eq!(of(&longer, "2026-12-31T00:00:00Z"), "2026-10-01T00:00:00Z");
+        // Less is kept, and then more again.
+        let shorter = [(90, installed), (9, "2026-06-01T00:00:00Z"), (90, "2026-06-11T00:00:00Z")];
+        assert_eq!(of(&shorter, "2026-06-12T00:00:00Z"), "2026-06-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_lease_that_did_not_say_it_promises_a_day() {
+        let old = ObjectMeta { uid: Some("stored".to_owned()), ..ObjectMeta::default() };
+        assert_eq!(announced(&old), None);
+        assert_eq!(led(old, &[(90, "2026-06-02T00:00:00Z")]), (90, at("2026-06-01T00:00:00Z")));
+        let odd = |days: &str, since: &str| {
+            let annotations = [(KEEP_RECORDS, days), (RECORDS_SINCE, since)];
+            let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            announced(&ObjectMeta { annotations: Some(annotations.into()), ..ObjectMeta::default() })
+        };
+        for (days, since) in
+            [("", ""), ("-1", "2026-06-01T00:00:00Z"), ("99999", "2026-06-01T00:00:00Z"), ("90", "ever")]
+        {
+            assert_eq!(odd(days, since), None, "{days} {since}");
+        }
+    }
 }

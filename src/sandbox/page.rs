@@ -25,6 +25,7 @@ use super::{
     store::Store,
     user::{Person, Role, Status, UserType},
 };
+use crate::html::Escaped;
 
 const STYLE: &str = include_str!("page.css");
 const CALLS_SHOWN: usize = 100;
@@ -112,25 +113,6 @@ pub(super) async fn page(State(server): State<Arc<Server>>, Query(search): Query
     // Writing to a string does not fail.
     let _ = write_page(&mut html, &server.store(), search.q.as_deref());
     Html(html)
-}
-
-/// A text between tags or in a quoted attribute.
-struct Escaped<T>(T);
-
-impl<T: Display> Display for Escaped<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for char in self.0.to_string().chars() {
-            match char {
-                '&' => formatter.write_str("&amp;")?,
-                '<' => formatter.write_str("&lt;")?,
-                '>' => formatter.write_str("&gt;")?,
-                '"' => formatter.write_str("&quot;")?,
-                '\'' => formatter.write_str("&#39;")?,
-                char => formatter.write_char(char)?,
-            }
-        }
-        Ok(())
-    }
 }
 
 fn write_page(html: &mut String, store: &Store, search: Option<&str>) -> fmt::Result {

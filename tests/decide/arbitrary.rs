@@ -95,6 +95,7 @@ fn request() -> impl Strategy<Value = Request> {
             valid_for,
             reason: "HELP-4711".to_owned(),
             requested_by,
+            filed_by: None,
         },
     )
 }
@@ -147,7 +148,7 @@ fn directory() -> impl Strategy<Value = DirectoryFacts> {
     let identity = prop_oneof![9 => Just("x/1"), 1 => Just("x/2")].prop_map(str::to_owned);
     (
         identity,
-        proptest::bool::weighted(0.1),
+        (proptest::bool::weighted(0.1), proptest::bool::weighted(0.1)),
         proptest::bool::weighted(0.1),
         usual,
         prop_oneof![1 => vec(rule(), 0..3), 2 => vec(rule(), 4..8)],
@@ -157,25 +158,39 @@ fn directory() -> impl Strategy<Value = DirectoryFacts> {
         proptest::bool::weighted(0.25),
         subsequence(std::vec![Mode::Password, Mode::MFA], 0..=1),
     )
-        .prop_map(|(identity, suspend, broken, supports, allow, protect, limits, mail, no_mail, conditional)| {
-            DirectoryFacts {
-                separate_calls: AfterReset { web_sessions: true, ..AfterReset::default() },
-                not_ended: Some("Tickets live on.".to_owned()),
-                policy: Policy::default(),
-                name: "zylker".to_owned(),
+        .prop_map(
+            |(
                 identity,
-                kind: "a directory".to_owned(),
-                suspend,
-                not_ready: broken.then(|| "down.".to_owned()),
-                mail_trouble: (mail && no_mail).then(|| "The mail server does not answer.".to_owned()),
-                supports: supports.into_iter().collect::<BTreeSet<_>>(),
+                (suspend, require_requested_by),
+                broken,
+                supports,
                 allow,
                 protect,
                 limits,
                 mail,
-                conditional: conditional.into_iter().collect(),
-            }
-        })
+                no_mail,
+                conditional,
+            )| {
+                DirectoryFacts {
+                    separate_calls: AfterReset { web_sessions: true, ..AfterReset::default() },
+                    not_ended: Some("Tickets live on.".to_owned()),
+                    policy: Policy::default(),
+                    name: "zylker".to_owned(),
+                    identity,
+                    kind: "a directory".to_owned(),
+                    suspend,
+                    require_requested_by,
+                    not_ready: broken.then(|| "down.".to_owned()),
+                    mail_trouble: (mail && no_mail).then(|| "The mail server does not answer.".to_owned()),
+                    supports: supports.into_iter().collect::<BTreeSet<_>>(),
+                    allow,
+                    protect,
+                    limits,
+                    mail,
+                    conditional: conditional.into_iter().collect(),
+                }
+            },
+        )
 }
 
 fn mostly() -> BoxedStrategy<bool> {

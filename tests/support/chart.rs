@@ -34,6 +34,17 @@ pub fn chart(values: &[&str]) -> Vec<Value> {
     serde_saphyr::from_multiple(std::str::from_utf8(&output.stdout).unwrap()).unwrap()
 }
 
+/// What the chart adds where the API server has mutating admission policies: the writer of annotation `credreset.dev/filed-by`.
+pub fn filed_by() -> Vec<Value> {
+    let mut command = Command::new(helm());
+    command.args(["template", "credreset", "--show-only", "templates/admission.yaml", "--api-versions"]);
+    command.arg("admissionregistration.k8s.io/v1/MutatingAdmissionPolicy").arg(path("charts/credreset"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let all: Vec<Value> = serde_saphyr::from_multiple(std::str::from_utf8(&output.stdout).unwrap()).unwrap();
+    all.into_iter().filter(|object| object["metadata"]["name"] == "credreset-filed-by").collect()
+}
+
 /// What `helm template` makes of the chart with these values, or its message.
 pub fn template(values: &[&str]) -> Result<Vec<Value>, String> {
     template_of("credreset", SYSTEM, values)

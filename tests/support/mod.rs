@@ -54,7 +54,7 @@ pub mod wire;
 
 pub use audit::Audited;
 pub use book::{blocks, fences, gist, pages};
-pub use chart::{built, chart, helm, template, template_of};
+pub use chart::{built, chart, filed_by, helm, template, template_of};
 pub use clock::clock;
 pub use cluster::Cluster;
 pub use kubectl::kubeconfig_of;

@@ -57,6 +57,10 @@ pub struct DirectorySpec {
     /// While true, no reset starts, and no call whose reply was lost is sent again. Calls in flight complete.
     #[serde(default)]
     pub suspend: bool,
+    /// Every request must say who asks, in spec.requestedBy. The admission policy compares that with who creates the request, unless that is
+    /// a pipeline with the verb vouch.
+    #[serde(default)]
+    pub require_requested_by: bool,
 }
 
 impl DirectorySpec {
@@ -124,7 +128,8 @@ impl Directory {
     /// # Errors
     /// A sentence fragment that names the invalid field.
     pub fn settings(&self) -> Result<DirectoryFacts, String> {
-        let DirectorySpec { provider, allow, protect, limits, mail, unlock: _, suspend } = &self.spec;
+        let DirectorySpec { provider, allow, protect, limits, mail, unlock: _, suspend, require_requested_by } =
+            &self.spec;
         let mail_secret = mail.as_ref().and_then(|mail| mail.smtp.credentials.as_ref());
         if !std::iter::once(provider.credentials())
             .chain(mail_secret)
@@ -138,6 +143,7 @@ impl Directory {
             identity: String::new(),
             kind: provider.kind().to_owned(),
             suspend: *suspend,
+            require_requested_by: *require_requested_by,
             not_ready: None,
             supports: BTreeSet::new(),
             conditional: BTreeSet::new(),

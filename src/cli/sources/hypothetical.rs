@@ -42,6 +42,7 @@ impl Hypothetical<'_> {
             valid_for: SignedDuration::from_mins(1),
             reason: String::new(),
             requested_by: Some("check".to_owned()),
+            filed_by: None,
         };
         let subject = Subject::Object { request: Box::new(request), status: StatusSummary::default() };
         let mut world = World::new(now, Process { holder: "check".to_owned(), attempt: "check".to_owned() }, subject);

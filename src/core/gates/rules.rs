@@ -70,6 +70,21 @@ pub(super) fn rule_allows<'a>(
     user: &User,
 ) -> Result<&'a Rule, Decision> {
     let not_done = world.not_done();
+    let names_requester = request.requested_by.as_ref().is_some_and(|name| !text::folded(name).is_empty());
+    if directory.require_requested_by && !names_requester {
+        return Err(stall(
+            request,
+            View::new(
+                Reason::NotAllowed,
+                format!(
+                    "Directory {} requires every request to say who asks, and spec.requestedBy does not: {not_done}. File a new request \
+                     whose requestedBy names the requester.",
+                    directory.name
+                ),
+            )
+            .about(&user.id),
+        ));
+    }
     for rule in &directory.allow {
         if !rule.modes.contains(&request.mode())
             || !concerns_namespace(world, request, rule)?

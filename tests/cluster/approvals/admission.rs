@@ -180,6 +180,17 @@ fn new_requests(site: &Site) {
         ("hana", json!({"metadata": {"labels": {"kustomize.toolkit.fluxcd.io/force": "disabled"}}}), ""),
         ("hana", json!({"metadata": {"labels": {"velero.io/restore-name": "x"}}}), ""), // never started, then
         ("hana", with("kustomize.toolkit.fluxcd.io/ssa", "IfNotPresent"), ""),
+        (
+            "hana",
+            with("credreset.dev/filed-by", "olga"),
+            "annotation credreset.dev/filed-by is set when a request is created",
+        ),
+        ("hana", with("credreset.dev/filed-by", "hana"), ""),
+        (
+            "hana", // never started, then
+            json!({"metadata": {"labels": {"velero.io/restore-name": "x"}, "annotations": {"credreset.dev/filed-by": "olga"}}}),
+            "",
+        ),
     ] {
         expect(site, who, CREATE, &mfa_reset(&name(), EMAIL, patch), expected);
     }
@@ -201,6 +212,10 @@ fn requests_that_are_there(site: &Site) {
         ("argocd.argoproj.io/sync-options=Replace=true", "Force=true or Replace=true"),
         ("kustomize.toolkit.fluxcd.io/force=enabled", "must not be applied with force"),
         ("note=fine", ""),
+        (
+            "credreset.dev/filed-by=vic",
+            "annotation credreset.dev/filed-by is set when a request is created, and never changes",
+        ),
     ] {
         expect(site, "vic", &["annotate", "creset", "-n", TEAM, "there", annotation], "", expected);
     }

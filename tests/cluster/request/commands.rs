@@ -193,8 +193,17 @@ fn waits(site: &Site) {
 
 fn audits(site: &Site) {
     let admin = site.kubeconfig();
+    // The operator has led for a moment: what was before it cannot be seen.
     let (code, report) = json_of::<cli::audit::Report>(admin, &["audit", "--since", "1d"]);
-    assert_eq!(code, Some(0));
+    assert_eq!(code, Some(2));
+    let at = |field: &str| text(&report[field]).parse::<jiff::Timestamp>().unwrap();
+    assert!(at("recordsSince") > at("since"), "{report:#}");
+    let (code, _, error) = run(admin, &["audit", "--since", "1d", "--accept-gap"]);
+    let gap = format!(
+        "Records go back to {} (operator.keepRecords: 0): what was before is not here.\n",
+        text(&report["recordsSince"])
+    );
+    assert_eq!((code, error), (Some(0), gap));
     let records: BTreeMap<String, Value> =
         site.records().into_iter().map(|record| (text(&record["metadata"]["name"]), record["spec"].clone())).collect();
     let rows = report["resets"].as_array().unwrap();
@@ -205,15 +214,20 @@ fn audits(site: &Site) {
         assert_eq!(row["user"], request["status"]["user"]["name"]);
         assert_eq!(row["userId"], record["user"]["id"]);
         let state = request["status"]["outcome"].clone();
-        assert_eq!((&row["state"], &row["evidence"]), (&state, &request["status"]["evidence"]), "{row:#}");
+        assert_eq!((&row["state"], &row["knownBy"]), (&state, &request["status"]["evidence"]), "{row:#}");
         for field in ["requestedAt", "settledAt", "mode", "directory"] {
             assert_eq!(row[field], record[field], "{field}");
         }
         assert_eq!(row["startedAt"], record["attempt"]["startedAt"]);
+        assert_eq!(row["why"], request["spec"]["reason"]);
         assert_eq!((&row["namespace"], &row["holder"]), (&json!(TEAM), &record["attempt"]["holder"]));
     }
     let rejected = rows.iter().find(|row| row["request"] == "r18").unwrap();
-    assert_eq!((&rejected["state"], &rejected["reason"]), (&json!("NotApplied"), &json!("Rejected")), "{rejected:#}");
+    assert_eq!(
+        (&rejected["state"], &rejected["refusedBecause"]),
+        (&json!("NotApplied"), &json!("Rejected")),
+        "{rejected:#}"
+    );
     let began: Vec<jiff::Timestamp> = rows.iter().map(|row| text(&row["startedAt"]).parse().unwrap()).collect();
     assert!(began.is_sorted());
     // The same as a spreadsheet.
@@ -233,7 +247,19 @@ fn audits(site: &Site) {
     };
     assert_eq!(of(&["--user", "USER0019@zylker.biz"]), BTreeSet::from(["r19".to_owned()]));
     assert_eq!(of(&["--user", "710000001", "--directory", "zylker"]), BTreeSet::from(["r01".to_owned()]));
-    assert_eq!(of(&["--directory", "elsewhere"]), BTreeSet::new());
+    for (arguments, expected) in [
+        (
+            &["audit", "--directory", "elsewhere"][..],
+            "there is no Directory elsewhere in the cluster, and no record of one",
+        ),
+        (
+            &["audit", "--operator-namespace", "nope"],
+            "there is no operator in namespace nope, and no record: name the operator's namespace with --operator-namespace",
+        ),
+    ] {
+        let (code, out, error) = run(admin, arguments);
+        assert_eq!((code, out, error), (Some(1), String::new(), format!("credreset: {expected}\n")));
+    }
     let middle = began[8].to_string();
     let (before, after) = (of(&["--until", &middle]), of(&["--since", &middle]));
     assert!(before.is_disjoint(&after) && before.len() + after.len() == 16, "{before:?} {after:?}");

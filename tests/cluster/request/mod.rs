@@ -1,5 +1,6 @@
 //! What becomes of a request, and the commands that people run for it.
 mod accounting;
+mod auditor;
 mod commands;
 mod console_form;
 mod hostile;
