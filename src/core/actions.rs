@@ -33,7 +33,19 @@ pub fn call(request: &Request, directory: &DirectoryFacts, follow_up: &FollowUp)
 /// What will be done for `request`, in sentences for reviewers and approvers.
 #[must_use]
 pub fn steps(request: &Request) -> Vec<String> {
-    let whose = format!("of {} in Directory {}", request.user, request.directory);
+    let Request { namespace, user, .. } = request;
+    sentences(request, &user.to_string(), |secret| format!("Secret {namespace}/{secret}"))
+}
+
+/// The same in sentences that do not name the user and the Secret of the delivery: requests that differ only in these have the same.
+#[must_use]
+pub fn common_steps(request: &Request) -> Vec<String> {
+    sentences(request, "the user", |_| format!("the request's Secret in namespace {}", request.namespace))
+}
+
+/// `place`: the Secret of this name, in words.
+fn sentences(request: &Request, user: &str, place: impl Fn(&str) -> String) -> Vec<String> {
+    let whose = format!("of {user} in Directory {}", request.directory);
     let namespace = &request.namespace;
     match &request.action {
         Action::Password {
@@ -77,7 +89,7 @@ pub fn steps(request: &Request) -> Vec<String> {
                 .to_owned(),
             );
             steps.extend(deliver_to.as_ref().map(|secret| {
-                format!("Write it into Secret {namespace}/{secret}: everyone who may read Secrets there can read it.")
+                format!("Write it into {}: everyone who may read Secrets there can read it.", place(secret))
             }));
             steps.extend(email_to_user.then(|| "Mail it to the user.".to_owned()));
             steps
