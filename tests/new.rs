@@ -246,7 +246,7 @@ fn the_caller_asks() {
         let (_, out, error) = new_in(&folder, &kubeconfig, &["annette.c@zylker.biz", "--requested-by", "olga"]);
         assert_eq!((requests(&out)[0].spec.requested_by.as_deref(), error.as_str()), (Some("olga"), ""));
     }
-    let (code, out, error) = new_in(&folder, "/nowhere", &["annette.c@zylker.biz"]);
+    let (code, out, error) = new_in(&folder, "/dev/null", &["annette.c@zylker.biz"]);
     assert_eq!((code, requests(&out)[0].spec.requested_by.as_deref()), (Some(0), None));
     assert_eq!(
         error,

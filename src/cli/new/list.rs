@@ -1,5 +1,5 @@
 //! Reads users from a CSV file as people and spreadsheets write it.
-use std::{fs, io::Read, path::Path};
+use std::{collections::HashMap, fs, io::Read, path::Path};
 
 use anyhow::{Context, bail};
 
@@ -118,7 +118,7 @@ fn find(bytes: &[u8], column: &str) -> Result<(u8, usize), String> {
 pub(super) fn each_once(typed: Vec<String>, listed: Vec<Listed>) -> (Vec<String>, Option<String>) {
     /// Users that the note names.
     const NAMED: usize = 5;
-    let mut places: std::collections::HashMap<String, Vec<Option<u64>>> = std::collections::HashMap::new();
+    let mut places: HashMap<String, Vec<Option<u64>>> = HashMap::new();
     let mut users = Vec::new();
     let all =
         typed.into_iter().map(|user| (user, None)).chain(listed.into_iter().map(|one| (one.user, Some(one.line))));

@@ -49,7 +49,7 @@ const CONCURRENT_LOOK_UPS: usize = 8;
 /// Flags of `credreset plan`.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Exit codes: 0, every request is allowed or needs no reset; 2, one is refused; 3, one cannot be determined; 1, an error.
+    after_help = "Exit codes: 0, every request is allowed or needs no reset; 2, one is refused; 3, one cannot be determined, or a user has two; 1, an error.
 
 Examples:
   credreset plan resets/annette.yaml
