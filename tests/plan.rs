@@ -112,6 +112,11 @@ fn offline() {
         ),
     ];
     for (number, (object, ..)) in cases.iter().enumerate() {
+        let mut object = object.clone();
+        // Of several open requests for one user none is allowed.
+        if object["spec"]["user"]["email"] == annette {
+            object["spec"]["user"]["email"] = json!(format!("annette{number}@zylker.biz"));
+        }
         folder.write(&format!("resets/{number:02}.yaml"), object.to_string());
     }
     folder.write("directories/zylker.yaml", directory("http://127.0.0.1:9"));
@@ -328,6 +333,233 @@ fn a_repository_in_the_folder_is_not_asked() {
     assert!(error.contains(r"a\u{a}::error::b\u{1b}[2J.yaml is not YAML") && error.lines().count() == 1, "{error}");
 }
 
+/// Two open requests for one user and the same credentials: one is a mistake, and a person has to say which.
+#[test]
+fn the_same_user_twice() {
+    let folder = Folder::new();
+    let sandbox = Sandbox::at("127.0.0.1:0", &folder.0, &[]);
+    folder.write("directories.yaml", directory(&sandbox.url));
+    let hiro = "hiro.t@zylker.biz";
+    let by_id = json!({"spec": {"user": {"email": null, "id": "700012399"}, "requestedAt": time_ago(5)}});
+    let other = json!({"spec": {"requestedAt": time_ago(6)}});
+    for (name, object) in [
+        ("a-hiro", request("a-hiro", hiro, json!({}))),
+        ("b-hiro", request("b-hiro", "Hiro.T@zylker.biz", other.clone())),
+        ("c-mfa", mfa("c-mfa", hiro)),
+        ("d-annette", request("d-annette", "annette.c@zylker.biz", json!({}))),
+        ("e-annette", request("e-annette", "", by_id)),
+        ("f-ceo", request("f-ceo", "ceo@zylker.biz", json!({}))),
+        ("g-ceo", request("g-ceo", "ceo@zylker.biz", other)),
+    ] {
+        folder.write(&format!("resets/{name}.yaml"), object.to_string());
+    }
+    // The directory shows that a name and an id are one user's. What is refused anyway is no second request.
+    let output = folder.plan(&["resets", "--directories", "directories.yaml", "-o", "json"]);
+    let expected = [
+        "a-hiro unclear Twice",
+        "b-hiro unclear Twice",
+        "c-mfa allowed",
+        "d-annette unclear Twice",
+        "e-annette unclear Twice",
+        "f-ceo refused UserProtected",
+        "g-ceo refused UserProtected",
+    ];
+    assert_eq!((output.status.code(), verdicts(&output)), (Some(2), expected.map(str::to_owned).to_vec()));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let message = report["requests"][0]["message"].as_str().unwrap();
+    assert!(message.contains("helpdesk/b-hiro (resets/b-hiro.yaml). ") && message.contains("Remove one."), "{message}");
+    // Without a directory names in two spellings are one, and a name and an id are two.
+    for name in ["f-ceo", "g-ceo", "e-annette"] {
+        fs::remove_file(folder.0.join(format!("resets/{name}.yaml"))).unwrap();
+    }
+    for flags in [&["--offline"][..], &["--offline", "--directories", "directories.yaml"]] {
+        let output = folder.plan(&[&["resets", "-o", "json"], flags].concat());
+        let expected = ["a-hiro unclear Twice", "b-hiro unclear Twice", "c-mfa allowed", "d-annette allowed"];
+        assert_eq!((output.status.code(), verdicts(&output)), (Some(3), expected.map(str::to_owned).to_vec()));
+    }
+}
+
+fn time_ago(minutes: i64) -> String {
+    (jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes)).to_string()
+}
+
+/// A Directory that lets so many resets begin in an hour, and `count` requests of an hour ago, each valid for `valid_for`.
+fn a_crowd(folder: &Folder, per_hour: u32, count: usize, valid_for: &str) {
+    let limits = "  limits:\n";
+    let limited = directory("http://127.0.0.1:9").replace(limits, &format!("{limits}    resetsPerHour: {per_hour}\n"));
+    assert!(limited.contains("resetsPerHour"), "{limited}");
+    folder.write("directories/zylker.yaml", limited);
+    let patch = json!({"spec": {"validFor": valid_for, "requestedAt": time_ago(60), "requestedBy": "hana@zylker.biz"}});
+    let all: Vec<String> = (1..=count)
+        .map(|n| request(&format!("r{n:04}"), &format!("user{n:04}@zylker.biz"), patch.clone()).to_string())
+        .collect();
+    folder.write("resets/all.yaml", all.join("\n---\n"));
+}
+
+/// The limits are those of the set: how many begin now, when the last one does, and which would expire before their turn.
+#[test]
+fn a_set_queues() {
+    let folder = Folder::new();
+    a_crowd(&folder, 20, 70, "4h");
+    let plan = |output: &str| folder.plan(&["resets", "--offline", "--directories", "directories", "-o", output]);
+    // Twenty now, in an hour and in two; in three hours the requests have ended.
+    let output = plan("json");
+    assert_eq!(output.status.code(), Some(2));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let requests = report["requests"].as_array().unwrap();
+    let of = |verdict: &str, reason: &str| {
+        requests
+            .iter()
+            .filter(|r| r["verdict"] == verdict && r["reason"].as_str().unwrap_or_default() == reason)
+            .count()
+    };
+    assert_eq!((of("allowed", ""), of("allowed", "LimitReached"), of("refused", "Expired")), (20, 40, 10));
+    let queue = &report["queues"][0];
+    assert_eq!(
+        json!([
+            queue["directory"],
+            queue["resetsPerHour"],
+            queue["begun"],
+            queue["others"],
+            queue["atOnce"],
+            queue["later"],
+            queue["expire"]
+        ]),
+        json!(["zylker", 20, null, 0, 20, 40, 10])
+    );
+    let starts: BTreeSet<jiff::Timestamp> =
+        requests.iter().filter_map(|r| r["startsAt"].as_str()).map(|at| at.parse().unwrap()).collect();
+    let last: jiff::Timestamp = queue["lastAt"].as_str().unwrap().parse().unwrap();
+    assert!(starts.len() >= 2 && starts.last() == Some(&last), "{starts:?}");
+    let ahead = last.duration_since(jiff::Timestamp::now());
+    assert!(ahead > jiff::SignedDuration::from_mins(115) && ahead <= jiff::SignedDuration::from_hours(2), "{ahead}");
+    // Sums first, the limit once, and what is the same for all once.
+    let (_, text, _) = captured(&plan("text"));
+    assert!(
+        text.starts_with(
+            "60 allowed, 10 refused\nzylker: 20 resets an hour (assuming that none began in the last hour): 20 can begin at once, the last \
+             of 60 at about "
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains("; at least 10 would expire before their turn.\n")
+            && text.ends_with("\n60 allowed, 10 refused\n"),
+        "{text}"
+    );
+    assert_eq!(text.matches("  steps     1. Generate a password").count(), 1, "{text}");
+    assert_eq!(text.matches("assuming that none began").count(), 1, "{text}");
+    let refused = text
+        .lines()
+        .filter(|line| line.contains("why       Expired: Directory zylker allows 20 resets an hour,"))
+        .count();
+    assert_eq!(refused, 10, "{text}");
+    let comment = captured(&plan("markdown")).1;
+    assert!(comment.contains("\nLimit of <code>zylker</code>: 20 resets an hour ("), "{comment}");
+    // A limit of none.
+    a_crowd(&folder, 0, 2, "4h");
+    let output = plan("json");
+    assert_eq!(verdicts(&output), ["r0001 refused Expired", "r0002 refused Expired"]);
+}
+
+/// The cells of each row of a comment's tables.
+fn rows(comment: &str) -> Vec<Vec<String>> {
+    use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+    let (mut rows, mut row, mut cell) = (Vec::new(), Vec::new(), String::new());
+    for event in Parser::new_ext(comment, Options::ENABLE_TABLES) {
+        match event {
+            Event::Start(Tag::TableCell) => cell.clear(),
+            Event::End(TagEnd::TableCell) => row.push(std::mem::take(&mut cell)),
+            Event::End(TagEnd::TableRow | TagEnd::TableHead) => rows.push(std::mem::take(&mut row)),
+            Event::Text(text) | Event::Code(text) => cell += &text,
+            Event::InlineHtml(tag) if &*tag == "<br>" => cell.push(' '),
+            _ => {}
+        }
+    }
+    rows
+}
+
+/// A comment on a thousand requests has what a reviewer judges by, in a size that GitHub (65,536 characters) and GitLab (a million) take.
+#[test]
+fn the_comment_on_a_thousand() {
+    let folder = Folder::new();
+    a_crowd(&folder, 1000, 1000, "4h");
+    let hostile = "| <b>x</b> @org/everyone é\u{1f98a} `".repeat(20);
+    for n in 1..=80 {
+        let patch = json!({"spec": {"reason": format!("{hostile}{n}"), "requestedBy": hostile.chars().take(200).collect::<String>()}});
+        folder.write(
+            &format!("resets/mean{n}.yaml"),
+            request(&format!("mean{n}"), &format!("ceo{n}@elsewhere.biz"), patch).to_string(),
+        );
+    }
+    let plan = |flags: &[&str]| {
+        let all = ["resets", "--offline", "--directories", "directories", "-o", "markdown"];
+        captured(&folder.plan(&[&all, flags].concat()))
+    };
+    let (code, comment, error) = plan(&["--whole", "whole.md", "--link", "https://ci.example/jobs/7"]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(comment.len() <= 60_000 && comment.len() > 20_000, "{} bytes", comment.len());
+    assert!(comment.starts_with("### Resets: 1000 allowed, 80 refused\n"), "{comment}");
+    let table = rows(&comment);
+    let sums = table.iter().find(|row| row[0] == "1000 allowed").unwrap();
+    assert_eq!(
+        sums[1..],
+        [
+            "Password in zylker",
+            "Locked out, identity checked by phone, HELP-4711",
+            "hana@\u{200b}zylker.biz",
+            "a Secret each in helpdesk"
+        ]
+    );
+    let refused = table.iter().filter(|row| row[0] == "❌ refused").collect::<Vec<_>>();
+    assert!(
+        refused.len() == 80 && refused.iter().all(|row| row.len() == 3 && row[2].starts_with("NotAllowed: ")),
+        "{refused:?}"
+    );
+    let shown = table.iter().filter(|row| row[0] == "✅ allowed").collect::<Vec<_>>();
+    assert_eq!(shown.len(), 10);
+    assert_eq!(
+        shown[0][1..],
+        [
+            "user0001@\u{200b}zylker.biz helpdesk/r0001",
+            "Password in zylker",
+            "Locked out, identity checked by phone, HELP-4711",
+            "hana@\u{200b}zylker.biz",
+            "Secret helpdesk/r0001"
+        ]
+    );
+    assert_eq!(comment.matches("1. Generate a password").count(), 1, "{comment}");
+    assert!(
+        comment
+            .ends_with("\n**990 requests are left out here**: [the whole plan](https://ci.example/jobs/7) has all.\n"),
+        "{comment}"
+    );
+    // The whole plan has every one, with what a person wrote in full.
+    let whole = fs::read_to_string(folder.0.join("whole.md")).unwrap();
+    let of_whole = rows(&whole);
+    let main = of_whole.iter().filter(|row| row.len() == 6 && !row[0].is_empty()).count();
+    assert_eq!(main, 1080);
+    // Smaller bounds hold to the byte, and cut no row.
+    for bound in [2000, 5000, 20_000] {
+        let (_, comment, _) = plan(&["--max-bytes", &bound.to_string()]);
+        assert!(comment.len() <= bound, "{bound}: {}", comment.len());
+        assert!(comment.contains("**10") && comment.contains("left out here"), "{bound}: {comment}");
+        let lines = comment.lines().filter(|line| line.starts_with("| ")).count();
+        let (found, heads) = (rows(&comment), comment.matches("|---|").count());
+        assert!(found.len() == lines && heads > 0, "{bound}: {comment}");
+        assert!(found.iter().all(|row| [3, 5, 6].contains(&row.len())), "{bound}: {found:?}");
+    }
+    for (flags, expected) in [
+        (["--max-bytes", "100"], "invalid value '100' for '--max-bytes <BYTES>'"),
+        (["--link", "javascript:alert(1)"], "not an address such as https://ci.example/jobs/7"),
+        (["--link", "https://ci.example/)[x](y"], "not an address such as"),
+        (["--whole", "no/such/folder"], "no/such/folder cannot be written"),
+    ] {
+        let (code, out, error) = plan(&flags);
+        assert!(code == Some(1) && out.is_empty() && error.contains(expected), "{flags:?}: {error}");
+    }
+}
+
 /// What a requester wrote into a request is text in the comment: no link, no picture, no emphasis, no mention.
 #[test]
 fn the_comment_shows_text() {
@@ -363,7 +595,7 @@ fn the_comment_shows_text() {
             _ => {}
         }
     }
-    let own = ["<code>", "</code>", "<details><summary><code>", "</details>"];
+    let own = ["<code>", "</code>", "<br>", "<details><summary>", "</details>"];
     assert!(tags.iter().all(|tag| own.iter().any(|own| tag.starts_with(own))), "{tags:?} are in: {comment}");
     // What code hosts look for in the text that is shown.
     for link in ["://", "www.", "WWW."] {
@@ -446,7 +678,7 @@ fn what_tools_read_differently_is_refused() {
     );
     let comment = captured(&root.plan(&["0", "--offline", "-o", "markdown"])).1;
     assert!(
-        comment.contains("| ❌ refused | <code>0/kustomization.yaml</code> | <code>not planned</code> | NotPlanned: With a kustomization,"),
+        comment.contains("| ❌ refused | <code>0/kustomization.yaml</code> | NotPlanned: With a kustomization,"),
         "{comment}"
     );
     // Where there is no request, that is reported first.
@@ -475,7 +707,7 @@ fn commits_are_planned() {
     commit();
     folder.git(&["checkout", "--quiet", "-b", "change"]);
     folder.write("resets/a.yaml", mfa("committed", "annette.c@zylker.biz").to_string());
-    folder.write("resets/b.yaml", mfa("absent", "annette.c@zylker.biz").to_string());
+    folder.write("resets/b.yaml", mfa("absent", "bruno.k@zylker.biz").to_string());
     folder.git(&["add", "."]);
     commit();
     // Git is configured not to look at the folder.
@@ -576,6 +808,7 @@ fn pipelines() {
             .current_dir(&folder.0)
             .env("PATH", format!("{}:{}", binary.display(), std::env::var("PATH").unwrap()))
             .env("KUBECONFIG", "/nowhere")
+            .env("PLAN_LINK", "https://ci.zylker.biz/jobs/7?a=b")
             .output()
             .unwrap();
         (output.status.code(), fs::read_to_string(folder.0.join("comment.md")).unwrap())
@@ -590,6 +823,7 @@ fn pipelines() {
         let (ended, comment) = run(&["--directories", "directories"]);
         assert!(comment.starts_with(expected), "{comment}");
         assert_eq!(ended, Some(code));
+        assert_eq!(fs::read_to_string(folder.0.join("whole.md")).unwrap(), comment, "of a few nothing is left out");
     }
     let (code, comment) = run(&[]);
     assert_eq!((code, comment.lines().count()), (Some(1), 1), "{comment}");

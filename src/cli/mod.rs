@@ -7,6 +7,7 @@ pub mod completions;
 pub mod crds;
 pub mod explain;
 pub mod man;
+mod markdown;
 pub mod new;
 pub mod password;
 pub mod plan;

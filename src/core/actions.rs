@@ -33,7 +33,19 @@ pub fn call(request: &Request, directory: &DirectoryFacts, follow_up: &FollowUp)
 /// What will be done for `request`, in sentences for reviewers and approvers.
 #[must_use]
 pub fn steps(request: &Request) -> Vec<String> {
-    let whose = format!("of {} in Directory {}", request.user, request.directory);
+    let Request { namespace, user, .. } = request;
+    sentences(request, &user.to_string(), |secret| format!("Secret {namespace}/{secret}"))
+}
+
+/// The same in sentences that do not name the user and the Secret of the delivery: requests that differ only in these have the same.
+#[must_use]
+pub fn common_steps(request: &Request) -> Vec<String> {
+    sentences(request, "the user", |_| format!("the request's Secret in namespace {}", request.namespace))
+}
+
+/// `place`: the Secret of this name, in words.
+fn sentences(request: &Request, user: &str, place: impl Fn(&str) -> String) -> Vec<String> {
+    let whose = format!("of {user} in Directory {}", request.directory);
     let namespace = &request.namespace;
     match &request.action {
         Action::Password {
@@ -79,12 +91,18 @@ pub fn steps(request: &Request) -> Vec<String> {
             );
             steps.extend(deliver_to.as_ref().map(|secret| {
                 let whom = match sealed_for.len() {
-                    0 => return format!("Write it into Secret {namespace}/{secret}: everyone who may read Secrets there can read it."),
+                    0 => {
+                        return format!(
+                            "Write it into {}: everyone who may read Secrets there can read it.",
+                            place(secret)
+                        );
+                    }
                     1 => "the holder of the private key of this recipient",
                     _ => "the holders of the private keys of these recipients",
                 };
-                let recipients = sealed_for.iter().map(|one| text::printable(one, MAX_RECIPIENT_LENGTH)).collect::<Vec<_>>();
-                format!("Seal it into Secret {namespace}/{secret}: only {whom} can read it: {}.", recipients.join("; "))
+                let recipients =
+                    sealed_for.iter().map(|one| text::printable(one, MAX_RECIPIENT_LENGTH)).collect::<Vec<_>>();
+                format!("Seal it into {}: only {whom} can read it: {}.", place(secret), recipients.join("; "))
             }));
             steps.extend(email_to_user.then(|| "Mail it to the user.".to_owned()));
             steps

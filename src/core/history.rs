@@ -82,6 +82,18 @@ impl History {
         }
     }
 
+    /// How many attempts at the directory of this identity count for its hourly limit: those that [`Self::expire`] has left, without the
+    /// ones that had no effect.
+    #[must_use]
+    pub fn counted(&self, directory: &str) -> usize {
+        let started = self.started.get(directory).into_iter().flatten();
+        started.filter(|(_, name)| self.counts(name)).count()
+    }
+
+    fn counts(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|past| past.state != Released)
+    }
+
     fn of_user(&self, directory: &str, user: &str) -> Vec<Arc<RecordSummary>> {
         self.users.get(&(directory.to_owned(), user.to_owned())).cloned().unwrap_or_default()
     }
@@ -94,7 +106,7 @@ impl History {
         if started.len() < limit {
             return None;
         }
-        let counts = |name: &str| name != own && self.get(name).is_some_and(|past| past.state != Released);
+        let counts = |name: &str| name != own && self.counts(name);
         let (at, _) = started.iter().rev().filter(|(_, name)| counts(name)).nth(limit.checked_sub(1)?)?;
         Some(*at)
     }

@@ -25,6 +25,7 @@ mod follow_up;
 pub mod forecast;
 mod gates;
 pub mod history;
+pub mod queue;
 pub mod reason;
 pub mod record;
 pub mod request;

@@ -27,6 +27,7 @@ mod arbitrary;
 mod forecast;
 mod history;
 mod hostile;
+mod queue;
 mod simulation;
 
 #[derive(Deserialize)]

@@ -1,32 +1,43 @@
 //! `credreset plan`: forecasts what the operator would do with requests, for their review. Changes nothing.
+mod comment;
+mod groups;
 mod parse;
-mod render;
+mod progress;
+mod request;
+mod set;
+mod text;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    fs,
     path::PathBuf,
     process::ExitCode,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use futures::StreamExt;
+use jiff::Timestamp;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use self::parse::{Parsed, parse, refuse_duplicates};
+use self::{
+    parse::{Parsed, parse, refuse_duplicates},
+    progress::Progress,
+    request::plan_request,
+    set::{Member, Queue},
+};
 use super::{
-    cluster::{api_error, connect},
-    sources::{Assessment, DirectorySource, Sources, cluster::Cluster, files, manifests},
+    cluster::connect,
+    markdown,
+    sources::{DirectorySource, Sources, cluster::Cluster, filed::Filed, files, manifests},
     terminal::{self, ReviewOutput},
 };
 use crate::{
     api::validation::Rules,
     core::{
-        actions::{impact, steps},
-        forecast::{Verdict, forecast},
-        seen::Seen,
-        user::{LookUp, UserId},
-        view::StatusSummary,
+        forecast::Verdict,
+        text::{MESSAGE, printable},
+        user::UserId,
     },
 };
 
@@ -38,7 +49,7 @@ const CONCURRENT_LOOK_UPS: usize = 8;
 /// Flags of `credreset plan`.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Exit codes: 0, every request is allowed or needs no reset; 2, one is refused; 3, one cannot be determined; 1, an error.
+    after_help = "Exit codes: 0, every request is allowed or needs no reset; 2, one is refused; 3, one cannot be determined, or a user has two; 1, an error.
 
 Examples:
   credreset plan resets/annette.yaml
@@ -70,6 +81,15 @@ pub struct Args {
     /// Format of the plan; markdown is for a comment on a pull request
     #[arg(long, short, value_enum, default_value_t = ReviewOutput::Text)]
     output: ReviewOutput,
+    /// With --output markdown: maximal size of the comment; what does not fit is left out, row by row
+    #[arg(long, value_name = "BYTES", default_value_t = markdown::MAX_BYTES as u64, value_parser = clap::value_parser!(u64).range(2000..))]
+    max_bytes: u64,
+    /// Also write the comment to this file, with every request, whatever its size
+    #[arg(long, value_name = "FILE")]
+    whole: Option<PathBuf>,
+    /// With --output markdown: address of the whole plan, such as the job's page, for what the comment leaves out
+    #[arg(long, value_name = "URL", value_parser = comment::link)]
+    link: Option<String>,
 }
 
 /// The plan of one request.
@@ -93,8 +113,8 @@ pub struct Planned {
     found: Option<UserId>,
     /// What the operator would do.
     verdict: Verdict,
-    /// A reason of the API, or Invalid, Forbidden, Edited, Deleted, Repeated; `NotPlanned`: not a request, or one that tools read
-    /// differently.
+    /// A reason of the API, or Invalid, Forbidden, Edited, Deleted, Repeated; Twice: another open request resets the same user;
+    /// `NotPlanned`: not a request, or one that tools read differently.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// Why it is refused, or what it waits for.
@@ -106,8 +126,18 @@ pub struct Planned {
     /// Number of approvals that it needs in the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     approvals: Option<u32>,
+    /// When the limits let it begin, if that is not at once; others of the set come first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    starts_at: Option<Timestamp>,
+    /// Where the password goes: a Secret, or mail to the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_to: Option<String>,
     /// What the operator would do, in order.
     steps: Vec<String>,
+    /// The same without the names of the user and of the Secret, to find the requests that differ in nothing else.
+    #[serde(skip)]
+    common_steps: Vec<String>,
     /// Consequences for the user; each completes "The user ...".
     impact: Vec<String>,
     /// Assumptions in place of facts that were not read.
@@ -122,6 +152,17 @@ pub struct Planned {
     digest: Option<String>,
 }
 
+impl Planned {
+    /// The operator would not carry it out as it is, or one cannot know.
+    fn stop(&mut self, verdict: Verdict, reason: &str, message: String) {
+        (self.verdict, self.reason, self.message) = (verdict, Some(reason.to_owned()), Some(message));
+        self.starts_at = None;
+        self.steps.clear();
+        self.common_steps.clear();
+        self.impact.clear();
+    }
+}
+
 /// What `--output json` prints.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Report {
@@ -129,6 +170,8 @@ pub struct Report {
     verdict: Verdict,
     /// One for each request.
     requests: Vec<Planned>,
+    /// How the limits affect the set, for each Directory whose limits are known.
+    queues: Vec<Queue>,
 }
 
 /// Prints the plan. The exit code depends on the worst verdict.
@@ -140,7 +183,30 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn plan(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { path, directories, offline, base, creator, namespace, operator_namespace, output } = args;
+    let output = (args.output, args.max_bytes, args.whole.clone(), args.link.clone());
+    let report = report(args).await?;
+    let (output, max_bytes, whole, link) = output;
+    if let Some(file) = whole {
+        fs::write(&file, comment::whole(&report))
+            .with_context(|| format!("{} cannot be written", printable(&file.display().to_string(), MESSAGE)))?;
+    }
+    let text = match output {
+        ReviewOutput::Text => text::text(&report),
+        ReviewOutput::Markdown => {
+            comment::bounded(&report, usize::try_from(max_bytes).unwrap_or(usize::MAX), link.as_deref())
+        }
+        ReviewOutput::Json => terminal::json(&report)?,
+    };
+    terminal::print(&text)?;
+    Ok(match report.verdict {
+        Verdict::Nothing | Verdict::Allowed => ExitCode::SUCCESS,
+        Verdict::Refused => ExitCode::from(2),
+        Verdict::Unclear => ExitCode::from(3),
+    })
+}
+
+async fn report(args: Args) -> anyhow::Result<Report> {
+    let Args { path, directories, offline, base, creator, namespace, operator_namespace, .. } = args;
     let all = match &base {
         None => manifests::read(&path)?,
         Some(base) => manifests::changed(&path, base)?,
@@ -148,6 +214,7 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
     if base.is_none() {
         manifests::require_some(&path, &all)?;
     }
+    let progress = Progress::new(all.len());
     let rules = Rules::new().map_err(anyhow::Error::msg).context("the rules of the API cannot be read")?;
     let cluster = if offline || directories.is_some() {
         None
@@ -161,7 +228,14 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
     let parse = |manifest| parse(manifest, namespace.as_deref(), &rules);
     let mut parsed: Vec<Parsed> = all.into_par_iter().map(parse).collect();
     refuse_duplicates(&mut parsed);
-    let wanted: BTreeSet<String> = parsed.iter().filter_map(|p| Some(p.request.as_ref()?.directory.clone())).collect();
+    let requests = || parsed.iter().filter_map(|parsed| parsed.request.as_ref());
+    let wanted: BTreeSet<String> = requests().map(|request| request.directory.clone()).collect();
+    let filed = match &cluster {
+        Some(cluster) => {
+            Filed::list(&cluster.client, &requests().map(|request| request.namespace.clone()).collect()).await
+        }
+        None => Filed::default(),
+    };
     let directories = match (&cluster, &directories) {
         (Some(cluster), _) => {
             let mut sources = HashMap::new();
@@ -177,99 +251,17 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
     let planned = futures::stream::iter(parsed)
         .map(|parsed| plan_request(parsed, sources.as_ref()))
         .buffered(CONCURRENT_LOOK_UPS)
-        .collect::<Vec<anyhow::Result<Planned>>>()
+        .inspect(|_| progress.advance())
+        .collect::<Vec<anyhow::Result<Member>>>()
         .await;
-    let requests = planned.into_iter().collect::<anyhow::Result<Vec<Planned>>>()?;
+    let mut members = planned.into_iter().collect::<anyhow::Result<Vec<Member>>>()?;
+    if let Some(assumed) = &filed.assumed {
+        let allowed = members.iter_mut().filter(|member| member.planned.verdict == Verdict::Allowed);
+        allowed.for_each(|member| member.planned.assumed.push(assumed.clone()));
+    }
+    set::mark_twice(&mut members, sources.as_ref(), &filed);
+    let queues = sources.map(|sources| set::queue(&mut members, &sources, &filed)).unwrap_or_default();
+    let requests: Vec<Planned> = members.into_iter().map(|member| member.planned).collect();
     let verdict = requests.iter().map(|p| p.verdict).max().unwrap_or(Verdict::Nothing);
-    let report = Report { verdict, requests };
-    let text = match output {
-        ReviewOutput::Text => render::text(&report),
-        ReviewOutput::Markdown => render::markdown(&report),
-        ReviewOutput::Json => terminal::json(&report)?,
-    };
-    terminal::print(&text)?;
-    Ok(match verdict {
-        Verdict::Nothing | Verdict::Allowed => ExitCode::SUCCESS,
-        Verdict::Refused => ExitCode::from(2),
-        Verdict::Unclear => ExitCode::from(3),
-    })
-}
-
-async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> anyhow::Result<Planned> {
-    let Parsed { planned, request } = parsed;
-    let Some(request) = request else { return Ok(planned) };
-    let Some(sources) = sources else {
-        return Ok(Planned {
-            verdict: Verdict::Allowed,
-            steps: steps(&request),
-            impact: impact(&request),
-            assumed: vec![format!("Directory {} is Ready and has a rule that allows it", request.directory)],
-            ..planned
-        });
-    };
-    let mut request = request;
-    let mut summary = StatusSummary::default();
-    if let Some(cluster) = &sources.cluster {
-        let at = format!("creset {}/{}", request.namespace, request.name);
-        let found = cluster
-            .object(&request.namespace, &request.name)
-            .await
-            .map_err(api_error)
-            .with_context(|| format!("{at} could not be read"))?;
-        if let Some(object) = found {
-            let existing = object.request().map_err(|wrong| anyhow::anyhow!("{at} is invalid: {wrong}"))?;
-            if existing.spec_digest() != request.spec_digest() {
-                return Ok(Planned {
-                    reason: Some("Edited".to_owned()),
-                    message: Some(format!(
-                        "{at} exists with a different spec, and a request never changes: file this one under another name."
-                    )),
-                    ..planned
-                });
-            }
-            (request, summary) = (existing, object.status_summary());
-        } else if let Some(why) = cluster
-            .refusal(&request)
-            .await
-            .map_err(api_error)
-            .context("the permissions of --as could not be checked")?
-        {
-            return Ok(Planned { reason: Some("Forbidden".to_owned()), message: Some(why), ..planned });
-        }
-    }
-    let Assessment { world, decision, assumed } = sources.assess(request, summary.clone()).await;
-    let Some(forecast) = forecast(&world, &decision) else { bail!("the decision does not converge") };
-    let mut verdict = forecast.verdict;
-    let mut assumed: Vec<String> = assumed.into_iter().collect();
-    let (mut reason, mut message) = match forecast.view {
-        Some(view) => (Some(view.reason.to_string()), Some(view.message)),
-        None if verdict == Verdict::Nothing => (summary.reason.map(|r| r.to_string()), summary.message),
-        None => (None, None),
-    };
-    let (mut planned_steps, mut planned_impact) = (forecast.steps, forecast.impact);
-    if sources.offline && verdict == Verdict::Unclear {
-        // A fact that only a cluster or a directory has is an assumption here.
-        verdict = Verdict::Allowed;
-        assumed.extend(message.take());
-        reason = None;
-        if let Some(request) = world.subject.request() {
-            (planned_steps, planned_impact) = (steps(request), impact(request));
-        }
-    }
-    let found = match &world.facts.user {
-        Seen::Known(LookUp::One(user)) if !sources.offline => Some(user.id.clone()),
-        _ => None,
-    };
-    Ok(Planned {
-        found,
-        verdict,
-        reason,
-        message,
-        rule: forecast.rule.map(|rule| rule.name.clone()),
-        approvals: forecast.rule.and_then(|rule| Some(rule.approvals.as_ref()?.count)),
-        steps: planned_steps,
-        impact: planned_impact,
-        assumed,
-        ..planned
-    })
+    Ok(Report { verdict, requests, queues })
 }

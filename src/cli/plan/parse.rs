@@ -29,9 +29,16 @@ pub(super) fn parse(mut manifest: Manifest, namespace: Option<&str>, rules: &Rul
     let of = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let typed =
         ["email", "username", "id"].map(|by| of(&format!("/spec/user/{by}"))).into_iter().find(|t| !t.is_empty());
+    let namespace = of("/metadata/namespace");
+    let password_to = match object.pointer("/spec/password/emailToUser").and_then(Value::as_bool) {
+        Some(true) => Some("mail to the user".to_owned()),
+        _ => Some(of("/spec/password/deliverTo/secret"))
+            .filter(|secret| !secret.is_empty())
+            .map(|secret| format!("Secret {namespace}/{secret}")),
+    };
     let planned = Planned {
         file,
-        namespace: of("/metadata/namespace"),
+        namespace,
         name: of("/metadata/name"),
         directory: of("/spec/directory"),
         mode: of("/spec/mode"),
@@ -42,7 +49,10 @@ pub(super) fn parse(mut manifest: Manifest, namespace: Option<&str>, rules: &Rul
         message: None,
         rule: None,
         approvals: None,
+        starts_at: None,
+        password_to,
         steps: Vec::new(),
+        common_steps: Vec::new(),
         impact: Vec::new(),
         assumed: Vec::new(),
         request_reason: of("/spec/reason"),

@@ -20,13 +20,13 @@ use crate::{
 
 /// A cluster, read as the user of the kubeconfig.
 pub struct Cluster {
-    pub(super) client: Client,
+    pub client: Client,
     /// The operator's namespace.
     pub(super) namespace: String,
-    pub(super) ledger: Ledger,
+    pub ledger: Ledger,
     pub(super) secrets: Secrets,
     /// Whether the ledger's history, which limits are counted over, could be read.
-    pub(super) history_loaded: bool,
+    pub history_loaded: bool,
     /// User name of the creator of the requests, whose permissions are checked.
     creator: Option<String>,
 }

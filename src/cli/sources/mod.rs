@@ -1,6 +1,7 @@
 //! Where `plan`, `explain`, `check` and `try` read facts: a cluster, files and the directories that they describe, or files alone. What
 //! the caller may not read, and what could only make the request wait or be a duplicate, is assumed, and the report lists it.
 pub(super) mod cluster;
+pub(super) mod filed;
 pub(super) mod files;
 mod git;
 pub(super) mod hypothetical;
@@ -145,6 +146,14 @@ impl DirectorySource {
 }
 
 impl Sources {
+    /// The settings of the Directory of this name, if they are known.
+    pub fn directory(&self, name: &str) -> Option<&DirectoryFacts> {
+        match &self.directories.get(name)?.facts {
+            Seen::Known(directory) => Some(directory),
+            _ => None,
+        }
+    }
+
     /// Reads facts and decides, until the operator would act or wait.
     pub async fn assess(&self, request: Request, summary: StatusSummary) -> Assessment {
         let now = Timestamp::now();
@@ -157,7 +166,7 @@ impl Sources {
         let mut world = World::new(start, process, Subject::Object { request: Box::new(request), status: summary });
         let with_history = self.cluster.as_ref().filter(|cluster| cluster.history_loaded);
         if with_history.is_none() {
-            assumed.insert("no limit is reached".to_owned());
+            assumed.insert("no reset began in the last hour (records were not read)".to_owned());
         }
         let mut reader = AssumingReader { sources: self, assumed };
         let mut decision = decide(&world);

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The user that a request names, with everything that the rules ask for: what is refused for this user is refused for any.
-pub(super) fn assumed_user(request: &Request, directory: &DirectoryFacts) -> User {
+pub fn assumed_user(request: &Request, directory: &DirectoryFacts) -> User {
     let may_apply = |rule: &&Rule| {
         rule.modes.contains(&request.mode())
             && (rule.namespaces.contains(&request.namespace) || rule.namespace_selector.is_some())

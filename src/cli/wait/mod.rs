@@ -1,5 +1,6 @@
 //! `credreset wait`: waits until requests are finished, or need attention. Changes nothing.
 mod progress;
+mod render;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,18 +24,15 @@ use self::progress::Progress;
 use super::{
     cluster::{api_error, connect},
     sources::manifests::{self, Change},
-    terminal::{self, Output},
+    terminal::{self, ReviewOutput},
 };
 use crate::{
     api::CredentialReset,
     core::{
         reason::{Outcome, Reason},
-        text::{MESSAGE, NAME, is_object_name, printable},
+        text::{MESSAGE, is_object_name, printable},
     },
 };
-
-/// Maximal length of a message in the table.
-const MAX_MESSAGE: usize = 80;
 
 /// Flags of `credreset wait`.
 #[derive(clap::Args, Debug)]
@@ -63,9 +61,9 @@ pub struct Args {
     /// Maximal time to wait
     #[arg(long, value_parser = terminal::duration, value_name = "DURATION")]
     timeout: Option<SignedDuration>,
-    /// Format of the report
-    #[arg(long, short, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    /// Format of the report; markdown is for a comment on a pull request
+    #[arg(long, short, value_enum, default_value_t = ReviewOutput::Text)]
+    output: ReviewOutput,
 }
 
 /// Phase of a request, the worst last.
@@ -196,8 +194,9 @@ async fn wait(args: Args) -> anyhow::Result<ExitCode> {
     let report = Report { timed_out, requests: watch.requests.into_values().collect() };
     let worst = report.requests.iter().map(|request| request.phase).max();
     let text = match output {
-        Output::Text => text(&report),
-        Output::Json => terminal::json(&report)?,
+        ReviewOutput::Text => render::text(&report),
+        ReviewOutput::Markdown => render::markdown(&report),
+        ReviewOutput::Json => terminal::json(&report)?,
     };
     terminal::print(&text)?;
     Ok(match worst {
@@ -247,6 +246,8 @@ struct Watch {
     /// The requests to wait for. `None`: all that the selector matches.
     named: Option<BTreeMap<(String, String), bool>>,
     requests: BTreeMap<(String, String), Waited>,
+    /// Those that have changed since they were shown.
+    changed: BTreeSet<(String, String)>,
     progress: Progress,
 }
 
@@ -279,7 +280,7 @@ impl Watch {
                 Some(names)
             }
         };
-        Self { selectors, named, requests, progress: Progress::new() }
+        Self { selectors, named, requests, changed: BTreeSet::new(), progress: Progress::new() }
     }
 
     /// Returns when no request is open.
@@ -312,7 +313,7 @@ impl Watch {
             if ready.len() < self.selectors.len() {
                 continue;
             }
-            self.progress.show(&self.requests);
+            self.progress.show(&self.requests, &std::mem::take(&mut self.changed));
             if !self.requests.values().any(|request| request.phase == Phase::Open) {
                 return Ok(());
             }
@@ -357,7 +358,7 @@ impl Watch {
 
     fn change(&mut self, key: (String, String), now: Waited) {
         if self.requests.get(&key) != Some(&now) {
-            self.progress.change(&now);
+            self.changed.insert(key.clone());
             self.requests.insert(key, now);
         }
     }
@@ -375,35 +376,4 @@ fn check_error(namespace: &str, error: watcher::Error) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn text(report: &Report) -> String {
-    let rows = report.requests.iter().map(|request| {
-        [
-            request.full_name(),
-            printable(request.user.as_deref().unwrap_or("-"), NAME),
-            request.outcome.map_or_else(|| "-".to_owned(), |outcome| format!("{outcome:?}")),
-            request.reason.map_or_else(|| "-".to_owned(), |reason| reason.to_string()),
-            printable(&request.message, MAX_MESSAGE),
-        ]
-    });
-    let table = terminal::table(["REQUEST", "USER", "OUTCOME", "REASON", "MESSAGE"], rows);
-    let open = report.requests.iter().filter(|request| request.phase == Phase::Open);
-    let open: Vec<String> = open
-        .map(|request| {
-            let until = request.deadline.map_or_else(String::new, |at| format!(" (at most until {at:.0})"));
-            format!("{} waits{until}: {}\n", request.full_name(), request.why())
-        })
-        .collect();
-    let count = |phase| report.requests.iter().filter(|request| request.phase == phase).count();
-    let parts = [
-        (Phase::Done, "done"),
-        (Phase::Open, "open"),
-        (Phase::NeedsAttention, "need attention"),
-        (Phase::Unknown, "unknown"),
-    ];
-    let parts = parts.into_iter().map(|(phase, word)| (count(phase), word)).filter(|(n, _)| *n > 0);
-    let parts: Vec<String> = parts.map(|(n, word)| format!("{n} {word}")).collect();
-    let end = if report.timed_out { "timed out: " } else { "" };
-    format!("{table}\n{}{end}{}\n", open.concat(), parts.join(", "))
 }

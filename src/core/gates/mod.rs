@@ -19,15 +19,18 @@ use rules::{rule_allows, user_not_protected};
 use secrets::{no_secret_still_missing, secrets_usable};
 use user::{not_already_started, same_user, unchanged_since_request, user_eligible, user_found};
 
+use jiff::Timestamp;
+
 use super::{
     actions::{NotSupported, actions},
     call::Actions,
-    decision::Decision,
+    decision::{Decision, Next},
     directory::DirectoryFacts,
     reason::Reason,
     request::Request,
     rules::Rule,
-    user::User,
+    seen::Seen,
+    user::{LookUp, User},
     view::View,
     world::World,
 };
@@ -67,6 +70,22 @@ pub(super) fn check<'a>(world: &'a World, request: &Request) -> Result<Pass<'a>,
     let approved_by = approved(world, request, directory, rule, user)?;
     within_limits(world, request, directory, user)?;
     Ok(Pass { directory, user, actions, approved_by })
+}
+
+/// Whether the limits let the world's request begin now, if every other gate were open.
+///
+/// # Errors
+/// What it waits for, and the time at which to ask again.
+pub(super) fn turn(world: &World) -> Result<(), (Reason, Timestamp)> {
+    let (Seen::Known(directory), Seen::Known(LookUp::One(user)), Some(request)) =
+        (&world.facts.directory, &world.facts.user, world.subject.request())
+    else {
+        return Ok(());
+    };
+    match within_limits(world, request, directory, user) {
+        Err(Decision::Rest { view: Some(view), next: Next::At(until) }) => Err((view.reason, until)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether what was allowed when the call was sent is still allowed. If not, the call is not sent again.

@@ -135,6 +135,14 @@ impl Ledger {
         history.fill_in(world);
     }
 
+    /// What the limits count now.
+    #[must_use]
+    pub fn history(&self) -> History {
+        let mut history = lock(&self.history);
+        history.expire(Timestamp::now());
+        history.clone()
+    }
+
     /// Waits for the right to reserve room within the limits. It is held from the decision that there is room until
     /// [`LimitGuard::reserve`].
     pub async fn lock_limits(&self) -> LimitGuard<'_> {

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{RESETS, Setup, Site, TEAM, condition, message};
+use crate::support::{RESETS, Setup, Site, TEAM, condition, message, password_reset};
 
 const USERS: usize = 300;
 /// So many may be reset within the hour, at first.
@@ -36,21 +36,40 @@ fn three_hundred_from_one_list() {
     let list: Vec<String> = (1..=USERS).map(|n| format!("user{n:04}@zylker.biz,Sales")).collect();
     fs::write(folder.join("phished.csv"), format!("user,team\n{}\n", list.join("\n"))).unwrap();
 
-    let flags = ["--directory", "zylker", "--namespace", TEAM, "--reason", "Phished, INC-88", "--into", "resets"];
-    let output = credreset(&site, &folder).args(["new", "--from-csv", "phished.csv"]).args(flags).output().unwrap();
+    let flags = [
+        "--directory",
+        "zylker",
+        "--namespace",
+        TEAM,
+        "--incident",
+        "inc-88",
+        "--reason",
+        "Phished",
+        "--into",
+        "resets",
+    ];
+    let filed = || credreset(&site, &folder).args(["new", "--from-csv", "phished.csv"]).args(flags).output().unwrap();
+    let output = filed();
     assert!(output.status.success(), "{}", all_output(&output));
+    // Typed twice, as one does at night.
+    let output = filed();
+    let refused = "user0001@zylker.biz has a request already that has not ended (resets/inc-88/user0001-";
+    assert!(output.status.code() == Some(1) && all_output(&output).contains(refused), "{}", all_output(&output));
+    assert_eq!(fs::read_dir(folder.join("resets/inc-88")).unwrap().count(), USERS);
     let began = Instant::now();
     let output = credreset(&site, &folder).args(["plan", "resets"]).output().unwrap();
     assert!(output.status.success() && all_output(&output).ends_with("300 allowed\n"), "{}", all_output(&output));
     println!("planned in {:.1} s", began.elapsed().as_secs_f32());
+    let limit = "300 allowed\nzylker: 280 resets an hour (0 began in the last hour): 280 can begin at once, the last of 300 at about ";
+    assert!(all_output(&output).starts_with(limit), "{}", all_output(&output));
     assert_eq!(site.sandbox.count("reset-password"), 0);
 
-    let resets = folder.join("resets");
+    let resets = folder.join("resets/inc-88");
     let resets = resets.to_str().unwrap();
     let applied = site.kubectl(&["apply", "-f", resets]);
     assert_eq!(applied.matches(" created").count(), USERS);
     let waiting = credreset(&site, &folder)
-        .args(["wait", "resets", "--output", "json"])
+        .args(["wait", "--selector", "incident=inc-88", "-n", TEAM, "--output", "json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -68,6 +87,7 @@ fn three_hundred_from_one_list() {
     let words = || msg.split([' ', ',', ';']).map(|word| word.trim_end_matches('.'));
     assert!(words().any(|word| word.parse::<jiff::Timestamp>().is_ok()), "no time is shown: {msg}");
     assert_eq!(site.sandbox.count("reset-password"), LIMIT);
+    the_next_set(&site, &folder, held[0]["spec"]["user"]["email"].as_str().unwrap());
 
     // The administrator raises the limit.
     site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", &json!({ "spec": limits(1000) }).to_string()]);
@@ -76,9 +96,13 @@ fn three_hundred_from_one_list() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let requests = report["requests"].as_array().unwrap();
     assert!(requests.len() == USERS && requests.iter().all(|r| r["outcome"] == "Applied"), "{report:#}");
-    // A line for each change, since there is no terminal for a bar.
+    // Sums now and then, since there is no terminal for a bar.
     let progress = String::from_utf8(output.stderr).unwrap();
-    assert!(progress.lines().count() >= USERS, "{progress}");
+    let lines = progress.lines().count();
+    assert!(
+        (1..=10).contains(&lines) && progress.lines().all(|line| line.contains(" open") || line.contains(" done")),
+        "{progress}"
+    );
     assert_eq!(site.sandbox.count("reset-password"), USERS as u64);
 
     // The same once more changes nothing.
@@ -91,6 +115,32 @@ fn three_hundred_from_one_list() {
         all_output(&output)
     );
     let output = credreset(&site, &folder).args(["wait", "resets"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", all_output(&output));
+    let said = all_output(&output);
+    assert!(output.status.code() == Some(0) && said.lines().count() <= 40, "{said}");
+    assert!(said.contains("\nand 280 more (-o json has all)\n\n300 done\n"), "{said}");
+    let output = credreset(&site, &folder).args(["wait", "resets", "-o", "markdown"]).output().unwrap();
+    let comment = String::from_utf8(output.stdout).unwrap();
+    assert!(comment.starts_with("### Resets: 300 done\n") && comment.len() <= 60_000, "{comment}");
+    let row = "| ✅ done | user0001@&#8203;zylker.biz | <code>helpdesk/user0001-";
+    assert!(comment.contains(row) && comment.matches("✅ done").count() > 100, "{comment}");
+    // All have ended: the next request for each is another matter.
+    let output = filed();
+    assert!(output.status.success(), "{}", all_output(&output));
     assert_eq!(site.sandbox.count("reset-password"), USERS as u64);
+}
+
+/// What began, and what waits, counts for the next set. A user who waits is not asked for a second time unnoticed.
+fn the_next_set(site: &Site, folder: &Path, waiting: &str) {
+    let next = folder.join("next");
+    fs::create_dir_all(&next).unwrap();
+    for (name, email) in [("next", "annette.c@zylker.biz"), ("twice", waiting)] {
+        fs::write(next.join(format!("{name}.yaml")), password_reset(name, email, json!({}))).unwrap();
+    }
+    let output = credreset(site, folder).args(["plan", "next"]).output().unwrap();
+    let said = all_output(&output);
+    assert!(output.status.code() == Some(3) && said.starts_with("1 allowed, 1 unclear\n"), "{said}");
+    let limit = "\nzylker: 280 resets an hour (280 began in the last hour, 20 more wait in the cluster): 0 can begin at once, the last";
+    assert!(said.contains(limit), "{said}");
+    let twice = format!("Twice: {waiting} has another request for the same reset: {TEAM}/");
+    assert!(said.contains(&twice) && said.contains(" (in the cluster, and open). "), "{said}");
 }

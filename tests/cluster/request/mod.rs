@@ -8,4 +8,5 @@ mod incident;
 mod password;
 mod plan;
 mod refusals;
+mod set;
 mod settle;

@@ -1,0 +1,107 @@
+//! The plan of one request: what the operator would decide on it now.
+use anyhow::{Context, bail};
+
+use super::{Planned, parse::Parsed, set::Member};
+use crate::{
+    cli::{
+        cluster::api_error,
+        sources::{Assessment, Sources},
+    },
+    core::{
+        actions::{common_steps, impact, steps},
+        forecast::{Verdict, forecast},
+        seen::Seen,
+        user::LookUp,
+        view::StatusSummary,
+    },
+};
+
+/// Plans one request, as if it were alone.
+///
+/// # Errors
+/// If the cluster cannot be read.
+pub(super) async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> anyhow::Result<Member> {
+    let Parsed { planned, request } = parsed;
+    let alone = |planned| Member { planned, request: None, world: None };
+    let Some(request) = request else { return Ok(alone(planned)) };
+    let Some(sources) = sources else {
+        let planned = Planned {
+            verdict: Verdict::Allowed,
+            steps: steps(&request),
+            common_steps: common_steps(&request),
+            impact: impact(&request),
+            assumed: vec![format!("Directory {} is Ready and has a rule that allows it", request.directory)],
+            ..planned
+        };
+        return Ok(Member { planned, request: Some(request), world: None });
+    };
+    let mut request = request;
+    let mut summary = StatusSummary::default();
+    if let Some(cluster) = &sources.cluster {
+        let at = format!("creset {}/{}", request.namespace, request.name);
+        let found = cluster
+            .object(&request.namespace, &request.name)
+            .await
+            .map_err(api_error)
+            .with_context(|| format!("{at} could not be read"))?;
+        if let Some(object) = found {
+            let existing = object.request().map_err(|wrong| anyhow::anyhow!("{at} is invalid: {wrong}"))?;
+            if existing.spec_digest() != request.spec_digest() {
+                return Ok(alone(Planned {
+                    reason: Some("Edited".to_owned()),
+                    message: Some(format!(
+                        "{at} exists with a different spec, and a request never changes: file this one under another name."
+                    )),
+                    ..planned
+                }));
+            }
+            (request, summary) = (existing, object.status_summary());
+        } else if let Some(why) = cluster
+            .refusal(&request)
+            .await
+            .map_err(api_error)
+            .context("the permissions of --as could not be checked")?
+        {
+            return Ok(alone(Planned { reason: Some("Forbidden".to_owned()), message: Some(why), ..planned }));
+        }
+    }
+    let Assessment { world, decision, assumed } = sources.assess(request, summary.clone()).await;
+    let Some(forecast) = forecast(&world, &decision) else { bail!("the decision does not converge") };
+    let mut verdict = forecast.verdict;
+    let mut assumed: Vec<String> = assumed.into_iter().collect();
+    let (mut reason, mut message) = match forecast.view {
+        Some(view) => (Some(view.reason.to_string()), Some(view.message)),
+        None if verdict == Verdict::Nothing => (summary.reason.map(|r| r.to_string()), summary.message),
+        None => (None, None),
+    };
+    let (mut planned_steps, mut planned_impact) = (forecast.steps, forecast.impact);
+    if sources.offline && verdict == Verdict::Unclear {
+        // A fact that only a cluster or a directory has is an assumption here.
+        verdict = Verdict::Allowed;
+        assumed.extend(message.take());
+        reason = None;
+        if let Some(request) = world.subject.request() {
+            (planned_steps, planned_impact) = (steps(request), impact(request));
+        }
+    }
+    let found = match &world.facts.user {
+        Seen::Known(LookUp::One(user)) if !sources.offline => Some(user.id.clone()),
+        _ => None,
+    };
+    let request = world.subject.request().cloned();
+    let common_steps = request.as_ref().filter(|_| verdict == Verdict::Allowed).map(common_steps).unwrap_or_default();
+    let planned = Planned {
+        found,
+        verdict,
+        reason,
+        message,
+        rule: forecast.rule.map(|rule| rule.name.clone()),
+        approvals: forecast.rule.and_then(|rule| Some(rule.approvals.as_ref()?.count)),
+        steps: planned_steps,
+        common_steps,
+        impact: planned_impact,
+        assumed,
+        ..planned
+    };
+    Ok(Member { planned, request, world: Some(Box::new(world)) })
+}
