@@ -104,6 +104,9 @@ fn what_cannot_be_done() {
         "clusters": [{"name": "x", "cluster": {"server": "https://127.0.0.1:9"}}], "users": [{"name": "x", "user": {}}],
     });
     folder.write("kubeconfig", nowhere.to_string());
+    let mut contextless = nowhere.clone();
+    contextless.as_object_mut().unwrap().remove("current-context");
+    folder.write("contextless", contextless.to_string());
     for (arguments, expected) in [
         (&["wait", "nowhere.yaml"][..], "nowhere.yaml cannot be read: there is no such file"),
         (&["wait", "no/where"], "no/where cannot be read: No such file"),
@@ -117,10 +120,10 @@ fn what_cannot_be_done() {
         (&["wait", "annette", "--selector", "a=b"], "cannot be used with '--selector <LABELS>'"),
         (&["wait", "annette", "--timeout", "soon"], "'--timeout <DURATION>': not a duration such as 90s, 24h or 30d"),
         (&["wait", "annette", "--outptu", "json"], "unexpected argument '--outptu' found"),
-        (&["wait", "annette"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["wait", "annette"], "KUBECONFIG names /nowhere/kubeconfig, which does not exist"),
         (&["audit", "--since", "yesterday"], "'--since <TIME>': neither a duration such as 30d, nor a day"),
         (&["audit", "--output", "xml"], "invalid value 'xml' for '--output <OUTPUT>'"),
-        (&["audit", "--since", "30d"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["audit", "--since", "30d"], "KUBECONFIG names /nowhere/kubeconfig, which does not exist"),
         (&["check", "--directories", "nowhere"], "nowhere cannot be read: No such file"),
         (&["check", "--directories", "broken.yaml"], "broken.yaml is not YAML: "),
         (&["check", "--directories", "other.yaml"], "there is no Directory in other.yaml"),
@@ -132,14 +135,31 @@ fn what_cannot_be_done() {
         (&["check", "--directories", "directory.yaml"], "directory.yaml: missing field `provider`"),
         (&["check", "--user", " "], "'--user <USER>': empty: neither an address, nor a name, nor an id"),
         (&["check", "zylker", "--usr", "a"], "unexpected argument '--usr' found"),
-        (&["check", "zylker"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["check", "zylker"], "KUBECONFIG names /nowhere/kubeconfig, which does not exist"),
         (&["completions", "tcsh"], "invalid value 'tcsh' for '<SHELL>'"),
         (&["completions"], "the following required arguments were not provided: <SHELL>"),
         (&["man", "other.yaml/x"], "other.yaml/x cannot be created: "),
         (&["chek"], "unrecognized subcommand 'chek'"),
+        (&["explain", "annette", "--kubeconfig", "none"], "none, the kubeconfig, does not exist"),
+        (&["explain", "annette", "--kubeconfig", "binary.yaml"], "binary.yaml, the kubeconfig, cannot be read: "),
+        (&["explain", "annette", "--kubeconfig", "broken.yaml"], "broken.yaml is not a kubeconfig: "),
+        (&["explain", "annette", "--kubeconfig", "kubeconfig", "--context", "y"], "kubeconfig has no context y"),
+        (&["check", "--kubeconfig", "contextless"], "contextless has no current-context: add --context NAME"),
+        (&["audit", "--kubeconfig", "kubeconfig"], "the API server at https://127.0.0.1:9/ does not answer"),
+        (&["wait", "annette", "--as-group", "desk"], "required arguments were not provided: --as <USER>"),
+        (&["explain", "helpdesk/annette"], "a namespace goes into its own flag: annette -n helpdesk"),
+        (&["explain"], "the following required arguments were not provided: <NAME>..."),
+        (&["explain", "annette", "hiro", "--dump", "x"], "--dump writes the facts of one request: name one"),
+        (&["approve", "A B"], "not a name of a request, such as annette-locked-out or creset/annette-locked-out"),
+        (
+            &["settle", "annette", "-n", "helpdesk"],
+            "say which: --applied (the reset is in force) or --not-applied (nothing was changed)",
+        ),
+        (&["new"], "whose credentials? credreset new NAME@DOMAIN"),
     ] {
         let (code, out, error) = folder.run(arguments);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}: {error}");
+        assert!(!error.contains("For more information"), "{error}");
         assert!(error.starts_with("credreset: ") && error.contains(expected), "{arguments:?}: {error}");
         assert_eq!(error.lines().count(), 1, "{arguments:?}: {error}");
     }
@@ -184,19 +204,28 @@ fn help() {
     assert_eq!((on_terminal(""), on_terminal("1")), (true, false));
 }
 
-/// kubectl runs `kubectl-creset` for `kubectl creset`: the same commands, by another name.
+/// kubectl runs `kubectl-credreset` for `kubectl credreset`: the same commands, by another name.
 #[test]
 fn plugin() {
     let folder = Folder::new();
-    let plugin = folder.0.join("kubectl-creset");
+    let plugin = folder.0.join("kubectl-credreset");
     symlink(env!("CARGO_BIN_EXE_credreset"), &plugin).unwrap();
     let call = |arguments: &[&str]| captured(&folder.command(&plugin).args(arguments).output().unwrap());
     let (code, out, _) = call(&["plan", "--help"]);
-    assert!(code == Some(0) && out.contains("Usage: kubectl creset plan [OPTIONS]"), "{out}");
+    assert!(code == Some(0) && out.contains("Usage: kubectl credreset plan [OPTIONS]"), "{out}");
     let (code, _, error) = call(&["plan"]);
-    assert!(code == Some(1) && error.contains("(see kubectl creset plan --help)"), "{error}");
+    assert!(code == Some(1) && error.contains("(see kubectl credreset plan --help)"), "{error}");
     let (code, out, _) = call(&["crds"]);
     assert_eq!((code, out), (Some(0), folder.run(&["crds"]).1));
+}
+
+/// The pipe's reader goes before all is written: no error of this program.
+#[test]
+fn a_reader_that_goes() {
+    let folder = Folder::new();
+    let calls = format!("set -o pipefail; '{}' crds | head -n1 >/dev/null; echo $?", env!("CARGO_BIN_EXE_credreset"));
+    let (code, out, error) = captured(&folder.command(Path::new("bash")).args(["-c", &calls]).output().unwrap());
+    assert_eq!((code, out.as_str(), error.as_str()), (Some(0), "141\n", ""));
 }
 
 #[test]
@@ -244,6 +273,7 @@ fn schemas() {
     let schemas = [
         ("audit", schemars::schema_for!(cli::audit::Report)),
         ("check", schemars::schema_for!(cli::check::Report)),
+        ("list", schemars::schema_for!(cli::list::Report)),
         ("try", schemars::schema_for!(cli::trial::Report)),
         ("wait", schemars::schema_for!(cli::wait::Report)),
     ];

@@ -657,7 +657,7 @@ fn what_cannot_be_planned() {
         (&["-", "--offline"], "standard input contains no CredentialReset"),
         (&["fine.yaml", "--directories", "nowhere"], "nowhere cannot be read"),
         (&["fine.yaml", "--directories", "broken.yaml"], "broken.yaml is not YAML"),
-        (&["fine.yaml"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["fine.yaml"], "KUBECONFIG names /nowhere/kubeconfig, which does not exist"),
         (&["fine.yaml", "--base", "main", "--offline"], "git rev-parse: fatal: not a git repository"),
         (&["fine.yaml", "--ouput", "json"], "unexpected argument '--ouput' found"),
         (&["fine.yaml", "--output", "xml"], "invalid value 'xml' for '--output <OUTPUT>'"),

@@ -5,7 +5,7 @@ use kube::{Api, Client, api::ListParams};
 use serde::Serialize;
 
 use super::{
-    cluster::{api_error, connect},
+    cluster::{Access, api_error, connect},
     terminal,
 };
 use crate::{
@@ -48,6 +48,8 @@ pub struct Args {
     /// Format of the report
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Formats of the report.
@@ -173,8 +175,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn audit(args: Args) -> anyhow::Result<()> {
-    let Args { since, until, directory, user, operator_namespace, output } = args;
-    let client = connect().await?;
+    let Args { since, until, directory, user, operator_namespace, output, access } = args;
+    let client = connect(&access).await?;
     let user = user.map(|user| user.to_lowercase());
     let wanted = |record: &Record| {
         let began = record.attempt.started_at;

@@ -162,6 +162,19 @@ pub enum Outcome {
 }
 
 impl Reason {
+    /// The reason in words: `awaiting approval` for `AwaitingApproval`.
+    #[must_use]
+    pub fn words(self) -> String {
+        let mut words = String::new();
+        for c in self.to_string().chars() {
+            if c.is_uppercase() && !words.is_empty() {
+                words.push(' ');
+            }
+            words.extend(c.to_lowercase());
+        }
+        words
+    }
+
     /// `Ready`, `Succeeded` and the extra condition that go with a reason.
     #[must_use]
     pub fn conditions(self) -> (Truth, Truth, Option<Extra>) {

@@ -3,17 +3,18 @@
 mod server;
 mod user;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fmt::Write, path::PathBuf, process::ExitCode};
 
 use kube::ResourceExt;
 use serde::Serialize;
 
 use super::{
+    cluster::Access,
     sources::{
         inventory::{Inventory, find},
         users::parse_name,
     },
-    terminal::{self, Output},
+    terminal::{self, Output, Page, Tone, paint, symbol, with_progress},
 };
 use crate::{
     api::Directory,
@@ -53,6 +54,8 @@ pub struct Args {
     /// Format of the report
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Subject of a line.
@@ -153,11 +156,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn check(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { directory, user, directories, operator_namespace, output } = args;
-    let (inventory, objects) = find(directory.as_deref(), directories.as_deref(), &operator_namespace).await?;
+    let Args { directory, user, directories, operator_namespace, output, access } = args;
+    let (inventory, objects) = find(directory.as_deref(), directories.as_deref(), &operator_namespace, &access).await?;
     let mut checked = Vec::new();
     for object in objects {
-        checked.push(Checked { name: object.name_any(), lines: lines(&inventory, &object, user.as_deref()).await? });
+        let asked =
+            with_progress("asking the directory", Box::pin(lines(&inventory, &object, user.as_deref()))).await?;
+        checked.push(Checked { name: object.name_any(), lines: asked });
     }
     let ok = !checked.iter().flat_map(|checked| &checked.lines).any(|line| line.sign == Sign::Wrong);
     let report = Report { ok, directories: checked };
@@ -324,27 +329,27 @@ async fn mail_line(inventory: &Inventory, object: &Directory) -> Option<Line> {
     })
 }
 
-/// The report for a terminal, with control characters escaped.
+/// The report for a person, with control characters escaped.
 fn text(report: &Report) -> String {
-    let line = |Line { about, sign, message }: &Line| {
-        let sign = match sign {
-            Sign::Ok => "ok",
-            Sign::Wrong => "WRONG",
-            Sign::Note => "-",
-        };
-        let about = format!("{about:?}").to_lowercase();
-        format!("  {sign:<6} {about:<12} {}", printable(message, MESSAGE))
-    };
-    let mut all: Vec<String> = Vec::new();
+    let mut out = String::new();
     for Checked { name, lines } in &report.directories {
-        all.push(printable(name, MESSAGE));
-        all.extend(lines.iter().map(line));
-        all.push(String::new());
+        let mut page = Page::new(22 + symbol(Tone::Good).chars().count());
+        for Line { about, sign, message } in lines {
+            let (tone, word) = match sign {
+                Sign::Ok => (Tone::Good, "ok"),
+                Sign::Wrong => (Tone::Bad, "WRONG"),
+                Sign::Note => (Tone::Plain, "-"),
+            };
+            let sign = paint(tone, &format!("{}{word:<6}", symbol(tone)));
+            let about = format!("{about:?}").to_lowercase();
+            page.line(&format!("  {sign} {about:<12} "), message);
+        }
+        let _ = writeln!(out, "{}\n{}", paint(Tone::Heading, &printable(name, MESSAGE)), page.text());
     }
     let failed = |checked: &&Checked| checked.lines.iter().any(|line| line.sign == Sign::Wrong);
-    all.push(match report.directories.iter().filter(failed).count() {
-        0 => "all checks passed".to_owned(),
-        n => format!("checks failed for {n} of {}", report.directories.len()),
-    });
-    all.join("\n") + "\n"
+    out += &match report.directories.iter().filter(failed).count() {
+        0 => paint(Tone::Good, "all checks passed"),
+        n => paint(Tone::Bad, &format!("checks failed for {n} of {}", report.directories.len())),
+    };
+    out + "\n"
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use self::parse::{Parsed, parse, refuse_duplicates};
 use super::{
-    cluster::{api_error, connect},
+    cluster::{Access, api_error, connect},
     sources::{Assessment, DirectorySource, Sources, cluster::Cluster, files, manifests},
     terminal::{self, ReviewOutput},
 };
@@ -42,7 +42,7 @@ const CONCURRENT_LOOK_UPS: usize = 8;
 
 Examples:
   credreset plan resets/annette.yaml
-  credreset plan resets --base origin/main --output markdown --as system:serviceaccount:helpdesk:credreset-pipeline
+  credreset plan resets --base origin/main --output markdown --for-account system:serviceaccount:helpdesk:credreset-pipeline
   credreset plan resets --directories directories --offline"
 )]
 pub struct Args {
@@ -59,8 +59,8 @@ pub struct Args {
     #[arg(long, value_name = "COMMIT")]
     base: Option<String>,
     /// Check that this user, such as a pipeline's account, may create the requests
-    #[arg(long = "as", value_name = "USER", conflicts_with_all = ["offline", "directories"])]
-    creator: Option<String>,
+    #[arg(long, value_name = "USER", conflicts_with_all = ["offline", "directories"])]
+    for_account: Option<String>,
     /// Namespace of manifests without one
     #[arg(long, short)]
     namespace: Option<String>,
@@ -70,6 +70,8 @@ pub struct Args {
     /// Format of the plan; markdown is for a comment on a pull request
     #[arg(long, short, value_enum, default_value_t = ReviewOutput::Text)]
     output: ReviewOutput,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// The plan of one request.
@@ -140,7 +142,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn plan(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { path, directories, offline, base, creator, namespace, operator_namespace, output } = args;
+    let Args { path, directories, offline, base, for_account, namespace, operator_namespace, output, access } = args;
     let all = match &base {
         None => manifests::read(&path)?,
         Some(base) => manifests::changed(&path, base)?,
@@ -152,9 +154,9 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
     let cluster = if offline || directories.is_some() {
         None
     } else {
-        let client = connect().await?;
+        let client = connect(&access).await?;
         let namespace = client.default_namespace().to_owned();
-        Some((Cluster::new(client, &operator_namespace, creator).await, namespace))
+        Some((Cluster::new(client, &operator_namespace, for_account).await, namespace))
     };
     let (cluster, default_namespace) = cluster.unzip();
     let namespace = namespace.or(default_namespace);
@@ -232,7 +234,7 @@ async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> anyhow::Resu
             .refusal(&request)
             .await
             .map_err(api_error)
-            .context("the permissions of --as could not be checked")?
+            .context("the permissions of --for-account could not be checked")?
         {
             return Ok(Planned { reason: Some("Forbidden".to_owned()), message: Some(why), ..planned });
         }

@@ -7,7 +7,7 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 use super::{cluster::credentials, files};
 use crate::{
     api::Directory,
-    cli::cluster::{api_error, connect},
+    cli::cluster::{Access, api_error, connect},
     core::text::{MESSAGE, printable},
     directory::Credentials,
     k8s::{self, secrets::Secrets},
@@ -45,12 +45,13 @@ pub async fn find(
     directory: Option<&str>,
     path: Option<&Path>,
     operator_namespace: &str,
+    access: &Access,
 ) -> anyhow::Result<(Inventory, Vec<Directory>)> {
     let (inventory, mut objects) = if let Some(path) = path {
         let (objects, secrets) = files::directories(path, true)?;
         (Inventory::Files(secrets), objects)
     } else {
-        let client = connect().await?;
+        let client = connect(access).await?;
         let objects =
             from_cluster(&client, directory).await.map_err(api_error).context("the Directories could not be read")?;
         let secrets = Secrets::for_caller(client.clone(), operator_namespace);

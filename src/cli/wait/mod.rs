@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use self::progress::Progress;
 use super::{
-    cluster::{api_error, connect},
+    cluster::{Access, api_error, connect},
     sources::manifests::{self, Change},
     terminal::{self, Output},
 };
@@ -66,6 +66,8 @@ pub struct Args {
     /// Format of the report
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Phase of a request, the worst last.
@@ -176,12 +178,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn wait(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { what, selector, namespace, timeout, output } = args;
+    let Args { what, selector, namespace, timeout, output, access } = args;
     let wanted = match selector {
         Some(labels) => Wanted::Labels(labels),
         None => Wanted::Named(named(&what, namespace.as_ref())?),
     };
-    let client = connect().await?;
+    let client = connect(&access).await?;
     let default_namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let mut watch = Watch::new(wanted, default_namespace);
     let finished = watch.follow(client);

@@ -189,7 +189,7 @@ fn of_another_creator(site: &Site, seeing: &Path) {
         ("vic", &hiro, "refused Forbidden", "vic needs the verb use on directories/zylker"),
         ("otto", &hiro, "refused Forbidden", "otto may not create credentialresets in namespace helpdesk"),
     ] {
-        let (_, planned, error) = plan(site, seeing, &[manifest], &["--as", who]);
+        let (_, planned, error) = plan(site, seeing, &[manifest], &["--for-account", who]);
         assert_eq!(verdicts(&planned), [expected], "{error}");
         assert!(planned[0]["message"].as_str().unwrap_or_default().contains(wanted), "{planned:?}");
     }
