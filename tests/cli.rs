@@ -141,7 +141,7 @@ fn what_cannot_be_done() {
         (&["man", "other.yaml/x"], "other.yaml/x cannot be created: "),
         (&["chek"], "unrecognized subcommand 'chek'"),
         (&["explain", "annette", "--kubeconfig", "none"], "none, the kubeconfig, does not exist"),
-        (&["explain", "annette", "--kubeconfig", "binary.yaml"], "binary.yaml, the kubeconfig, cannot be read: "),
+        (&["explain", "annette", "--kubeconfig", "."], "., the kubeconfig, cannot be read: "),
         (&["explain", "annette", "--kubeconfig", "broken.yaml"], "broken.yaml is not a kubeconfig: "),
         (&["explain", "annette", "--kubeconfig", "kubeconfig", "--context", "y"], "kubeconfig has no context y"),
         (&["check", "--kubeconfig", "contextless"], "contextless has no current-context: add --context NAME"),

@@ -248,8 +248,8 @@ pub enum ResetMode {
 #[schemars(extend("default" = {
     "observedGeneration": -1,
     "conditions": [
-        {"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "Not seen yet.", "lastTransitionTime": "1970-01-01T00:00:00Z"},
-        {"type": "Succeeded", "status": "Unknown", "reason": "Pending", "message": "Not seen yet.", "lastTransitionTime": "1970-01-01T00:00:00Z"},
+        {"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "Waiting for the operator to read it.", "lastTransitionTime": "1970-01-01T00:00:00Z"},
+        {"type": "Succeeded", "status": "Unknown", "reason": "Pending", "message": "Waiting for the operator to read it.", "lastTransitionTime": "1970-01-01T00:00:00Z"},
     ],
 }))]
 pub struct CredentialResetStatus {

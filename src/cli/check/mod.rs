@@ -305,6 +305,12 @@ async fn sign_in(
         Err(NotReady::Unreachable(why)) => {
             lines.push(Line::wrong(About::Account, format!("{why} Check the address and the server's log.")));
         }
+        Err(NotReady::Throttled(why)) => {
+            lines.push(Line::wrong(
+                About::Account,
+                format!("{why} Nothing is wrong: wait until then, and check again."),
+            ));
+        }
         Err(NotReady::CredentialsRefused(why)) => lines.push(Line::wrong(About::Account, why)),
     }
     lines.push(Line::note(About::Permissions, "Not checked."));

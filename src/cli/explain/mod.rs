@@ -128,7 +128,16 @@ fn page(history: &History, object: &CredentialReset, request: &Request) -> Strin
     let status = terminal::paint(tone, &format!("{}{reason}", terminal::symbol(tone).trim_start()));
     page.painted("status", &format!("{status}: {}", printable(message, MESSAGE)));
     page.line("meaning", reason.meaning());
-    page.line("next step", &next_step(reason, object, request));
+    let next_step = match reason {
+        Reason::OutcomeUnknown if history.record().is_some() => {
+            "Find out before you do anything else, as below.".to_owned()
+        }
+        Reason::OutcomeUnknown => {
+            "Find out before you do anything else: ask a person who may settle it, and who sees here how.".to_owned()
+        }
+        reason => next_step(reason, object, request),
+    };
+    page.line("next step", &next_step);
     history.show(&mut page);
     if let Some(record) = history.record().filter(|record| record.spec.state == State::Unknown) {
         for (number, step) in steps_to_settle(record, request).iter().enumerate() {

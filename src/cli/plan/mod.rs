@@ -22,6 +22,7 @@ use super::{
 use crate::{
     api::validation::Rules,
     core::{
+        Request, World,
         actions::{impact, steps},
         forecast::{Verdict, forecast},
         seen::Seen,
@@ -95,7 +96,7 @@ pub struct Planned {
     found: Option<UserId>,
     /// What the operator would do.
     verdict: Verdict,
-    /// A reason of the API, or Invalid, Forbidden, Edited, Deleted, Repeated; `NotPlanned`: not a request, or one that tools read
+    /// A reason of the API, or Invalid, Forbidden, Edited, Deleted, Repeated, NotReadable; `NotPlanned`: not a request, or one that tools read
     /// differently.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -200,15 +201,7 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
 async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> anyhow::Result<Planned> {
     let Parsed { planned, request } = parsed;
     let Some(request) = request else { return Ok(planned) };
-    let Some(sources) = sources else {
-        return Ok(Planned {
-            verdict: Verdict::Allowed,
-            steps: steps(&request),
-            impact: impact(&request),
-            assumed: vec![format!("Directory {} is Ready and has a rule that allows it", request.directory)],
-            ..planned
-        });
-    };
+    let Some(sources) = sources else { return Ok(without_directory(planned, &request, "")) };
     let mut request = request;
     let mut summary = StatusSummary::default();
     if let Some(cluster) = &sources.cluster {
@@ -239,6 +232,9 @@ async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> anyhow::Resu
             return Ok(Planned { reason: Some("Forbidden".to_owned()), message: Some(why), ..planned });
         }
     }
+    if sources.directories.get(&request.directory).is_some_and(DirectorySource::is_hidden) {
+        return Ok(without_directory(planned, &request, " (you may not read it)"));
+    }
     let Assessment { world, decision, assumed } = sources.assess(request, summary.clone()).await;
     let Some(forecast) = forecast(&world, &decision) else { bail!("the decision does not converge") };
     let mut verdict = forecast.verdict;
@@ -258,8 +254,13 @@ async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> anyhow::Resu
             (planned_steps, planned_impact) = (steps(request), impact(request));
         }
     }
+    if verdict == Verdict::Unclear
+        && let Some(why) = not_read(&world)
+    {
+        (reason, message) = (Some("NotReadable".to_owned()), Some(why));
+    }
     let found = match &world.facts.user {
-        Seen::Known(LookUp::One(user)) if !sources.offline => Some(user.id.clone()),
+        Seen::Known(LookUp::One(user)) if sources.looks_users_up(&world) => Some(user.id.clone()),
         _ => None,
     };
     Ok(Planned {
@@ -274,4 +275,27 @@ async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> anyhow::Resu
         assumed,
         ..planned
     })
+}
+
+/// The plan where nothing is known of the Directory.
+fn without_directory(planned: Planned, request: &Request, why: &str) -> Planned {
+    Planned {
+        verdict: Verdict::Allowed,
+        steps: steps(request),
+        impact: impact(request),
+        assumed: vec![format!("Directory {} is Ready and has a rule that allows it{why}", request.directory)],
+        ..planned
+    }
+}
+
+/// Which fact could not be read, and why. A throttled look-up is none: it can be read later.
+fn not_read(world: &World) -> Option<String> {
+    let request = world.subject.request()?;
+    match (&world.facts.directory, &world.facts.user) {
+        (Seen::Unknown(why), _) => Some(format!("Directory {} could not be read: {}", request.directory, why.message)),
+        (_, Seen::Unknown(why)) if why.not_before.is_none() => {
+            Some(format!("User {} could not be looked up: {}", request.user, why.message))
+        }
+        _ => None,
+    }
 }
