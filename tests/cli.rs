@@ -231,23 +231,53 @@ fn a_reader_that_goes() {
 #[test]
 fn completions() {
     let folder = Folder::new();
-    for shell in ["bash", "zsh", "fish", "powershell"] {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let (code, script, error) = folder.run(&["completions", shell]);
         assert_eq!((code, error.as_str()), (Some(0), ""), "{shell}");
-        for word in commands().iter().map(String::as_str).chain(["operator-namespace"]) {
-            assert!(script.contains(word), "{shell} does not know {word}");
-        }
+        assert!(script.contains("CREDRESET_COMPLETE") && script.contains("credreset"), "{shell}: {script}");
     }
-    let complete = |words: &str, word: &str| {
+    folder.write("one.yaml", "");
+    folder.write("contexts", r#"{"contexts": [{"name": "prod"}, {"name": "test"}, {"name": "trial"}]}"#);
+    let programs = Path::new(env!("CARGO_BIN_EXE_credreset")).parent().unwrap().display();
+    let bash = |words: &[&str]| {
+        let all = words.join("' '");
         let script = format!(
-            "source <('{}' completions bash); COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
-             _credreset credreset '{word}' ''; echo ${{COMPREPLY[@]}}",
-            env!("CARGO_BIN_EXE_credreset")
+            "export PATH='{programs}':$PATH KUBECONFIG=contexts; source <(credreset completions bash); \
+             COMP_WORDS=('{all}'); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE=9; \
+             _clap_complete_credreset credreset \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[@]}}\""
         );
         captured(&folder.command(Path::new("bash")).args(["-c", &script]).output().unwrap())
     };
-    assert_eq!(complete("credreset pl", "pl").1, "plan\n");
-    assert_eq!(complete("credreset audit --si", "--si").1, "--since\n");
+    for (words, expected) in [
+        (&["credreset", "pl"][..], "plan"),
+        (&["credreset", "audit", "--si"], "--since"),
+        (&["credreset", "explain", "--context", "t"], "test trial"),
+        (&["credreset", "wait", "on"], "one.yaml"),
+    ] {
+        let (_, out, error) = bash(words);
+        assert_eq!((out.trim(), error.as_str()), (expected, ""), "{words:?}");
+    }
+    // kubectl asks a program beside its plugin.
+    let plugin = folder.0.join("kubectl_complete-credreset");
+    symlink(env!("CARGO_BIN_EXE_credreset"), &plugin).unwrap();
+    for (words, expected) in [
+        (&["pl"][..], "plan\tShow what the operator would do with requests, without changing anything\n:4\n"),
+        (&["check", "--context", "pro"], "prod\t\n:4\n"),
+    ] {
+        let mut command = folder.command(&plugin);
+        let (code, out, error) = captured(&command.args(words).env("KUBECONFIG", "contexts").output().unwrap());
+        assert_eq!((code, out.as_str(), error.as_str()), (Some(0), expected, ""), "{words:?}");
+    }
+}
+
+/// The program's own version needs no cluster.
+#[test]
+fn version() {
+    let (code, out, error) = Folder::new().run(&["version", "--client"]);
+    assert_eq!(
+        (code, out.as_str(), error.as_str()),
+        (Some(0), concat!("client    ", env!("CARGO_PKG_VERSION"), "\n"), "")
+    );
 }
 
 #[test]
@@ -262,7 +292,8 @@ fn manual_pages() {
         let page = format!("credreset-{name}.1");
         assert!(pages.contains(&page), "{page} is not in {pages:?}");
         let text = fs::read_to_string(folder.0.join("share/man1").join(page)).unwrap();
-        assert!(text.contains(".TH") && text.contains("Example"), "{text}");
+        assert!(text.contains(&format!(".TH credreset-{name} 1")) && text.contains("\n.SH EXAMPLES\n"), "{text}");
+        assert!(text.contains("\n.SH SEE ALSO\n\\fBcredreset\\fR(1), ") && text.contains("credreset 0."), "{text}");
     }
     assert!(pages.contains("credreset.1"));
 }
@@ -275,6 +306,7 @@ fn schemas() {
         ("check", schemars::schema_for!(cli::check::Report)),
         ("list", schemars::schema_for!(cli::list::Report)),
         ("try", schemars::schema_for!(cli::trial::Report)),
+        ("version", schemars::schema_for!(cli::version::Report)),
         ("wait", schemars::schema_for!(cli::wait::Report)),
     ];
     for (name, schema) in schemas {

@@ -26,16 +26,16 @@ use crate::{
 pub struct Access {
     /// The kubeconfig, instead of the files of KUBECONFIG or ~/.kube/config
     #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    pub(super) kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig, instead of its current one
     #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    pub(super) context: Option<String>,
     /// Act as this user (impersonation)
     #[arg(long = "as", value_name = "USER")]
-    impersonate: Option<String>,
+    pub(super) impersonate: Option<String>,
     /// With --as: act as a member of this group, too; can be repeated
     #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
-    impersonate_groups: Vec<String>,
+    pub(super) impersonate_groups: Vec<String>,
 }
 
 impl Access {
@@ -71,6 +71,12 @@ impl Access {
     /// One sentence: which file cannot be read.
     pub(super) fn has_kubeconfig(&self) -> anyhow::Result<bool> {
         Ok(self.kubeconfig()?.is_some())
+    }
+
+    /// Names of the contexts of the kubeconfig, if it can be read.
+    pub(super) fn contexts(&self) -> Vec<String> {
+        let kubeconfig = self.kubeconfig().ok().flatten();
+        kubeconfig.into_iter().flat_map(|(config, _)| config.contexts).map(|context| context.name).collect()
     }
 
     /// The configuration from the kubeconfig, or that of a Pod.

@@ -160,7 +160,12 @@ pub struct Report {
 }
 
 impl Listed {
-    fn of(object: &CredentialReset) -> Self {
+    /// In a few words, beside its name.
+    pub(super) fn brief(&self) -> String {
+        format!("{}, {}", printable(&self.user, NAME), self.reason.words())
+    }
+
+    pub(super) fn of(object: &CredentialReset) -> Self {
         let summary = object.status_summary();
         let reason = summary.reason.unwrap_or(Reason::Pending);
         let request = object.request();

@@ -19,6 +19,7 @@ pub mod settle;
 mod sources;
 mod terminal;
 pub mod trial;
+pub mod version;
 pub mod wait;
 
 use std::{ffi::OsStr, path::Path, process::ExitCode};
@@ -78,6 +79,8 @@ enum Command {
     Sandbox(sandbox::Args),
     /// Print the custom resource definitions, for kubectl apply
     Crds(crds::Args),
+    /// Show the versions of this program and of the operator
+    Version(version::Args),
     /// Print a shell completion script
     Completions(completions::Args),
     /// Write manual pages
@@ -101,7 +104,14 @@ fn command(program: Option<&OsStr>) -> clap::Command {
 /// # Errors
 /// A sentence for the user; the process then ends with exit code 1.
 pub fn main() -> anyhow::Result<ExitCode> {
-    let parsed = command(std::env::args_os().next().as_deref()).try_get_matches();
+    completions::answer_shell();
+    let mut words = std::env::args_os();
+    let program = words.next();
+    if plugin(program.as_deref(), "kubectl_complete-").is_some() {
+        completions::answer_kubectl(words)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let parsed = command(program.as_deref()).try_get_matches();
     let command = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(Cli { command }) => command,
         Err(usage) if usage.use_stderr() => anyhow::bail!(usage_error(&usage)),
@@ -123,6 +133,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Settle(args) => settle::run(args)?,
         Command::Replay(args) => replay::run(&args)?,
         Command::Approve(args) => approve::run(args)?,
+        Command::Version(args) => version::run(args)?,
         Command::Ready(args) => ready::run(args)?,
         Command::Audit(args) => audit::run(args)?,
         Command::Sandbox(args) => sandbox::run(args)?,

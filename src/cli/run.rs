@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// Name of the leader's Lease.
-const LEASE: &str = "credreset";
+pub(super) const LEASE: &str = "credreset";
 
 /// Flags of `credreset run`.
 #[derive(clap::Args, Debug)]

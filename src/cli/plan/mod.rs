@@ -96,7 +96,7 @@ pub struct Planned {
     found: Option<UserId>,
     /// What the operator would do.
     verdict: Verdict,
-    /// A reason of the API, or Invalid, Forbidden, Edited, Deleted, Repeated, NotReadable; `NotPlanned`: not a request, or one that tools read
+    /// A reason of the API, or Invalid, Forbidden, Edited, Deleted, Repeated; `NotReadable`: a fact could not be read; `NotPlanned`: not a request, or one that tools read
     /// differently.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,

@@ -267,13 +267,13 @@ impl Reader for AssumingReader<'_> {
         let provider = match (&source.provider, &source.facts) {
             (Ok(provider), _) => provider,
             (Err(_), Seen::Known(directory)) if self.sources.offline || source.hidden.is_some() => {
-                let mut what =
-                    "the user exists, is confirmed and active, and is not protected by a group or as an administrator"
-                        .to_owned();
-                if let Some(Hidden::Secret(why)) = &source.hidden {
-                    what += &format!(" (no user was looked up: {})", why.trim_end_matches('.'));
-                }
-                self.assumed.insert(what);
+                let why = match &source.hidden {
+                    Some(Hidden::Secret(why)) => format!(" (no user was looked up: {})", why.trim_end_matches('.')),
+                    _ => String::new(),
+                };
+                let what =
+                    "the user exists, is confirmed and active, and is not protected by a group or as an administrator";
+                self.assumed.insert(format!("{what}{why}"));
                 return Seen::Known(LookUp::One(Box::new(assumed_user(request, directory))));
             }
             (Err(why), _) => return Seen::Unknown(why.clone()),
