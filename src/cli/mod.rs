@@ -171,7 +171,7 @@ const BETTER: [(&str, &str); 2] = [
         "<--applied|--not-applied>",
         "say which: --applied (the reset is in force) or --not-applied (nothing was changed); and say in --reason how you know",
     ),
-    ("<USERS|--from-csv", "whose credentials? credreset new NAME@DOMAIN -d DIRECTORY -r REASON"),
+    ("<USERS>...", "whose credentials? credreset new NAME@DOMAIN -d DIRECTORY -r REASON"),
 ];
 
 /// Whether the reader of standard output has gone, as `head` does after ten lines: that is no error of this program.

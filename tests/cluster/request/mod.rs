@@ -2,6 +2,7 @@
 mod accounting;
 mod commands;
 mod console_form;
+mod habits;
 mod hostile;
 mod incident;
 mod password;
