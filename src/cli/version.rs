@@ -46,13 +46,16 @@ pub struct Args {
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Version of this program.
-    client: String,
+    pub(super) client: String,
     /// The operator's Deployments in its namespace; with --client, absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    operators: Option<Vec<Operator>>,
+    pub(super) operators: Option<Vec<Operator>>,
     /// The process that may start resets now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    leader: Option<Leader>,
+    pub(super) leader: Option<Leader>,
+    /// Whether the Lease could be read.
+    #[serde(skip)]
+    pub(super) lease_read: bool,
     /// What could not be found out, and why.
     notes: Vec<String>,
 }
@@ -62,10 +65,10 @@ pub struct Report {
 #[serde(rename_all = "camelCase")]
 pub struct Operator {
     /// Name of the Deployment.
-    name: String,
+    pub(super) name: String,
     /// Its label `app.kubernetes.io/version`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
+    pub(super) version: Option<String>,
     /// Image of its container.
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<String>,
@@ -80,12 +83,12 @@ pub struct Operator {
 #[serde(rename_all = "camelCase")]
 pub struct Leader {
     /// Name of the process.
-    holder: String,
+    pub(super) holder: String,
     /// When it last renewed the Lease.
     #[schemars(with = "String", extend("format" = "date-time"))]
     renewed_at: Timestamp,
     /// Whether the Lease has not run out, by the clock of this machine.
-    holds: bool,
+    pub(super) holds: bool,
 }
 
 /// Prints the versions.
@@ -98,12 +101,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 async fn version(args: Args) -> anyhow::Result<()> {
     let Args { client: only_client, operator_namespace, output, access } = args;
-    let mut report =
-        Report { client: env!("CARGO_PKG_VERSION").to_owned(), operators: None, leader: None, notes: Vec::new() };
-    if !only_client {
+    let report = if only_client {
+        Report::of_client()
+    } else {
         let client = connect(&access).await?;
-        with_progress("asking the cluster", report.read(&client, &operator_namespace)).await;
-    }
+        with_progress("asking the cluster", Report::of(&client, &operator_namespace)).await
+    };
     let text = match output {
         Output::Text => text(&report),
         Output::Json => terminal::json(&report)?,
@@ -112,6 +115,18 @@ async fn version(args: Args) -> anyhow::Result<()> {
 }
 
 impl Report {
+    fn of_client() -> Self {
+        let client = env!("CARGO_PKG_VERSION").to_owned();
+        Self { client, operators: None, leader: None, lease_read: false, notes: Vec::new() }
+    }
+
+    /// What the operator's namespace shows.
+    pub(super) async fn of(client: &Client, namespace: &str) -> Self {
+        let mut report = Self::of_client();
+        report.read(client, namespace).await;
+        report
+    }
+
     async fn read(&mut self, client: &Client, namespace: &str) {
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
         match deployments.list(&ListParams::default().labels(DEPLOYMENT)).await {
@@ -126,6 +141,7 @@ impl Report {
         let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
         match leases.get_opt(LEASE).await {
             Ok(lease) => {
+                self.lease_read = true;
                 self.leader = lease.and_then(|lease| Leader::of(&lease));
                 if self.leader.is_none() {
                     self.notes.push(format!("no operator leads in namespace {namespace}"));

@@ -1,5 +1,6 @@
 //! `credreset check`: checks the setup of Directories, from the object to the permissions of the operator's account, and whether a user can
 //! be reset. Makes the same calls as the operator's own check, and changes nothing.
+mod installation;
 mod server;
 mod user;
 
@@ -32,6 +33,8 @@ use crate::{
 #[command(
     after_help = "The command connects from this machine: host names may resolve differently there than in the cluster.
 
+Without a DIRECTORY it checks the installation, too: Kubernetes, the admission policies, and whether an operator leads.
+
 Exit codes: 0, all checks passed; 2, a check failed; 1, an error.
 
 Examples:
@@ -62,6 +65,14 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum About {
+    /// The version of Kubernetes.
+    Kubernetes,
+    /// The chart's admission policies.
+    Policies,
+    /// The operator that leads.
+    Leader,
+    /// The operator's version, compared with this program's.
+    Version,
     /// The Directory object.
     Object,
     /// The operator's own check, from the status.
@@ -143,6 +154,9 @@ pub struct Checked {
 pub struct Report {
     /// No check failed.
     ok: bool,
+    /// The installation; absent where one Directory is checked, or files are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    installation: Vec<Line>,
     /// Each Directory.
     directories: Vec<Checked>,
 }
@@ -164,8 +178,19 @@ async fn check(args: Args) -> anyhow::Result<ExitCode> {
             with_progress("asking the directory", Box::pin(lines(&inventory, &object, user.as_deref()))).await?;
         checked.push(Checked { name: object.name_any(), lines: asked });
     }
-    let ok = !checked.iter().flat_map(|checked| &checked.lines).any(|line| line.sign == Sign::Wrong);
-    let report = Report { ok, directories: checked };
+    let installation = match (&inventory, &directory) {
+        (Inventory::Cluster(client, _), None) => {
+            let mut lines = with_progress("asking the cluster", installation::lines(client, &operator_namespace)).await;
+            if checked.is_empty() {
+                lines.push(Line::note(About::Object, "There is no Directory yet, so no reset is allowed."));
+            }
+            lines
+        }
+        _ => Vec::new(),
+    };
+    let all = checked.iter().flat_map(|checked| &checked.lines).chain(&installation);
+    let ok = !all.into_iter().any(|line| line.sign == Sign::Wrong);
+    let report = Report { ok, installation, directories: checked };
     let text = match output {
         Output::Text => text(&report),
         Output::Json => terminal::json(&report)?,
@@ -338,7 +363,9 @@ async fn mail_line(inventory: &Inventory, object: &Directory) -> Option<Line> {
 /// The report for a person, with control characters escaped.
 fn text(report: &Report) -> String {
     let mut out = String::new();
-    for Checked { name, lines } in &report.directories {
+    let installation = ("installation", &report.installation);
+    let directories = report.directories.iter().map(|checked| (checked.name.as_str(), &checked.lines));
+    for (name, lines) in std::iter::once(installation).chain(directories).filter(|(_, lines)| !lines.is_empty()) {
         let mut page = Page::new(22 + symbol(Tone::Good).chars().count());
         for Line { about, sign, message } in lines {
             let (tone, word) = match sign {
@@ -352,10 +379,16 @@ fn text(report: &Report) -> String {
         }
         let _ = writeln!(out, "{}\n{}", paint(Tone::Heading, &printable(name, MESSAGE)), page.text());
     }
-    let failed = |checked: &&Checked| checked.lines.iter().any(|line| line.sign == Sign::Wrong);
-    out += &match report.directories.iter().filter(failed).count() {
-        0 => paint(Tone::Good, "all checks passed"),
-        n => paint(Tone::Bad, &format!("checks failed for {n} of {}", report.directories.len())),
+    let failed = |lines: &[Line]| lines.iter().any(|line| line.sign == Sign::Wrong);
+    let directories = report.directories.iter().filter(|checked| failed(&checked.lines)).count();
+    out += &match (failed(&report.installation), directories) {
+        (false, 0) => paint(Tone::Good, "all checks passed"),
+        (false, n) => paint(Tone::Bad, &format!("checks failed for {n} of {}", report.directories.len())),
+        (true, 0) => paint(Tone::Bad, "checks failed for the installation"),
+        (true, n) => paint(
+            Tone::Bad,
+            &format!("checks failed for the installation, and for {n} of {}", report.directories.len()),
+        ),
     };
     out + "\n"
 }

@@ -37,7 +37,7 @@ impl Inventory {
     }
 }
 
-/// The Directory of that name, or all Directories; from the files at `path`, or from the cluster. At least one.
+/// The Directory of that name, or all Directories; from the files at `path`, or from the cluster. At least one, but for all of a cluster.
 ///
 /// # Errors
 /// If there is none, or the files or the cluster cannot be read.
@@ -58,7 +58,7 @@ pub async fn find(
         (Inventory::Cluster(client, secrets), objects)
     };
     objects.retain(|object| directory.is_none_or(|name| object.name_any() == name));
-    if objects.is_empty() {
+    if objects.is_empty() && (directory.is_some() || path.is_some()) {
         let source = path.map_or_else(|| "the cluster".to_owned(), |path| path.display().to_string());
         match directory {
             Some(name) => bail!("there is no Directory {} in {source}", printable(name, MESSAGE)),
