@@ -100,9 +100,9 @@ impl Group {
     fn heading(self) -> (Tone, &'static str, &'static str) {
         match self {
             Self::Unknown => {
-                (Tone::Bad, "outcome unknown", "find out whether it is in force: credreset explain NAME says how")
+                (Tone::Bad, "outcome unknown", "find out whether it is in force (credreset explain NAME says how)")
             }
-            Self::Stuck => (Tone::Bad, "stuck", "somebody must fix something: credreset explain NAME says what"),
+            Self::Stuck => (Tone::Bad, "stuck", "somebody must fix something (credreset explain NAME says what)"),
             Self::AwaitingApproval => (Tone::Waiting, "to be approved", "credreset approve NAME"),
             Self::UnderWay => (Tone::Waiting, "under way", "wait"),
             Self::NotDone => (Tone::Bad, "not done", "credreset explain NAME says why"),

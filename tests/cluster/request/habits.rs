@@ -86,7 +86,7 @@ fn the_help_desk_and_the_person_on_call() {
     let shown = site.shell(&folder, &blocks("docs/on-call.md", "sh").concat());
     for part in [
         "client    ",
-        "leader    local/",
+        "leader    op/",
         "helpdesk/hiro",
         "outcome unknown: find out whether it is in force",
         "\n1 outcome unknown\n",

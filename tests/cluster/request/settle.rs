@@ -78,7 +78,7 @@ fn what_nobody_knows_is_settled_by_a_person() {
         "request    helpdesk/annette\n",
         "reset      Password of annette.c@zylker.biz, id 700012399, in zylker\n",
         "status     Verifying: The call was sent and no answer came",
-        "first try: the operator (local/",
+        "first try: the operator (op/",
         ") asks the directory to set the password\n",
         "its status became: verifying\n",
         "deadline: the operator does not start the reset after this",
@@ -105,7 +105,8 @@ fn what_nobody_knows_is_settled_by_a_person() {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
     let (_, text) = run(&vic, &["explain", "annette"]);
-    // Vic sees of the record what the status has of it.
+    assert!(!text.contains("settle     1."), "{text}");
+    // Of the record, what the status has of it.
     for part in [
         "not shown  details of the call: you may not read the operator's records\n",
         "the operator asks the directory for the reset",
@@ -114,34 +115,10 @@ fn what_nobody_knows_is_settled_by_a_person() {
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
-    assert!(!text.contains("settle     1."), "{text}");
 
-    // Who may say so.
+    who_may_say_so(&site, [&olga, &otto, &vic]);
     let applied = |reason: &'static str| ["settle", "annette", "--applied", "--yes", "--reason", reason];
-    for (who, arguments, expected) in [
-        (&vic, applied("She says so on the phone"), "could not be read"),
-        (&otto, applied("She says so on the phone"), "otto needs the verb settle on directories/zylker"),
-        (&olga, applied("yes"), "--reason must have 8 to 1024 characters"),
-    ] {
-        let (code, text) = run(who, &arguments);
-        assert!(code == Some(1) && text.contains(expected), "{text}\nshould say {expected}");
-    }
-    let (code, text) = run(&olga, &["settle", "annette", "--applied", "--reason", "She says so on the phone"]);
-    assert!(
-        code == Some(1) && text.contains("you say    the NEW password works") && text.contains("confirm with --yes"),
-        "{text}"
-    );
     let id = site.reset("annette")["status"]["record"].as_str().unwrap().to_owned();
-    let forged = json!({
-        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetSettlement", "metadata": {"name": "forged", "namespace": SYSTEM},
-        "spec": {"record": id, "directory": "zylker", "outcome": "Applied", "reason": "In another's name", "settledBy": "olga"},
-    });
-    let pipeline = format!("system:serviceaccount:{SYSTEM}:default");
-    for who in ["otto", pipeline.as_str()] {
-        let output = site.try_kubectl(&["create", "-f", "-", &format!("--as={who}")], &forged.to_string());
-        let printed = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && printed.contains("orbidden"), "{printed}");
-    }
 
     a_dump_runs(&site, &olga);
 
@@ -164,6 +141,35 @@ fn what_nobody_knows_is_settled_by_a_person() {
     is_not_in_force(&site, &olga, not_in_force);
     // One call each, whatever the settlement was.
     assert_eq!(site.sandbox.count("reset-password"), 2);
+}
+
+/// Nobody but a person with the role and the verb, and not in passing.
+fn who_may_say_so(site: &Site, [olga, otto, vic]: [&Path; 3]) {
+    let applied = |reason: &'static str| ["settle", "annette", "--applied", "--yes", "--reason", reason];
+    for (who, arguments, expected) in [
+        (vic, applied("She says so on the phone"), "could not be read"),
+        (otto, applied("She says so on the phone"), "otto needs the verb settle on directories/zylker"),
+        (olga, applied("yes"), "--reason must have 8 to 1024 characters"),
+    ] {
+        let (code, text) = run(who, &arguments);
+        assert!(code == Some(1) && text.contains(expected), "{text}\nshould say {expected}");
+    }
+    let (code, text) = run(olga, &["settle", "annette", "--applied", "--reason", "She says so on the phone"]);
+    assert!(
+        code == Some(1) && text.contains("you say    the NEW password works") && text.contains("confirm with --yes"),
+        "{text}"
+    );
+    let id = site.reset("annette")["status"]["record"].as_str().unwrap().to_owned();
+    let forged = json!({
+        "apiVersion": "credreset.dev/v1alpha1", "kind": "CredentialResetSettlement", "metadata": {"name": "forged", "namespace": SYSTEM},
+        "spec": {"record": id, "directory": "zylker", "outcome": "Applied", "reason": "In another's name", "settledBy": "olga"},
+    });
+    let pipeline = format!("system:serviceaccount:{SYSTEM}:default");
+    for who in ["otto", pipeline.as_str()] {
+        let output = site.try_kubectl(&["create", "-f", "-", &format!("--as={who}")], &forged.to_string());
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && printed.contains("orbidden"), "{printed}");
+    }
 }
 
 /// What is dumped runs, and shows no user's name where that is wished.
