@@ -154,8 +154,7 @@ pub struct Checked {
 pub struct Report {
     /// No check failed.
     ok: bool,
-    /// The installation; absent where one Directory is checked, or files are.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The installation; empty where one Directory is checked, or files are.
     installation: Vec<Line>,
     /// Each Directory.
     directories: Vec<Checked>,

@@ -148,7 +148,7 @@ fn habits(site: &Site, hana: &Path, name: &str) {
 fn on_a_terminal(site: &Site, hana: &Path, name: &str) {
     let on = |commands: &str| {
         let mut command = Command::new("script");
-        let typed = format!("stty cols 60; '{BINARY}' {commands}");
+        let typed = format!("stty cols 60 rows 40; '{BINARY}' {commands}");
         command.args(["-qec", &typed, "/dev/null"]).env("KUBECONFIG", hana).env("TERM", "xterm").env_remove("NO_COLOR");
         let output = command.env_remove("CI").stdin(Stdio::null()).output().unwrap();
         String::from_utf8(output.stdout).unwrap().replace('\r', "")
