@@ -304,6 +304,7 @@ fn schemas() {
     let schemas = [
         ("audit", schemars::schema_for!(cli::audit::Report)),
         ("check", schemars::schema_for!(cli::check::Report)),
+        ("explain", schemars::schema_for!(cli::explain::Report)),
         ("list", schemars::schema_for!(cli::list::Report)),
         ("try", schemars::schema_for!(cli::trial::Report)),
         ("version", schemars::schema_for!(cli::version::Report)),
@@ -393,6 +394,15 @@ fn check_of_a_directory() {
         assert_eq!((code, found_lines), (Some(2), lines.iter().map(|&line| line.to_owned()).collect()), "{printed}");
         assert!(printed.contains(expected), "{printed}\nshould say: {expected}");
     }
+    // A limit of the directory's is no fault of the setup.
+    let other = Folder::new();
+    let limited = Sandbox::at("127.0.0.1:0", &other.0, &["--token-limit", "0"].map(str::to_owned));
+    folder.write("limited.yaml", directory(&limited.url));
+    let (code, lines, printed) = check(&folder, "limited.yaml", &[]);
+    let expected = ["object ok", "secret ok", "server ok", "account wrong", "permissions note"];
+    assert_eq!((code, lines), (Some(2), expected.map(str::to_owned).to_vec()), "{printed}");
+    assert!(printed.contains("Z. Nothing is wrong: wait until then, and check again."), "{printed}");
+
     fewer("ZohoDirectory.Users.READ ZohoMail.organization.accounts.READ ZohoDirectory.Groups.READ");
     let (code, lines, printed) = check(&folder, "fine.yaml", &[]);
     let expected = ["object ok", "secret ok", "server ok", "account ok", "permissions wrong"];

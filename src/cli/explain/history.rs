@@ -5,7 +5,6 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use crate::{
     api::{CredentialReset, CredentialResetApproval, CredentialResetRecord, reset::CredentialResetStatus},
-    cli::terminal::Page,
     core::{
         Mode, Outcome, Reason, Request,
         record::{Evidence, State},
@@ -148,18 +147,14 @@ impl History {
         }
     }
 
-    /// Adds the timeline, and what it lacks.
-    pub(super) fn show(&self, page: &mut Page) {
-        let now = Timestamp::now();
-        let mut last = "";
-        for (at, what) in &self.events {
-            let name = if *at > now { "upcoming" } else { "timeline" };
-            page.line(if name == last { "" } else { name }, &format!("{at:.0}  {what}"));
-            last = name;
-        }
-        for (number, what) in self.not_shown.iter().enumerate() {
-            page.line(if number == 0 { "not shown" } else { "" }, what);
-        }
+    /// What is not shown, and what the caller would have to read for it.
+    pub(super) fn not_shown(&self) -> impl Iterator<Item = &'static str> {
+        self.not_shown.iter().copied()
+    }
+
+    /// The events, in order.
+    pub(super) fn into_events(self) -> impl Iterator<Item = (Timestamp, String)> {
+        self.events.into_iter()
     }
 }
 

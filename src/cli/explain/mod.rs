@@ -5,13 +5,15 @@ mod history;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use jiff::Timestamp;
 use kube::{Api, Client, ResourceExt, api::ListParams};
+use serde::Serialize;
 
 use self::history::History;
 use super::{
     cluster::{Access, api_error, connect, request, request_name},
     password,
-    terminal::{self, Page, Tone, with_progress},
+    terminal::{self, Output, Page, Tone, with_progress},
 };
 use crate::{
     api::{CredentialReset, CredentialResetRecord},
@@ -55,6 +57,9 @@ pub struct Args {
     /// The operator's namespace
     #[arg(long, env = "CREDRESET_NAMESPACE", default_value = "credreset-system", value_name = "NAMESPACE")]
     operator_namespace: String,
+    /// Format of the explanation
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
     #[command(flatten)]
     access: Access,
 }
@@ -68,7 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn explain(args: Args) -> anyhow::Result<()> {
-    let Args { names, selector, namespace, all_namespaces, dump, anonymous, operator_namespace, access } = args;
+    let Args { names, selector, namespace, all_namespaces, dump, anonymous, operator_namespace, output, access } = args;
     if dump.is_some() && names.len() != 1 {
         bail!("--dump writes the facts of one request: name one");
     }
@@ -81,23 +86,27 @@ async fn explain(args: Args) -> anyhow::Result<()> {
     if let Some(labels) = selector {
         objects = selected(&client, Some(namespace).filter(|_| !all_namespaces), &labels).await?;
     }
-    for (number, object) in objects.iter().enumerate() {
+    let mut report = Report { requests: Vec::new() };
+    for object in &objects {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let request =
             object.request().map_err(|wrong| anyhow::anyhow!("request {namespace}/{name} is invalid: {wrong}"))?;
         let read = History::read(&client, object, &request, &operator_namespace);
         let history = with_progress("reading the history", read).await;
-        let gap = if number == 0 { "" } else { "\n" };
-        terminal::print(&format!("{gap}{}", page(&history, object, &request)))?;
+        report.requests.push(Explained::of(object, &request, history));
         if let Some(file) = &dump {
             let assess = Box::pin(dump::assess(client.clone(), &operator_namespace, object, &request));
             let assessment = with_progress("asking what the operator would do now", assess).await;
             let text = dump::dump_text(assessment, &name, anonymous)?;
             std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
-            terminal::print(&format!("\nwritten: {}\n", file.display()))?;
+            eprintln!("written: {}", printable(&file.display().to_string(), MESSAGE));
         }
     }
-    Ok(())
+    let text = match output {
+        Output::Text => report.requests.iter().map(Explained::text).collect::<Vec<_>>().join("\n"),
+        Output::Json => terminal::json(&report)?,
+    };
+    terminal::print(&text)
 }
 
 /// The requests with these labels; at least one. `namespace` is `None` for all namespaces.
@@ -116,35 +125,107 @@ async fn selected(client: &Client, namespace: Option<String>, labels: &str) -> a
     Ok(all)
 }
 
-fn page(history: &History, object: &CredentialReset, request: &Request) -> String {
-    let mut page = Page::new(MARGIN);
-    let summary = object.status_summary();
-    let reason = summary.reason.unwrap_or(Reason::Pending);
-    page.line("request", &format!("{}/{}", request.namespace, request.name));
-    page.line("reset", &what(object, request));
-    page.line("reason", &request.reason);
-    let message = summary.message.as_deref().unwrap_or("Waiting for the operator to read it.");
-    let tone = tone(reason);
-    let status = terminal::paint(tone, &format!("{}{reason}", terminal::symbol(tone).trim_start()));
-    page.painted("status", &format!("{status}: {}", printable(message, MESSAGE)));
-    page.line("meaning", reason.meaning());
-    let next_step = match reason {
-        Reason::OutcomeUnknown if history.record().is_some() => {
-            "Find out before you do anything else, as below.".to_owned()
-        }
-        Reason::OutcomeUnknown => {
-            "Find out before you do anything else: ask a person who may settle it, and who sees here how.".to_owned()
-        }
-        reason => next_step(reason, object, request),
-    };
-    page.line("next step", &next_step);
-    history.show(&mut page);
-    if let Some(record) = history.record().filter(|record| record.spec.state == State::Unknown) {
-        for (number, step) in steps_to_settle(record, request).iter().enumerate() {
-            page.line(if number == 0 { "settle" } else { "" }, &format!("{}. {step}", number + 1));
+/// What `--output json` prints.
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+pub struct Report {
+    /// The requests.
+    requests: Vec<Explained>,
+}
+
+/// A request.
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Explained {
+    /// Namespace of the request.
+    namespace: String,
+    /// Name of the request.
+    name: String,
+    /// What is reset, whose, and in which Directory.
+    reset: String,
+    /// The reason in the request.
+    request_reason: String,
+    /// The reason of its conditions.
+    reason: Reason,
+    /// The message of its conditions.
+    message: String,
+    /// What that reason means.
+    meaning: String,
+    /// What a person should do now.
+    next_step: String,
+    /// What happened, in order; also its deadline, which may be to come.
+    timeline: Vec<Entry>,
+    /// What is not shown, since the caller may not read it.
+    not_shown: Vec<String>,
+    /// Steps for a person who settles an unknown outcome.
+    steps_to_settle: Vec<String>,
+}
+
+/// An entry of a timeline.
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+pub struct Entry {
+    /// The time.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    at: Timestamp,
+    /// What happened.
+    what: String,
+}
+
+impl Explained {
+    fn of(object: &CredentialReset, request: &Request, history: History) -> Self {
+        let summary = object.status_summary();
+        let reason = summary.reason.unwrap_or(Reason::Pending);
+        let next_step = match reason {
+            Reason::OutcomeUnknown if history.record().is_some() => {
+                "Find out before you do anything else, as below.".to_owned()
+            }
+            Reason::OutcomeUnknown => {
+                "Find out before you do anything else: ask a person who may settle it, and who sees here how."
+                    .to_owned()
+            }
+            reason => next_step(reason, object, request),
+        };
+        let unknown = history.record().filter(|record| record.spec.state == State::Unknown);
+        Self {
+            namespace: request.namespace.clone(),
+            name: request.name.clone(),
+            reset: what(object, request),
+            request_reason: request.reason.clone(),
+            reason,
+            message: summary.message.unwrap_or_else(|| "Waiting for the operator to read it.".to_owned()),
+            meaning: reason.meaning().to_owned(),
+            next_step,
+            steps_to_settle: unknown.map(|record| steps_to_settle(record, request)).unwrap_or_default(),
+            not_shown: history.not_shown().map(str::to_owned).collect(),
+            timeline: history.into_events().map(|(at, what)| Entry { at, what }).collect(),
         }
     }
-    page.text()
+
+    /// For people.
+    fn text(&self) -> String {
+        let mut page = Page::new(MARGIN);
+        page.line("request", &format!("{}/{}", self.namespace, self.name));
+        page.line("reset", &self.reset);
+        page.line("reason", &self.request_reason);
+        let tone = tone(self.reason);
+        let status = terminal::paint(tone, &format!("{}{}", terminal::symbol(tone).trim_start(), self.reason));
+        page.painted("status", &format!("{status}: {}", printable(&self.message, MESSAGE)));
+        page.line("meaning", &self.meaning);
+        page.line("next step", &self.next_step);
+        let now = Timestamp::now();
+        let mut last = "";
+        for Entry { at, what } in &self.timeline {
+            let name = if *at > now { "upcoming" } else { "timeline" };
+            page.line(if name == last { "" } else { name }, &format!("{at:.0}  {what}"));
+            last = name;
+        }
+        for (number, what) in self.not_shown.iter().enumerate() {
+            page.line(if number == 0 { "not shown" } else { "" }, what);
+        }
+        for (number, step) in self.steps_to_settle.iter().enumerate() {
+            page.line(if number == 0 { "settle" } else { "" }, &format!("{}. {step}", number + 1));
+        }
+        page.text()
+    }
 }
 
 /// What a reason tells the reader.

@@ -129,6 +129,16 @@ fn habits(site: &Site, hana: &Path, name: &str) {
     let (code, out, error) = run(credreset, admin, &["explain", name, "creset/hiro", "-n", TEAM]);
     assert!(code == Some(0) && out.matches("\nstatus     ").count() == 2, "{out}{error}");
 
+    let (_, out, _) = run(credreset, admin, &["explain", "hiro", "-n", TEAM, "-o", "json"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let schema = serde_json::to_value(schemars::schema_for!(cli::explain::Report)).unwrap();
+    assert!(jsonschema::is_valid(&schema, &report), "{report:#}");
+    let explained = &report["requests"][0];
+    assert_eq!(
+        (&explained["reason"], explained["stepsToSettle"].as_array().unwrap().len()),
+        (&json!("OutcomeUnknown"), 5)
+    );
+
     let (code, out, _) = run(credreset, admin, &["list", "-A", "-o", "json"]);
     let report: Value = serde_json::from_str(&out).unwrap();
     let schema = serde_json::to_value(schemars::schema_for!(cli::list::Report)).unwrap();
