@@ -104,6 +104,9 @@ fn what_cannot_be_done() {
         "clusters": [{"name": "x", "cluster": {"server": "https://127.0.0.1:9"}}], "users": [{"name": "x", "user": {}}],
     });
     folder.write("kubeconfig", nowhere.to_string());
+    let mut contextless = nowhere.clone();
+    contextless.as_object_mut().unwrap().remove("current-context");
+    folder.write("contextless", contextless.to_string());
     for (arguments, expected) in [
         (&["wait", "nowhere.yaml"][..], "nowhere.yaml cannot be read: there is no such file"),
         (&["wait", "no/where"], "no/where cannot be read: No such file"),
@@ -117,10 +120,10 @@ fn what_cannot_be_done() {
         (&["wait", "annette", "--selector", "a=b"], "cannot be used with '--selector <LABELS>'"),
         (&["wait", "annette", "--timeout", "soon"], "'--timeout <DURATION>': not a duration such as 90s, 24h or 30d"),
         (&["wait", "annette", "--outptu", "json"], "unexpected argument '--outptu' found"),
-        (&["wait", "annette"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["wait", "annette"], "KUBECONFIG names /nowhere/kubeconfig, which does not exist"),
         (&["audit", "--since", "yesterday"], "'--since <TIME>': neither a duration such as 30d, nor a day"),
         (&["audit", "--output", "xml"], "invalid value 'xml' for '--output <OUTPUT>'"),
-        (&["audit", "--since", "30d"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["audit", "--since", "30d"], "KUBECONFIG names /nowhere/kubeconfig, which does not exist"),
         (&["audit", "--month", "July"], "'--month <MONTH>': not a month such as 2026-07"),
         (&["audit", "--quarter", "3"], "'--quarter <QUARTER>': not a quarter of a year such as 2026Q3"),
         (&["audit", "--month", "2026-07", "--since", "30d"], "'--month <MONTH>' cannot be used with '--since <TIME>'"),
@@ -136,14 +139,31 @@ fn what_cannot_be_done() {
         (&["check", "--directories", "directory.yaml"], "directory.yaml: missing field `provider`"),
         (&["check", "--user", " "], "'--user <USER>': empty: neither an address, nor a name, nor an id"),
         (&["check", "zylker", "--usr", "a"], "unexpected argument '--usr' found"),
-        (&["check", "zylker"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["check", "zylker"], "KUBECONFIG names /nowhere/kubeconfig, which does not exist"),
         (&["completions", "tcsh"], "invalid value 'tcsh' for '<SHELL>'"),
         (&["completions"], "the following required arguments were not provided: <SHELL>"),
         (&["man", "other.yaml/x"], "other.yaml/x cannot be created: "),
         (&["chek"], "unrecognized subcommand 'chek'"),
+        (&["explain", "annette", "--kubeconfig", "none"], "none, the kubeconfig, does not exist"),
+        (&["explain", "annette", "--kubeconfig", "."], "., the kubeconfig, cannot be read: "),
+        (&["explain", "annette", "--kubeconfig", "broken.yaml"], "broken.yaml is not a kubeconfig: "),
+        (&["explain", "annette", "--kubeconfig", "kubeconfig", "--context", "y"], "kubeconfig has no context y"),
+        (&["check", "--kubeconfig", "contextless"], "contextless has no current-context: add --context NAME"),
+        (&["audit", "--kubeconfig", "kubeconfig"], "the API server at https://127.0.0.1:9/ does not answer"),
+        (&["wait", "annette", "--as-group", "desk"], "required arguments were not provided: --as <USER>"),
+        (&["explain", "helpdesk/annette"], "a namespace goes into its own flag: annette -n helpdesk"),
+        (&["explain"], "the following required arguments were not provided: <NAME>..."),
+        (&["explain", "annette", "hiro", "--dump", "x"], "--dump writes the facts of one request: name one"),
+        (&["approve", "A B"], "not a name of a request, such as annette-locked-out or creset/annette-locked-out"),
+        (
+            &["settle", "annette", "-n", "helpdesk"],
+            "say which: --applied (the reset is in force) or --not-applied (nothing was changed)",
+        ),
+        (&["new"], "whose credentials? credreset new NAME@DOMAIN"),
     ] {
         let (code, out, error) = folder.run(arguments);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}: {error}");
+        assert!(!error.contains("For more information"), "{error}");
         assert!(error.starts_with("credreset: ") && error.contains(expected), "{arguments:?}: {error}");
         assert_eq!(error.lines().count(), 1, "{arguments:?}: {error}");
     }
@@ -188,41 +208,80 @@ fn help() {
     assert_eq!((on_terminal(""), on_terminal("1")), (true, false));
 }
 
-/// kubectl runs `kubectl-creset` for `kubectl creset`: the same commands, by another name.
+/// kubectl runs `kubectl-credreset` for `kubectl credreset`: the same commands, by another name.
 #[test]
 fn plugin() {
     let folder = Folder::new();
-    let plugin = folder.0.join("kubectl-creset");
+    let plugin = folder.0.join("kubectl-credreset");
     symlink(env!("CARGO_BIN_EXE_credreset"), &plugin).unwrap();
     let call = |arguments: &[&str]| captured(&folder.command(&plugin).args(arguments).output().unwrap());
     let (code, out, _) = call(&["plan", "--help"]);
-    assert!(code == Some(0) && out.contains("Usage: kubectl creset plan [OPTIONS]"), "{out}");
+    assert!(code == Some(0) && out.contains("Usage: kubectl credreset plan [OPTIONS]"), "{out}");
     let (code, _, error) = call(&["plan"]);
-    assert!(code == Some(1) && error.contains("(see kubectl creset plan --help)"), "{error}");
+    assert!(code == Some(1) && error.contains("(see kubectl credreset plan --help)"), "{error}");
     let (code, out, _) = call(&["crds"]);
     assert_eq!((code, out), (Some(0), folder.run(&["crds"]).1));
+}
+
+/// The pipe's reader goes before all is written: no error of this program.
+#[test]
+fn a_reader_that_goes() {
+    let folder = Folder::new();
+    let calls = format!("set -o pipefail; '{}' crds | head -n1 >/dev/null; echo $?", env!("CARGO_BIN_EXE_credreset"));
+    let (code, out, error) = captured(&folder.command(Path::new("bash")).args(["-c", &calls]).output().unwrap());
+    assert_eq!((code, out.as_str(), error.as_str()), (Some(0), "141\n", ""));
 }
 
 #[test]
 fn completions() {
     let folder = Folder::new();
-    for shell in ["bash", "zsh", "fish", "powershell"] {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let (code, script, error) = folder.run(&["completions", shell]);
         assert_eq!((code, error.as_str()), (Some(0), ""), "{shell}");
-        for word in commands().iter().map(String::as_str).chain(["operator-namespace"]) {
-            assert!(script.contains(word), "{shell} does not know {word}");
-        }
+        assert!(script.contains("CREDRESET_COMPLETE") && script.contains("credreset"), "{shell}: {script}");
     }
-    let complete = |words: &str, word: &str| {
+    folder.write("one.yaml", "");
+    folder.write("contexts", r#"{"contexts": [{"name": "prod"}, {"name": "test"}, {"name": "trial"}]}"#);
+    let programs = Path::new(env!("CARGO_BIN_EXE_credreset")).parent().unwrap().display();
+    let bash = |words: &[&str]| {
+        let all = words.join("' '");
         let script = format!(
-            "source <('{}' completions bash); COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
-             _credreset credreset '{word}' ''; echo ${{COMPREPLY[@]}}",
-            env!("CARGO_BIN_EXE_credreset")
+            "export PATH='{programs}':$PATH KUBECONFIG=contexts; source <(credreset completions bash); \
+             COMP_WORDS=('{all}'); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE=9; \
+             _clap_complete_credreset credreset \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[@]}}\""
         );
         captured(&folder.command(Path::new("bash")).args(["-c", &script]).output().unwrap())
     };
-    assert_eq!(complete("credreset pl", "pl").1, "plan\n");
-    assert_eq!(complete("credreset audit --si", "--si").1, "--since\n");
+    for (words, expected) in [
+        (&["credreset", "pl"][..], "plan"),
+        (&["credreset", "audit", "--si"], "--since"),
+        (&["credreset", "explain", "--context", "t"], "test trial"),
+        (&["credreset", "wait", "on"], "one.yaml"),
+    ] {
+        let (_, out, error) = bash(words);
+        assert_eq!((out.trim(), error.as_str()), (expected, ""), "{words:?}");
+    }
+    // kubectl asks a program beside its plugin.
+    let plugin = folder.0.join("kubectl_complete-credreset");
+    symlink(env!("CARGO_BIN_EXE_credreset"), &plugin).unwrap();
+    for (words, expected) in [
+        (&["pl"][..], "plan\tShow what the operator would do with requests, without changing anything\n:4\n"),
+        (&["check", "--context", "pro"], "prod\t\n:4\n"),
+    ] {
+        let mut command = folder.command(&plugin);
+        let (code, out, error) = captured(&command.args(words).env("KUBECONFIG", "contexts").output().unwrap());
+        assert_eq!((code, out.as_str(), error.as_str()), (Some(0), expected, ""), "{words:?}");
+    }
+}
+
+/// The program's own version needs no cluster.
+#[test]
+fn version() {
+    let (code, out, error) = Folder::new().run(&["version", "--client"]);
+    assert_eq!(
+        (code, out.as_str(), error.as_str()),
+        (Some(0), concat!("client    ", env!("CARGO_PKG_VERSION"), "\n"), "")
+    );
 }
 
 #[test]
@@ -237,7 +296,8 @@ fn manual_pages() {
         let page = format!("credreset-{name}.1");
         assert!(pages.contains(&page), "{page} is not in {pages:?}");
         let text = fs::read_to_string(folder.0.join("share/man1").join(page)).unwrap();
-        assert!(text.contains(".TH") && text.contains("Example"), "{text}");
+        assert!(text.contains(&format!(".TH credreset-{name} 1")) && text.contains("\n.SH EXAMPLES\n"), "{text}");
+        assert!(text.contains("\n.SH SEE ALSO\n\\fBcredreset\\fR(1), ") && text.contains("credreset 0."), "{text}");
     }
     assert!(pages.contains("credreset.1"));
 }
@@ -248,7 +308,10 @@ fn schemas() {
     let schemas = [
         ("audit", schemars::schema_for!(cli::audit::Report)),
         ("check", schemars::schema_for!(cli::check::Report)),
+        ("explain", schemars::schema_for!(cli::explain::Report)),
+        ("list", schemars::schema_for!(cli::list::Report)),
         ("try", schemars::schema_for!(cli::trial::Report)),
+        ("version", schemars::schema_for!(cli::version::Report)),
         ("wait", schemars::schema_for!(cli::wait::Report)),
     ];
     for (name, schema) in schemas {
@@ -335,6 +398,15 @@ fn check_of_a_directory() {
         assert_eq!((code, found_lines), (Some(2), lines.iter().map(|&line| line.to_owned()).collect()), "{printed}");
         assert!(printed.contains(expected), "{printed}\nshould say: {expected}");
     }
+    // A limit of the directory's is no fault of the setup.
+    let other = Folder::new();
+    let limited = Sandbox::at("127.0.0.1:0", &other.0, &["--token-limit", "0"].map(str::to_owned));
+    folder.write("limited.yaml", directory(&limited.url));
+    let (code, lines, printed) = check(&folder, "limited.yaml", &[]);
+    let expected = ["object ok", "secret ok", "server ok", "account wrong", "permissions note"];
+    assert_eq!((code, lines), (Some(2), expected.map(str::to_owned).to_vec()), "{printed}");
+    assert!(printed.contains("Z. Nothing is wrong: wait until then, and check again."), "{printed}");
+
     fewer("ZohoDirectory.Users.READ ZohoMail.organization.accounts.READ ZohoDirectory.Groups.READ");
     let (code, lines, printed) = check(&folder, "fine.yaml", &[]);
     let expected = ["object ok", "secret ok", "server ok", "account ok", "permissions wrong"];

@@ -103,7 +103,7 @@ fn offline() {
         (request("protected", "ceo@zylker.biz", json!({})), "refused UserProtected", "listed in spec.protect.users"),
         (request("stranger", "a@elsewhere.biz", json!({})), "refused NotAllowed", "No rule of Directory zylker allows"),
         (spec("too-long", json!({"validFor": "48h"})), "refused NotAllowed", "allows validFor up to"),
-        (spec("old", json!({"requestedAt": "2026-11-20T09:00:00Z"})), "refused Lapsed", "nothing was sent"),
+        (spec("old", json!({"requestedAt": "2026-11-20T09:00:00Z"})), "refused Lapsed", "nothing is sent"),
         (spec("lost-directory", json!({"directory": "zylkr"})), "refused DirectoryMissing", "no Directory named zylkr"),
         (
             request("elsewhere", annette, json!({"metadata": {"namespace": "kitchen"}})),
@@ -184,7 +184,7 @@ fn asks_the_directory() {
         "  rule      staff\n",
         "can no longer sign in with the old password; is signed out of web sessions; has to choose another password",
         "  steps     1. Generate a password of 20 characters.\n            2. Set it as the password of annette.c@zylker.biz",
-        "  why       UserNotConfirmed: bruno.k@zylker.biz has not confirmed the account yet: nothing was sent.",
+        "  why       UserNotConfirmed: bruno.k@zylker.biz has not confirmed the account yet: nothing is sent.",
         "2 allowed, 6 refused\n",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
@@ -891,7 +891,7 @@ fn what_cannot_be_planned() {
         (&["-", "--offline"], "standard input contains no CredentialReset"),
         (&["fine.yaml", "--directories", "nowhere"], "nowhere cannot be read"),
         (&["fine.yaml", "--directories", "broken.yaml"], "broken.yaml is not YAML"),
-        (&["fine.yaml"], "no Kubernetes configuration: set KUBECONFIG"),
+        (&["fine.yaml"], "KUBECONFIG names /nowhere/kubeconfig, which does not exist"),
         (&["fine.yaml", "--base", "main", "--offline"], "git rev-parse: fatal: not a git repository"),
         (&["fine.yaml", "--ouput", "json"], "unexpected argument '--ouput' found"),
         (&["fine.yaml", "--output", "xml"], "invalid value 'xml' for '--output <OUTPUT>'"),

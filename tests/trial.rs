@@ -317,7 +317,7 @@ fn a_pause_is_kept() {
 fn a_pods_account_is_not_used() {
     let site = Site::new();
     let typed = format!(
-        "KUBERNETES_SERVICE_HOST=127.0.0.1 KUBERNETES_SERVICE_PORT=1 credreset try zylker --user {} >report",
+        "HOME=/nowhere KUBECONFIG= KUBERNETES_SERVICE_HOST=127.0.0.1 KUBERNETES_SERVICE_PORT=1 credreset try zylker --user {} >report",
         ANNETTE.0
     );
     let tried = site.typed(ANNETTE, &typed, |_| None);

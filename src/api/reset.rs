@@ -31,7 +31,7 @@ use crate::{
     category = "credreset",
     selectable = ".status.outcome",
     selectable = ".spec.directory",
-    printcolumn(name = "User", type_ = "string", json_path = ".status.user.name"),
+    printcolumn(name = "User", type_ = "string", json_path = ".status.subject"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(name = "Directory", type_ = "string", json_path = ".spec.directory"),
     printcolumn(name = "Outcome", type_ = "string", json_path = ".status.outcome"),
@@ -263,8 +263,8 @@ pub enum ResetMode {
 #[schemars(extend("default" = {
     "observedGeneration": -1,
     "conditions": [
-        {"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "Not seen yet.", "lastTransitionTime": "1970-01-01T00:00:00Z"},
-        {"type": "Succeeded", "status": "Unknown", "reason": "Pending", "message": "Not seen yet.", "lastTransitionTime": "1970-01-01T00:00:00Z"},
+        {"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "Waiting for the operator to read it.", "lastTransitionTime": "1970-01-01T00:00:00Z"},
+        {"type": "Succeeded", "status": "Unknown", "reason": "Pending", "message": "Waiting for the operator to read it.", "lastTransitionTime": "1970-01-01T00:00:00Z"},
     ],
 }))]
 pub struct CredentialResetStatus {
@@ -275,6 +275,9 @@ pub struct CredentialResetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["Applied", "NotApplied", "Unknown", "Superseded", "Lapsed"]))]
     pub outcome: Option<Outcome>,
+    /// The user's name: as in the directory; before the look-up, as in the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// The user in the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,

@@ -11,13 +11,14 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    cluster::{api_error, connect, whoami},
-    terminal,
+    cluster::{Access, api_error, connect, find_request, request, request_name, whoami},
+    explain::{tone, what},
+    terminal::{self, Page},
 };
 use crate::{
     api::{CredentialReset, CredentialResetApproval, approval::CredentialResetApprovalSpec},
     core::{
-        Request, actions,
+        Outcome, Reason, Request, actions,
         approvals::may_be_same_person,
         text::{self, printable},
     },
@@ -29,7 +30,8 @@ use crate::{
   credreset approve annette-locked-out -n helpdesk
   credreset approve annette-locked-out -n helpdesk --withdraw")]
 pub struct Args {
-    /// Name of the request
+    /// Name of the request; creset/NAME is one, too
+    #[arg(value_parser = request_name)]
     name: String,
     /// Namespace of the request; defaults to that of the kubeconfig's context
     #[arg(short, long)]
@@ -40,6 +42,8 @@ pub struct Args {
     /// Withdraw your approval, as long as the reset has not begun
     #[arg(long)]
     withdraw: bool,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Shows what the operator would do, asks for confirmation, and creates the approval.
@@ -51,47 +55,43 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn approve(args: Args) -> anyhow::Result<()> {
-    let Args { name, namespace, yes, withdraw } = args;
-    let client = connect().await?;
+    let Args { name, namespace, yes, withdraw, access } = args;
+    let client = connect(&access).await?;
     let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-    let requests: Api<CredentialReset> = Api::namespaced(client.clone(), &namespace);
     let approvals: Api<CredentialResetApproval> = Api::namespaced(client.clone(), &namespace);
     let user_name = whoami(&client).await?;
-    let read = async || {
-        let object = requests.get_opt(&name).await.map_err(api_error);
-        object.with_context(|| format!("creset {namespace}/{name} could not be read"))
-    };
     if withdraw {
         withdraw_own(&approvals, &name, &user_name).await?;
         // Read after the withdrawal: a reset that begins from now on begins without the approval.
-        let begun = read().await?.is_some_and(|object| {
+        let begun = find_request(&client, &namespace, &name).await?.is_some_and(|object| {
             object.status_summary().outcome.is_some() || object.status.is_some_and(|status| status.record.is_some())
         });
         if begun {
             bail!(
-                "too late: creset {namespace}/{name} had already begun. For its outcome see: kubectl get creset -n {namespace} {name}"
+                "too late: request {namespace}/{name} had already begun. For its outcome see: credreset explain {name} -n {namespace}"
             );
         }
         return Ok(());
     }
-    let object = read().await?.with_context(|| format!("there is no creset {name} in namespace {namespace}"))?;
-    let request = object.request().map_err(|wrong| anyhow::anyhow!("creset {namespace}/{name} is invalid: {wrong}"))?;
-    if let Some(outcome) = object.status_summary().outcome {
-        bail!("creset {namespace}/{name} already has its outcome ({outcome:?}): there is nothing to approve");
+    let object = request(&client, &namespace, &name).await?;
+    let request =
+        object.request().map_err(|wrong| anyhow::anyhow!("request {namespace}/{name} is invalid: {wrong}"))?;
+    if let Some(over) = over(&object) {
+        bail!("request {namespace}/{name} is over: {over}. There is nothing to approve.");
     }
     if Timestamp::now() >= request.deadline() {
-        bail!("creset {namespace}/{name} ended at {}: file a new request", request.deadline());
+        bail!("request {namespace}/{name} expired at {:.0}: file a new request", request.deadline());
     }
     let digest = request.spec_digest();
     let shown = object.status.as_ref().and_then(|status| status.digest.as_ref());
     if let Some(shown) = shown.filter(|shown| **shown != digest) {
         bail!(
-            "creset {namespace}/{name} has status.digest {shown}, but this program computes {digest}: use a credreset of the operator's \
+            "request {namespace}/{name} has status.digest {shown}, but this program computes {digest}: use a credreset of the operator's \
              version"
         );
     }
+    terminal::print(&review(&object, &request))?;
     let mut out = std::io::stdout().lock();
-    out.write_all(review(&object, &request).as_bytes()).context("standard output")?;
     if request.requested_by.as_ref().is_some_and(|requester| may_be_same_person(requester, &user_name)) {
         writeln!(
             out,
@@ -125,8 +125,21 @@ async fn approve(args: Args) -> anyhow::Result<()> {
         .await
         .map_err(api_error)
         .context("the approval was not accepted")?;
-    writeln!(out, "approved: capproval/{}", created.name_any())?;
-    Ok(())
+    writeln!(out, "approved: capproval/{}", created.name_any()).context("standard output")
+}
+
+/// What became of a request that has its outcome.
+fn over(object: &CredentialReset) -> Option<String> {
+    let status = object.status.as_ref()?;
+    let at = status.completion_time.as_ref().map_or_else(String::new, |at| format!(" at {:.0}", at.0));
+    Some(match status.outcome? {
+        Outcome::Applied => format!("the reset is in force, as was known{at}"),
+        Outcome::Unknown => "it is not known whether the reset is in force".to_owned(),
+        Outcome::NotApplied | Outcome::Superseded | Outcome::Lapsed => {
+            let reason = object.status_summary().reason.map_or_else(String::new, |r| format!(" ({})", r.words()));
+            format!("it ended{at} without a reset{reason}")
+        }
+    })
 }
 
 async fn withdraw_own(approvals: &Api<CredentialResetApproval>, name: &str, user_name: &str) -> anyhow::Result<()> {
@@ -144,38 +157,30 @@ async fn withdraw_own(approvals: &Api<CredentialResetApproval>, name: &str, user
             .await
             .map_err(api_error)
             .with_context(|| format!("capproval/{approval} was not withdrawn"))?;
-        println!("withdrawn: capproval/{approval}");
+        terminal::print(&format!("withdrawn: capproval/{approval}\n"))?;
     }
     Ok(())
 }
 
 /// The request and the steps that an approval is for. Texts of the request are printed with control characters escaped.
 fn review(object: &CredentialReset, request: &Request) -> String {
-    let found = object.status.as_ref().and_then(|s| s.user.as_ref());
-    let user = match found {
-        Some(user) => format!("{}, in the directory {} ({})", request.user, user.name, user.id),
-        None => format!("{}, not looked up yet", request.user),
-    };
     let summary = object.status_summary();
-    let status = format!(
-        "{}: {}",
-        summary.reason.map_or_else(|| "Pending".to_owned(), |reason| reason.to_string()),
-        summary.message.as_deref().unwrap_or("not read by the operator yet")
-    );
+    let reason = summary.reason.unwrap_or(Reason::Pending);
+    let message = summary.message.as_deref().unwrap_or("Waiting for the operator to read it.");
     let requester = request.requested_by.as_deref().unwrap_or("(unknown)");
-    let facts = [
-        ("request", format!("{}/{}", request.namespace, request.name)),
-        ("user", user),
-        ("directory", request.directory.clone()),
-        ("requester", format!("{requester}, at {:.0}", request.requested_at)),
-        ("reason", request.reason.clone()),
-        ("deadline", format!("{:.0}", request.deadline())),
-        ("status", status),
-        ("digest", request.spec_digest()),
-    ]
-    .map(|(what, value)| format!("{what:<10} {}", printable(&value, text::MESSAGE)));
-    let steps = actions::steps(request);
-    let steps: Vec<String> =
-        steps.iter().enumerate().map(|(i, step)| format!("{:>3}. {}", i + 1, printable(step, text::MESSAGE))).collect();
-    format!("{}\n\nWhat the operator will do, once:\n{}\n", facts.join("\n"), steps.join("\n"))
+    let mut page = Page::new(11);
+    page.line("request", &format!("{}/{}", request.namespace, request.name));
+    page.line("reset", &what(object, request));
+    page.line("requester", &format!("{requester}, at {:.0}", request.requested_at));
+    page.line("reason", &request.reason);
+    page.line("deadline", &format!("{:.0}", request.deadline()));
+    let status = terminal::paint(tone(reason), &reason.to_string());
+    page.painted("status", &format!("{status}: {}", printable(message, text::MESSAGE)));
+    page.line("digest", &request.spec_digest());
+    page.gap();
+    let mut steps = Page::new(5);
+    for (number, step) in actions::steps(request).iter().enumerate() {
+        steps.line(&format!("{:>3}.", number + 1), step);
+    }
+    format!("{}What the operator will do, once:\n{}", page.text(), steps.text())
 }

@@ -1,8 +1,9 @@
 //! `credreset crds`: prints the custom resource definitions, which are generated from src/api, or writes them to files.
-use std::{fs, io::Write, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use anyhow::Context;
 
+use super::terminal::print;
 use crate::api;
 
 /// Flags of `credreset crds`.
@@ -24,7 +25,7 @@ pub fn run(Args { into }: Args) -> anyhow::Result<()> {
     let all = files()?;
     let Some(folder) = into else {
         let stream = all.into_iter().fold(String::new(), |stream, (_, text)| stream + "---\n" + &text);
-        return std::io::stdout().write_all(stream.as_bytes()).context("could not write the definitions");
+        return print(&stream);
     };
     fs::create_dir_all(&folder).with_context(|| format!("could not create the folder {}", folder.display()))?;
     for (name, text) in all {

@@ -6,13 +6,12 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
-use kube::Api;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{signal::unix::SignalKind, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cluster::{api_error, connect},
+    cluster::{Access, api_error, connect, request, request_name},
     terminal::{runtime, stop_on, stop_on_signal},
 };
 use crate::{
@@ -40,7 +39,8 @@ Examples:
   credreset password annette-locked-out -n helpdesk --identity ~/.ssh/id_ed25519"
 )]
 pub struct Args {
-    /// Name of the request
+    /// Name of the request; creset/NAME is one, too
+    #[arg(value_parser = request_name)]
     name: String,
     /// Namespace of the request; defaults to that of the kubeconfig's context
     #[arg(short, long)]
@@ -54,6 +54,8 @@ pub struct Args {
     /// Write the password alone to standard output, which need not be a terminal
     #[arg(long)]
     stdout: bool,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Shows the password that the operator has delivered for a request, to the user of the kubeconfig.
@@ -65,19 +67,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn show(args: Args) -> anyhow::Result<()> {
-    let Args { name, namespace, delete, identity, stdout } = args;
+    let Args { name, namespace, delete, identity, stdout, access } = args;
     // Before anything is read: a pipe gets a password only when the caller asks for it.
     ensure!(
         stdout || io::stdout().is_terminal() && io::stdin().is_terminal(),
         "a password is shown on a terminal only, and this is not one: add --stdout to write it to standard output"
     );
-    let client = connect().await?;
+    let client = connect(&access).await?;
     let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-    let requests: Api<CredentialReset> = Api::namespaced(client.clone(), &namespace);
-    let unreadable = || format!("creset {namespace}/{name} could not be read");
-    let request = requests.get_opt(&name).await.map_err(api_error).with_context(unreadable)?;
-    let request = request.with_context(|| format!("there is no creset {name} in namespace {namespace}"))?;
-    let (secret, record) = delivered(&request).map_err(|why| anyhow!("creset {namespace}/{name} {why}"))?;
+    let request = request(&client, &namespace, &name).await?;
+    let (secret, record) = delivered(&request).map_err(|why| anyhow!("request {namespace}/{name} {why}"))?;
     let secrets = Secrets::for_caller(client, &namespace);
     let at = format!("Secret {namespace}/{secret}");
     let is_sealed = is_sealed(&request);
@@ -114,7 +113,7 @@ async fn show(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The Secret that the operator has written for a request, and the record that it belongs to; an error completes "creset NAME ...".
+/// The Secret that the operator has written for a request, and the record that it belongs to; an error completes "request NAME ...".
 pub(super) fn delivered(request: &CredentialReset) -> Result<(String, String), String> {
     let spec = &request.spec;
     let Some(password) = spec.password.as_ref().filter(|_| spec.mode == ResetMode::Password) else {

@@ -14,7 +14,7 @@ use kube::{Api, Client, api::ListParams};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{cluster, terminal};
+use super::{cluster::Access, terminal};
 use crate::{
     api::{
         API_VERSION, CredentialReset, CredentialResetApproval, CredentialResetRecord, CredentialResetSettlement,
@@ -85,7 +85,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     terminal::stop_on_signal(&stop)?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen: cannot listen on {listen}"))?;
     let listen = listener.local_addr().context("--listen")?;
-    let config = cluster::config().await.context("no Kubernetes configuration: set KUBECONFIG, or run in a cluster")?;
+    let config = Access::default().config().await?;
     let life = Life::default();
     let client = client(config.clone(), &life).context("the Kubernetes configuration cannot be used")?;
     // Calls for the lease must fail fast; the elector retries them itself.

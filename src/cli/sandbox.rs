@@ -32,6 +32,9 @@ pub struct Args {
     /// The copy of Zoho Mail's page on resetting passwords that the sandbox implements: today, older, oldest
     #[arg(long, value_enum, value_name = "COPY", default_value_t, hide_possible_values = true)]
     reset_password_page: Page,
+    /// Issue at most this many tokens within ten minutes, as Zoho does (10); defaults to no limit
+    #[arg(long, value_name = "N")]
+    token_limit: Option<usize>,
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -39,7 +42,7 @@ pub struct Args {
 /// # Errors
 /// If it cannot listen, or the state file cannot be read.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let Args { listen, state, users, change_times, scopes, reset_password_page } = args;
+    let Args { listen, state, users, change_times, scopes, reset_password_page, token_limit } = args;
     terminal::runtime()?.block_on(async move {
         let stop = CancellationToken::new();
         terminal::stop_on_signal(&stop)?;
@@ -53,7 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let address = listener.local_addr().context("--listen")?;
         println!("listening on http://{address}");
         std::io::stdout().flush().context("standard output")?;
-        serve(Options { state, users, change_times, scopes, reset_password_page }, listener, stop)
+        serve(Options { state, users, change_times, scopes, reset_password_page, token_limit }, listener, stop)
             .await
             .context("the sandbox ended")
     })

@@ -2,26 +2,29 @@
 use std::io::Write;
 
 use anyhow::{Context, bail};
+use clap::ArgGroup;
 use kube::{Api, Client, ResourceExt, api::PostParams, core::Resource};
 
 use super::{
-    cluster::{api_error, connect, whoami},
-    terminal,
+    cluster::{Access, api_error, connect, find_request, request_name, whoami},
+    terminal::{self, Page, Tone},
 };
 use crate::{
     api::{
-        CredentialReset, CredentialResetRecord, CredentialResetSettlement,
+        CredentialResetRecord, CredentialResetSettlement,
         settlement::{CredentialResetSettlementSpec, SettledOutcome},
     },
     core::{
+        Mode,
         record::State,
-        text::{MESSAGE, NAME, printable},
+        text::{NAME, printable},
     },
 };
 
 /// Flags of `credreset settle`.
 #[derive(clap::Args, Debug)]
 #[command(
+    group(ArgGroup::new("outcome").args(["applied", "not_applied"]).required(true)),
     after_help = "The operator never sends the call of the reset again. After --applied it does what is left to do: it delivers the \
                   password as requested and ends sessions.
 
@@ -30,15 +33,16 @@ Examples:
   credreset settle annette-locked-out --not-applied --reason 'The old password still works, by phone, HELP-4711'"
 )]
 pub struct Args {
-    /// Name of the request, or of its record if the request was deleted
+    /// Name of the request, or of its record if the request was deleted; creset/NAME is a request
+    #[arg(value_parser = request_name)]
     name: String,
     /// Namespace of the request; defaults to that of the kubeconfig's context
     #[arg(short, long)]
     namespace: Option<String>,
-    /// The reset took effect
-    #[arg(long, required_unless_present = "not_applied", conflicts_with = "not_applied")]
+    /// The reset is in force: the NEW password works, or MFA is reset
+    #[arg(long)]
     applied: bool,
-    /// The reset changed nothing
+    /// Nothing was changed: the OLD password still works, or MFA is as it was
     #[arg(long)]
     not_applied: bool,
     /// How you know: 8 to 1024 characters
@@ -50,6 +54,8 @@ pub struct Args {
     /// The operator's namespace
     #[arg(long, env = "CREDRESET_NAMESPACE", default_value = "credreset-system", value_name = "NAMESPACE")]
     operator_namespace: String,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Shows the record, asks for confirmation, and creates the settlement.
@@ -61,40 +67,41 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn settle(args: Args) -> anyhow::Result<()> {
-    let Args { name, namespace, applied, not_applied: _, reason, yes, operator_namespace } = args;
+    let Args { name, namespace, applied, not_applied: _, reason, yes, operator_namespace, access } = args;
     if !(8..=1024).contains(&reason.chars().count()) {
         bail!("--reason must have 8 to 1024 characters");
     }
-    let client = connect().await?;
+    let client = connect(&access).await?;
     let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let record = record_of(&client, &namespace, &name, &operator_namespace).await?;
     let spec = &record.spec;
     let id = record.meta().name.clone().unwrap_or_default();
     if spec.state != State::Unknown {
-        bail!("record {id} is {:?}: only an outcome that is Unknown can be settled", spec.state);
+        bail!("record {id} is {:?}: a person can settle only an outcome that is Unknown", spec.state);
     }
     let user_name = whoami(&client).await?;
-    let mut out = std::io::stdout().lock();
-    let outcome = if applied { "applied: the reset took effect" } else { "not applied: nothing was changed" };
+    let you_say = match (Mode::from(spec.mode), applied) {
+        (Mode::Password, true) => "the NEW password works",
+        (Mode::Password, false) => "the OLD password still works",
+        (Mode::MFA, true) => "MFA is reset",
+        (Mode::MFA, false) => "MFA is as it was",
+    };
+    let mut page = Page::new(11);
     for (what, value) in [
         (
             "reset",
-            format!(
-                "{} of {} ({}) in {}",
-                crate::core::Mode::from(spec.mode),
-                spec.user.name,
-                spec.user.id,
-                spec.directory
-            ),
+            format!("{} of {}, id {}, in {}", Mode::from(spec.mode), spec.user.name, spec.user.id, spec.directory),
         ),
         ("requester", spec.request.requested_by.clone().unwrap_or_else(|| "(unknown)".to_owned())),
         ("sent", format!("between {:.0} and {:.0}", spec.attempt.started_at, spec.attempt.deadline)),
         ("evidence", spec.note.clone().unwrap_or_else(|| "none".to_owned())),
-        ("outcome", outcome.to_owned()),
     ] {
-        writeln!(out, "{what:<10} {}", printable(&value, MESSAGE)).context("standard output")?;
+        page.line(what, &value);
     }
+    page.toned("you say", Tone::Heading, you_say);
+    terminal::print(&page.text())?;
     let question = format!("Settle this as {}? It cannot be undone.", printable(&user_name, NAME));
+    let mut out = std::io::stdout().lock();
     terminal::confirm(&mut out, yes, &question, "not settled")?;
     let settlement = CredentialResetSettlement {
         metadata: kube::core::ObjectMeta {
@@ -128,21 +135,16 @@ async fn record_of(
     name: &str,
     operator_namespace: &str,
 ) -> anyhow::Result<CredentialResetRecord> {
-    let requests: Api<CredentialReset> = Api::namespaced(client.clone(), namespace);
     let records: Api<CredentialResetRecord> = Api::namespaced(client.clone(), operator_namespace);
-    let request = requests
-        .get_opt(name)
-        .await
-        .map_err(api_error)
-        .with_context(|| format!("creset {namespace}/{name} could not be read"))?;
+    let request = find_request(client, namespace, name).await?;
     let id = match request {
         Some(request) => request.status.and_then(|status| status.record).with_context(|| {
-            format!("creset {namespace}/{name} has no record: no call was sent, so there is nothing to settle")
+            format!("request {namespace}/{name} has no record: no call was sent, so there is nothing to settle")
         })?,
         None => name.to_owned(),
     };
     let unreadable = || format!("record {id} in namespace {operator_namespace} could not be read");
     records.get_opt(&id).await.map_err(api_error).with_context(unreadable)?.with_context(|| {
-        format!("there is neither a creset {name} in namespace {namespace} nor a record {id} in {operator_namespace}")
+        format!("there is neither a request {name} in namespace {namespace} nor a record {id} in {operator_namespace}")
     })
 }

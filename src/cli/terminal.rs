@@ -1,17 +1,28 @@
-//! What commands need of the process and its terminal: formats of output, prompts, durations as arguments, the runtime and signals.
+//! What commands need of the process and its terminal: formats of output, colours and folding, prompts, durations as arguments, the runtime
+//! and signals.
 use std::{
     fmt::Write as _,
     io::{IsTerminal, Write},
+    time::Duration,
 };
 
+use anstyle::{AnsiColor, Style};
 use anyhow::Context;
 use comfy_table::Table;
+use indicatif::ProgressBar;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
+use textwrap::{Options, WordSplitter, core::display_width};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::core::text::is_hidden;
+use crate::core::text::{MESSAGE, is_hidden, printable};
+
+/// After this time a command that still works says so.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// Formats of a report.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +56,116 @@ pub(super) fn json(report: &impl Serialize) -> anyhow::Result<String> {
     Ok(out)
 }
 
-/// Writes to standard output.
+/// Writes to standard output; colours only to a terminal that wants them (`NO_COLOR`, `CLICOLOR_FORCE`).
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("standard output")
+    anstream::stdout().write_all(text.as_bytes()).context("standard output")
+}
+
+/// What a text tells the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// All is well.
+    Good,
+    /// It continues, or waits for something that is expected.
+    Waiting,
+    /// A person must act.
+    Bad,
+    /// Neither.
+    Plain,
+    /// A heading.
+    Heading,
+}
+
+/// `text` in the colour of `tone`, which [`print`] removes where no colours are wanted.
+pub(super) fn paint(tone: Tone, text: &str) -> String {
+    let style = match tone {
+        Tone::Good => AnsiColor::Green.on_default(),
+        Tone::Waiting => AnsiColor::Yellow.on_default(),
+        Tone::Bad => AnsiColor::Red.on_default().bold(),
+        Tone::Heading => Style::new().bold(),
+        Tone::Plain => return text.to_owned(),
+    };
+    format!("{style}{text}{style:#}")
+}
+
+/// A symbol and a blank before a word of this tone, so that it is found without colours, too; on a terminal only: programs read the word.
+pub(super) fn symbol(tone: Tone) -> &'static str {
+    if !std::io::stdout().is_terminal() {
+        return "";
+    }
+    match tone {
+        Tone::Good => "✔ ",
+        Tone::Waiting => "… ",
+        Tone::Bad => "✘ ",
+        Tone::Plain | Tone::Heading => "  ",
+    }
+}
+
+/// Lines for people, each with a label. On a terminal they are folded to its width, and continue below the beginning of their text.
+pub(super) struct Page {
+    text: String,
+    /// Columns before the text.
+    margin: usize,
+    /// Columns of a line.
+    width: usize,
+}
+
+impl Page {
+    /// An empty page whose texts begin after `margin` columns.
+    pub(super) fn new(margin: usize) -> Self {
+        let terminal = terminal_size::terminal_size_of(std::io::stdout());
+        let width = terminal.map_or(usize::MAX, |(width, _)| usize::from(width.0).max(margin + 20));
+        Self { text: String::new(), margin, width }
+    }
+
+    /// Adds a line. Hidden characters of `text` are escaped.
+    pub(super) fn line(&mut self, label: &str, text: &str) {
+        self.toned(label, Tone::Plain, text);
+    }
+
+    /// Adds a line whose text has the colour of `tone`.
+    pub(super) fn toned(&mut self, label: &str, tone: Tone, text: &str) {
+        self.painted(label, &paint(tone, &printable(text, MESSAGE)));
+    }
+
+    /// Adds a line whose label and text are painted and escaped already.
+    pub(super) fn painted(&mut self, label: &str, text: &str) {
+        let label = format!("{label}{}", " ".repeat(self.margin.saturating_sub(display_width(label))));
+        let indent = " ".repeat(self.margin);
+        // Names and commands stay whole: they are copied from here.
+        let options = Options::new(self.width)
+            .initial_indent(&label)
+            .subsequent_indent(&indent)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .break_words(false);
+        self.text.push_str(textwrap::fill(text, options).trim_end());
+        self.text.push('\n');
+    }
+
+    /// Adds an empty line.
+    pub(super) fn gap(&mut self) {
+        self.text.push('\n');
+    }
+
+    /// The lines.
+    pub(super) fn text(self) -> String {
+        self.text
+    }
+}
+
+/// Awaits `work`. If it takes more than two seconds, a line on a terminal's standard error says what it does.
+pub(super) async fn with_progress<T>(what: &'static str, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = sleep(SLOW) => {}
+    }
+    // Draws nothing unless standard error is a terminal.
+    let bar = ProgressBar::new_spinner().with_message(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let done = work.await;
+    bar.finish_and_clear();
+    done
 }
 
 /// Asks the user on the terminal to confirm. `yes`: they have done so with a flag.
@@ -79,6 +197,11 @@ pub(super) fn duration(text: &str) -> Result<SignedDuration, String> {
 
 /// A table whose columns are aligned with blanks, without borders.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    table_of(head.to_vec(), rows.into_iter().map(Vec::from))
+}
+
+/// As [`table`], where the number of columns is known only when the program runs.
+pub(super) fn table_of(head: Vec<&str>, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(head);
     table.add_rows(rows);

@@ -16,7 +16,7 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Verdict {
-    /// Nothing more will start: the request was carried out before, is under way, or is settled.
+    /// Nothing more will start: the request was carried out before, is under way, or has ended.
     Nothing,
     /// The operator would carry it out, at once or after a wait that ends by itself or with an approval.
     Allowed,

@@ -36,41 +36,41 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// No operator has read the request yet.
-    Pending => "Wait. If it stays, check whether an operator runs (`kubectl get lease -n credreset-system`).",
+    /// The operator has not read the request yet.
+    Pending => "Wait. If it takes more than half a minute, find out whether the operator runs: `credreset version`.",
     /// The operator cannot use the Directory, or could not read a fact; the message says why.
-    DirectoryNotReady => "Wait, or fix the Directory: `kubectl describe directory NAME`.",
-    /// `spec.suspend` of the Directory is true.
+    DirectoryNotReady => "Wait. If it stays, ask an administrator of the Directory, who finds the cause with `credreset check`.",
+    /// An administrator of the Directory has stopped all resets in it (`spec.suspend`).
     DirectorySuspended => "Ask an administrator of the Directory.",
     /// The directory throttles the operator's calls.
-    Throttled => "Nothing.",
+    Throttled => "Wait: the operator goes on by itself.",
     /// Another reset of this user is under way, or was started less than `minIntervalPerUser` ago.
-    UserBusy => "Nothing.",
+    UserBusy => "Wait: the operator goes on by itself.",
     /// The Directory's `resetsPerHour` is used up.
-    LimitReached => "Nothing. If many resets wait, find out why there are so many.",
+    LimitReached => "Wait. In an incident, an administrator of the Directory raises `spec.limits.resetsPerHour`.",
     /// `requestedAt` is in the future, by an hour at most.
-    NotYetValid => "Nothing.",
+    NotYetValid => "Wait until then.",
     /// The Directory's rule requires approvals in the cluster, and there are not enough. The message says which approvals do not count,
     /// and why.
     AwaitingApproval => "Approve it: `credreset approve NAME -n NAMESPACE`.",
     /// The call is under way.
-    Executing => "Nothing.",
+    Executing => "Wait.",
     /// The call was sent, or about to be when its process ended, and no answer came. The operator checks whether it took effect. It sends
     /// nothing again, or only on condition that nothing has changed since.
-    Verifying => "Nothing.",
+    Verifying => "Wait. File no other request for this user meanwhile.",
     /// The reset is in force; the operator retries a failed step after it, such as the delivery.
     Finishing => "Do what the message says, such as deleting a Secret that is in the way.",
-    /// The reset is in force, and this object requested it.
-    Applied => "Nothing.",
+    /// This request has reset the password or MFA: the reset is in force.
+    Applied => "Tell the user. `credreset password NAME -n NAMESPACE` shows a password that was delivered.",
     /// The same request was carried out before.
-    AlreadyApplied => "Nothing. For another reset, file a request with its own `requestedAt`.",
+    AlreadyApplied => "Nothing was sent again. For another reset, file a request with its own `requestedAt`.",
     /// The outcome is not known, and a later request for the same user and mode was applied.
-    Superseded => "Nothing.",
+    Superseded => "Go by the later request.",
     /// The operator could not determine the outcome, and a person stated that nothing was changed; the message names the person.
-    Settled => "Nothing. File a new request if a reset is still wanted.",
-    /// The object was created after its own deadline, for example replayed from Git. `Succeeded` is Unknown if it was created in time, but
+    Settled => "File a new request if a reset is still wanted.",
+    /// The request reached the cluster after its own deadline, for example replayed from Git. `Succeeded` is Unknown if it was created in time, but
     /// its status and record are gone.
-    Lapsed => "Nothing.",
+    Lapsed => "File a new request if a reset is still wanted.",
     /// The object has the label of a backup restore, and there is no record of it.
     RestoredFromBackup => "File a new request if a reset is still wanted.",
     /// The operator could not start it before its deadline; the message says what prevented it. Reported a minute after the deadline,
@@ -80,8 +80,8 @@ reasons! {
     DirectoryMissing => "Create the Directory, or name another one in a new request.",
     /// No rule of the Directory allows it. Checked again when Directories change, until the deadline.
     NotAllowed => "Ask an administrator of the Directory for a rule, or do what the message says.",
-    /// The user is protected.
-    UserProtected => "If it must be done, reset the user in the directory itself.",
+    /// This person is protected on purpose.
+    UserProtected => "Do not work around it: ask an administrator of the Directory.",
     /// The directory has no such user.
     UserNotFound => "Check the spelling, and file a new request.",
     /// Several users match, or another user than when the request was first tried.
@@ -109,9 +109,9 @@ reasons! {
     ConflictingRequest => "File it again with its own `requestedAt`.",
     /// The directory refused the reset; the message has its code.
     Rejected => "Fix the cause, and file a new request.",
-    /// The call was sent, no answer came, and there is no proof either way. Or the directory refused it, but shows a change or could not be
-    /// queried. Or the record was deleted while the request was under way.
-    OutcomeUnknown => "Ask the user to sign in, or file a new request.",
+    /// The directory did not answer, and there is no proof either way: nobody knows whether the reset is in force. Or the directory refused
+    /// it, but shows a change or could not be asked. Or the record was deleted while the request was under way.
+    OutcomeUnknown => "Find out before you do anything else: `credreset explain NAME -n NAMESPACE` says how.",
 }
 
 impl fmt::Display for Reason {
@@ -162,6 +162,19 @@ pub enum Outcome {
 }
 
 impl Reason {
+    /// The reason in words: `awaiting approval` for `AwaitingApproval`.
+    #[must_use]
+    pub fn words(self) -> String {
+        let mut words = String::new();
+        for c in self.to_string().chars() {
+            if c.is_uppercase() && !words.is_empty() {
+                words.push(' ');
+            }
+            words.extend(c.to_lowercase());
+        }
+        words
+    }
+
     /// `Ready`, `Succeeded` and the extra condition that go with a reason.
     #[must_use]
     pub fn conditions(self) -> (Truth, Truth, Option<Extra>) {

@@ -130,7 +130,7 @@ impl World {
             // A call was sent before, and had no effect.
             Seen::Known(record) if record.state == State::Released => "nothing was changed",
             Seen::Known(_) => "the call is not repeated",
-            Seen::Unread | Seen::Absent | Seen::Unknown(_) => "nothing was sent",
+            Seen::Unread | Seen::Absent | Seen::Unknown(_) => "nothing is sent",
         }
     }
 

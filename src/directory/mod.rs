@@ -199,9 +199,12 @@ impl Checked {
 /// Why a Directory cannot be used. The text says what is wrong and what to do. It contains fixed texts and names only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// The directory does not answer, or throttles the operator.
+    /// The directory does not answer.
     #[error("{0}")]
     Unreachable(String),
+    /// The directory answers the operator's account again only after the time that the text names.
+    #[error("{0}")]
+    Throttled(String),
     /// The directory refuses the operator's credentials.
     #[error("{0}")]
     CredentialsRefused(String),
@@ -218,7 +221,7 @@ impl NotReady {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Unreachable(_) => "Unreachable",
+            Self::Unreachable(_) | Self::Throttled(_) => "Unreachable",
             Self::CredentialsRefused(_) => "CredentialsRefused",
             Self::PermissionMissing(_) => "PermissionMissing",
             Self::InvalidConfiguration(_) => "InvalidConfiguration",

@@ -93,6 +93,15 @@ pub(super) async fn guarded(client: &Client, policies: &[Policy], what: &str) ->
     Ok(since)
 }
 
+/// Whether all of the chart's policies that prove who made an object are in force.
+///
+/// # Errors
+/// Why that is not so, or cannot be determined.
+pub(crate) async fn check(client: &Client) -> Result<(), Unverifiable> {
+    guarded(client, &REQUESTS_AND_APPROVALS, "who has requested and approved a reset").await?;
+    guarded(client, &SETTLEMENTS, "who has settled an outcome").await.map(drop)
+}
+
 /// When the policy or its binding was last written. `None`: they do not deny, everywhere, what the chart's policy denies.
 async fn guarded_since(client: &Client, Policy { name, spec }: Policy) -> kube::Result<Option<Timestamp>> {
     let policy = Api::<ValidatingAdmissionPolicy>::all(client.clone()).get_opt(name).await?;

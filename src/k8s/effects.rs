@@ -189,7 +189,10 @@ impl Reconcile {
                 reply
             }
         };
-        tracing::info!(record = object.name_any(), call = kind, result = reply_class(&reply), "called the directory");
+        let origin = &object.spec.request;
+        let request = format!("{}/{}", origin.namespace, origin.name);
+        let record = object.name_any();
+        tracing::info!(record, request, call = kind, result = reply_class(&reply), "called the directory");
         self.reading.term.directories.record_reply(&directory, &provider, &reply);
         operator.ledger.attempts.set_reply(&attempt, reply);
         Ok(())

@@ -1,5 +1,5 @@
 //! The API server: watches, reads and writes. The core decides.
-mod admission;
+pub(crate) mod admission;
 pub(crate) mod approvals;
 pub mod client;
 pub mod clock;

@@ -209,7 +209,7 @@ impl Reconcile {
                 Ok(request) => Some(request),
                 Err(wrong) => {
                     let view =
-                        View::new(Reason::NotSupported, format!("{wrong}: nothing was sent. File a valid request."));
+                        View::new(Reason::NotSupported, format!("{wrong}: nothing is sent. File a valid request."));
                     operator.statuses.show(object.clone(), &view).await?;
                     None
                 }

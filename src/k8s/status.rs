@@ -36,11 +36,14 @@ fn status_of(object: &CredentialReset, view: &View, now: Timestamp) -> Credentia
         Extra::Reconciling => condition("Reconciling", Truth::True),
         Extra::Stalled => condition("Stalled", Truth::True),
     }));
+    let request = object.request().ok();
+    let found = view.user.as_ref().map(|user| user.name.clone());
     CredentialResetStatus {
         observed_generation: object.meta().generation.unwrap_or_default(),
         outcome: view.outcome(),
+        subject: found.or_else(|| Some(request.as_ref()?.user.to_string())),
         user: view.user.clone(),
-        digest: object.request().ok().map(|request| request.spec_digest()),
+        digest: request.map(|request| request.spec_digest()),
         record: view.record.clone(),
         evidence: view.evidence,
         start_time: view.started_at.map(Time),
@@ -138,7 +141,7 @@ fn is_unchanged(old: &CredentialResetStatus, new: &CredentialResetStatus) -> boo
 /// A merge patch removes a field only where it has null.
 fn with_nulls(status: &CredentialResetStatus) -> Value {
     let mut value = json!({
-        "outcome": null, "user": null, "digest": null, "record": null, "evidence": null, "startTime": null, "completionTime": null,
+        "outcome": null, "subject": null, "user": null, "digest": null, "record": null, "evidence": null, "startTime": null, "completionTime": null,
     });
     if let (Value::Object(all), Ok(Value::Object(set))) = (&mut value, serde_json::to_value(status)) {
         all.extend(set);

@@ -14,6 +14,8 @@ pub struct Options {
     pub scopes: Option<String>,
     /// The copy of Zoho Mail's page *Reset User Password* that its call follows.
     pub reset_password_page: Page,
+    /// Tokens within ten minutes, as Zoho limits them to ten; absent: as many as are asked for.
+    pub token_limit: Option<usize>,
 }
 
 /// The copies of the page *Reset User Password*. They differ in the fields that the call has beside `mode` and `password`.
@@ -45,6 +47,8 @@ pub(super) struct Manner {
     pub(super) change_times: bool,
     /// The copy of Mail's page *Reset User Password* that Mail follows.
     pub(super) page: Page,
+    /// Tokens within ten minutes.
+    pub(super) token_limit: Option<usize>,
 }
 
 /// Why the sandbox does not start or ends.

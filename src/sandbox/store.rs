@@ -29,7 +29,7 @@ pub(super) struct Store {
 impl Store {
     /// Reads the state file, or starts from the seed if there is none yet.
     pub(super) fn open(options: Options) -> Result<Self, Error> {
-        let Options { state: file, users, change_times, scopes, reset_password_page: page } = options;
+        let Options { state: file, users, change_times, scopes, reset_password_page: page, token_limit } = options;
         let mut organization = match &file {
             Some(file) => Organization::read(file)?.unwrap_or_else(Organization::seed),
             None => Organization::seed(),
@@ -40,7 +40,7 @@ impl Store {
         if let Some(scopes) = scopes {
             organization.scopes = split_scopes(&scopes);
         }
-        let manner = Manner { change_times, page };
+        let manner = Manner { change_times, page, token_limit };
         let store =
             Self { organization, faults: Vec::new(), chaos: None, deviations: Deviations::default(), manner, file };
         store.save()?;

@@ -18,7 +18,7 @@ use super::{
 /// Carries the request out on the organization.
 pub(super) fn answer(state: &mut Organization, request: &Request, base_url: &str, manner: Manner) -> Answer {
     let outcome = match request.target {
-        Target::Token => token(state, request, base_url),
+        Target::Token => token(state, request, base_url, manner.token_limit),
         Target::Users => users(state, request, manner.change_times),
         Target::Groups => groups(state, request),
         Target::Account => mail::account(state, request),
@@ -30,7 +30,7 @@ pub(super) fn answer(state: &mut Organization, request: &Request, base_url: &str
     outcome.unwrap_or_else(|refusal| refusal)
 }
 
-fn token(state: &mut Organization, request: &Request, base_url: &str) -> Result<Answer, Answer> {
+fn token(state: &mut Organization, request: &Request, base_url: &str, limit: Option<usize>) -> Result<Answer, Answer> {
     let given = |field, expected: &str| request.text(field) == Some(expected);
     let refuse = |error: &str| Err(refused(200, json!({"error": error})));
     if !given("grant_type", "refresh_token") {
@@ -45,7 +45,7 @@ fn token(state: &mut Organization, request: &Request, base_url: &str) -> Result<
     if !given("refresh_token", seed::REFRESH_TOKEN) {
         return refuse("invalid_code");
     }
-    let Some(token) = state.issue_token(request.time) else {
+    let Some(token) = state.issue_token(request.time, limit) else {
         let body = json!({"error_description": CONTINUOUS, "error": "Access Denied", "status": "failure"});
         return Err(refused(400, body));
     };

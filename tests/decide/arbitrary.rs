@@ -681,7 +681,7 @@ proptest! {
                         prop_assert_eq!(settled.map(|r| r.state), Some(State::Applied));
                     }
                     let tried = record.is_some_and(|r| r.state == State::Released);
-                    prop_assert!(!tried || !view.message.contains("nothing was sent"), "{}", view.message);
+                    prop_assert!(!tried || !view.message.contains("nothing is sent"), "{}", view.message);
                 }
                 match next {
                     Next::At(at) => {

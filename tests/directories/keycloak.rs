@@ -273,7 +273,7 @@ fn refusals(site: &Site) {
     }
     for (name, reason) in cases {
         let msg = refused(site, name, reason);
-        assert!(msg.contains("nothing was sent"), "{msg}");
+        assert!(msg.contains("nothing is sent"), "{msg}");
     }
     for name in ["root", "op", "boss", "cat"] {
         assert_eq!(realm.resets(&realm.id(name)), 0, "{name}");

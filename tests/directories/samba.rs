@@ -190,7 +190,7 @@ fn samba_refusals() {
     ] {
         site.apply(&password("acme", name, json!({})));
         let msg = refused(&site, name, reason);
-        assert!(msg.contains(expected) && msg.contains("nothing was sent"), "{msg}");
+        assert!(msg.contains(expected) && msg.contains("nothing is sent"), "{msg}");
     }
     site.apply(&password("acme", "one", json!({"user": {"username": null, "email": "one@acme.example"}})));
     refused(&site, "one", "UserAmbiguous");

@@ -37,7 +37,7 @@ async fn a_token_opens_the_look_up() {
 
 #[tokio::test]
 async fn token_errors_come_with_status_200_and_an_eleventh_token_is_throttled() {
-    let sandbox = Sandbox::new().await;
+    let sandbox = Sandbox::start(Options { token_limit: Some(10), ..Options::default() }).await;
     for (field, error) in
         [("client_id", "invalid_client"), ("client_secret", "invalid_client_secret"), ("refresh_token", "invalid_code")]
     {
@@ -49,6 +49,11 @@ async fn token_errors_come_with_status_200_and_an_eleventh_token_is_throttled() 
     let (status, reply) = sandbox.token_reply("", "").await;
     assert_eq!((status.as_u16(), &reply["error"]), (400, &json!("Access Denied")));
     assert!(reply["error_description"].as_str().unwrap().contains("too many requests continuously"));
+
+    let unlimited = Sandbox::new().await;
+    for _ in 0..30 {
+        unlimited.token().await;
+    }
 }
 
 #[tokio::test]

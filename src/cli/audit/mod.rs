@@ -17,7 +17,7 @@ use self::{
     span::{Period, moment, month, quarter},
 };
 use super::{
-    cluster::{api_error, config, connect, whoami},
+    cluster::{Access, api_error, connect, whoami},
     terminal,
 };
 use crate::{
@@ -74,6 +74,8 @@ pub struct Args {
     /// Format of the report; html is one file for a browser, to search, sort and print
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Formats of the report.
@@ -128,8 +130,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn audit(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { since, until, month, quarter, accept_gap, directory, user, requested_by, operator_namespace, output } =
-        args;
+    let Args {
+        since,
+        until,
+        month,
+        quarter,
+        accept_gap,
+        directory,
+        user,
+        requested_by,
+        operator_namespace,
+        output,
+        access,
+    } = args;
     let now = Timestamp::now();
     let period = month.or(quarter);
     let asked_since = period.map(|period| period.since).or(since);
@@ -144,7 +157,7 @@ async fn audit(args: Args) -> anyhow::Result<ExitCode> {
     if filter.until.is_some_and(|until| until <= filter.since) {
         bail!("--until must be later than --since: between them there is no time");
     }
-    let client = connect().await?;
+    let client = connect(&access).await?;
     let mut all = records(client.clone(), &operator_namespace)
         .await
         .map_err(api_error)
@@ -170,7 +183,7 @@ async fn audit(args: Args) -> anyhow::Result<ExitCode> {
         Output::Json => terminal::json(&report)?,
         Output::Markdown => render::markdown(&report, &reach),
         Output::Html => {
-            let cluster = config().await.context("the kubeconfig cannot be read")?.cluster_url.to_string();
+            let cluster = access.config().await?.cluster_url.to_string();
             let by = whoami(&client).await?;
             let words = filter.words();
             let made = html::Made { by: &by, at: now, cluster: &cluster, namespace: &operator_namespace, only: &words };

@@ -1,19 +1,21 @@
 //! `credreset check`: checks the setup of Directories, from the object to the permissions of the operator's account, and whether a user can
 //! be reset. Makes the same calls as the operator's own check, and changes nothing.
+mod installation;
 mod server;
 mod user;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fmt::Write, path::PathBuf, process::ExitCode};
 
 use kube::ResourceExt;
 use serde::Serialize;
 
 use super::{
+    cluster::Access,
     sources::{
         inventory::{Inventory, find},
         users::parse_name,
     },
-    terminal::{self, Output},
+    terminal::{self, Output, Page, Tone, paint, symbol, with_progress},
 };
 use crate::{
     api::Directory,
@@ -30,6 +32,8 @@ use crate::{
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "The command connects from this machine: host names may resolve differently there than in the cluster.
+
+Without a DIRECTORY it checks the installation, too: Kubernetes, the admission policies, and whether an operator leads.
 
 Exit codes: 0, all checks passed; 2, a check failed; 1, an error.
 
@@ -53,12 +57,22 @@ pub struct Args {
     /// Format of the report
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Subject of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum About {
+    /// The version of Kubernetes.
+    Kubernetes,
+    /// The chart's admission policies.
+    Policies,
+    /// The operator that leads.
+    Leader,
+    /// The operator's version, compared with this program's.
+    Version,
     /// The Directory object.
     Object,
     /// The operator's own check, from the status.
@@ -140,6 +154,8 @@ pub struct Checked {
 pub struct Report {
     /// No check failed.
     ok: bool,
+    /// The installation; empty where one Directory is checked, or files are.
+    installation: Vec<Line>,
     /// Each Directory.
     directories: Vec<Checked>,
 }
@@ -153,14 +169,27 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn check(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { directory, user, directories, operator_namespace, output } = args;
-    let (inventory, objects) = find(directory.as_deref(), directories.as_deref(), &operator_namespace).await?;
+    let Args { directory, user, directories, operator_namespace, output, access } = args;
+    let (inventory, objects) = find(directory.as_deref(), directories.as_deref(), &operator_namespace, &access).await?;
     let mut checked = Vec::new();
     for object in objects {
-        checked.push(Checked { name: object.name_any(), lines: lines(&inventory, &object, user.as_deref()).await? });
+        let asked =
+            with_progress("asking the directory", Box::pin(lines(&inventory, &object, user.as_deref()))).await?;
+        checked.push(Checked { name: object.name_any(), lines: asked });
     }
-    let ok = !checked.iter().flat_map(|checked| &checked.lines).any(|line| line.sign == Sign::Wrong);
-    let report = Report { ok, directories: checked };
+    let installation = match (&inventory, &directory) {
+        (Inventory::Cluster(client, _), None) => {
+            let mut lines = with_progress("asking the cluster", installation::lines(client, &operator_namespace)).await;
+            if checked.is_empty() {
+                lines.push(Line::note(About::Object, "There is no Directory yet, so no reset is allowed."));
+            }
+            lines
+        }
+        _ => Vec::new(),
+    };
+    let all = checked.iter().flat_map(|checked| &checked.lines).chain(&installation);
+    let ok = !all.into_iter().any(|line| line.sign == Sign::Wrong);
+    let report = Report { ok, installation, directories: checked };
     let text = match output {
         Output::Text => text(&report),
         Output::Json => terminal::json(&report)?,
@@ -300,6 +329,12 @@ async fn sign_in(
         Err(NotReady::Unreachable(why)) => {
             lines.push(Line::wrong(About::Account, format!("{why} Check the address and the server's log.")));
         }
+        Err(NotReady::Throttled(why)) => {
+            lines.push(Line::wrong(
+                About::Account,
+                format!("{why} Nothing is wrong: wait until then, and check again."),
+            ));
+        }
         Err(NotReady::CredentialsRefused(why)) => lines.push(Line::wrong(About::Account, why)),
     }
     lines.push(Line::note(About::Permissions, "Not checked."));
@@ -324,27 +359,35 @@ async fn mail_line(inventory: &Inventory, object: &Directory) -> Option<Line> {
     })
 }
 
-/// The report for a terminal, with control characters escaped.
+/// The report for a person, with control characters escaped.
 fn text(report: &Report) -> String {
-    let line = |Line { about, sign, message }: &Line| {
-        let sign = match sign {
-            Sign::Ok => "ok",
-            Sign::Wrong => "WRONG",
-            Sign::Note => "-",
-        };
-        let about = format!("{about:?}").to_lowercase();
-        format!("  {sign:<6} {about:<12} {}", printable(message, MESSAGE))
-    };
-    let mut all: Vec<String> = Vec::new();
-    for Checked { name, lines } in &report.directories {
-        all.push(printable(name, MESSAGE));
-        all.extend(lines.iter().map(line));
-        all.push(String::new());
+    let mut out = String::new();
+    let installation = ("installation", &report.installation);
+    let directories = report.directories.iter().map(|checked| (checked.name.as_str(), &checked.lines));
+    for (name, lines) in std::iter::once(installation).chain(directories).filter(|(_, lines)| !lines.is_empty()) {
+        let mut page = Page::new(22 + symbol(Tone::Good).chars().count());
+        for Line { about, sign, message } in lines {
+            let (tone, word) = match sign {
+                Sign::Ok => (Tone::Good, "ok"),
+                Sign::Wrong => (Tone::Bad, "WRONG"),
+                Sign::Note => (Tone::Plain, "-"),
+            };
+            let sign = paint(tone, &format!("{}{word:<6}", symbol(tone)));
+            let about = format!("{about:?}").to_lowercase();
+            page.line(&format!("  {sign} {about:<12} "), message);
+        }
+        let _ = writeln!(out, "{}\n{}", paint(Tone::Heading, &printable(name, MESSAGE)), page.text());
     }
-    let failed = |checked: &&Checked| checked.lines.iter().any(|line| line.sign == Sign::Wrong);
-    all.push(match report.directories.iter().filter(failed).count() {
-        0 => "all checks passed".to_owned(),
-        n => format!("checks failed for {n} of {}", report.directories.len()),
-    });
-    all.join("\n") + "\n"
+    let failed = |lines: &[Line]| lines.iter().any(|line| line.sign == Sign::Wrong);
+    let directories = report.directories.iter().filter(|checked| failed(&checked.lines)).count();
+    out += &match (failed(&report.installation), directories) {
+        (false, 0) => paint(Tone::Good, "all checks passed"),
+        (false, n) => paint(Tone::Bad, &format!("checks failed for {n} of {}", report.directories.len())),
+        (true, 0) => paint(Tone::Bad, "checks failed for the installation"),
+        (true, n) => paint(
+            Tone::Bad,
+            &format!("checks failed for the installation, and for {n} of {}", report.directories.len()),
+        ),
+    };
+    out + "\n"
 }

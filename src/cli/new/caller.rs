@@ -5,7 +5,7 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use crate::{
     api::CredentialReset,
-    cli::cluster::{connect, whoami},
+    cli::cluster::{Access, connect, whoami},
     core::text::{NAME, printable},
     k8s::for_each_page,
 };
@@ -21,9 +21,9 @@ pub(super) struct Caller {
 
 impl Caller {
     /// `None`: there is no cluster, it does not answer, or it does not say who the caller is.
-    pub(super) async fn find() -> Option<Self> {
+    pub(super) async fn find(access: &Access) -> Option<Self> {
         let find = async {
-            let client = connect().await.ok()?;
+            let client = connect(access).await.ok()?;
             let user = whoami(&client).await.ok()?;
             Some(Self { client, user })
         };

@@ -16,7 +16,7 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 use self::{caller::Caller, open::whose};
-use super::terminal;
+use super::{cluster::Access, terminal};
 use crate::{
     api::{API_VERSION, validation::Rules},
     core::{
@@ -84,6 +84,8 @@ pub struct Args {
     /// Write requests also for users who have one in --into that has not ended
     #[arg(long, requires = "into")]
     again: bool,
+    #[command(flatten)]
+    access: Access,
 }
 
 impl Args {
@@ -142,7 +144,7 @@ async fn new(args: &Args) -> anyhow::Result<()> {
     };
     let open: Vec<_> =
         users.iter().filter_map(|user| Some((user, open.get(&whose(&args.directory, args.mode(), user))?))).collect();
-    let caller = if args.requested_by.is_none() || !open.is_empty() { Caller::find().await } else { None };
+    let caller = if args.requested_by.is_none() || !open.is_empty() { Caller::find(&args.access).await } else { None };
     refuse_open(&open, caller.as_ref()).await?;
     let note = add_requester(args, caller.as_ref(), &mut manifests);
     let manifests = manifests

@@ -27,7 +27,7 @@ use self::{
     set::{Member, Queue},
 };
 use super::{
-    cluster::connect,
+    cluster::{Access, connect},
     markdown,
     sources::{DirectorySource, Sources, cluster::Cluster, filed::Filed, files, manifests},
     terminal::{self, ReviewOutput},
@@ -53,7 +53,7 @@ const CONCURRENT_LOOK_UPS: usize = 8;
 
 Examples:
   credreset plan resets/annette.yaml
-  credreset plan resets --base origin/main --output markdown --as system:serviceaccount:helpdesk:credreset-pipeline
+  credreset plan resets --base origin/main --output markdown --for-account system:serviceaccount:helpdesk:credreset-pipeline
   credreset plan resets --directories directories --offline"
 )]
 pub struct Args {
@@ -70,8 +70,8 @@ pub struct Args {
     #[arg(long, value_name = "COMMIT")]
     base: Option<String>,
     /// Check that this user, such as a pipeline's account, may create the requests
-    #[arg(long = "as", value_name = "USER", conflicts_with_all = ["offline", "directories"])]
-    creator: Option<String>,
+    #[arg(long, value_name = "USER", conflicts_with_all = ["offline", "directories"])]
+    for_account: Option<String>,
     /// Namespace of manifests without one
     #[arg(long, short)]
     namespace: Option<String>,
@@ -90,6 +90,8 @@ pub struct Args {
     /// With --output markdown: address of the whole plan, such as the job's page, for what the comment leaves out
     #[arg(long, value_name = "URL", value_parser = comment::link)]
     link: Option<String>,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// The plan of one request.
@@ -114,7 +116,7 @@ pub struct Planned {
     /// What the operator would do.
     verdict: Verdict,
     /// A reason of the API, or Invalid, Forbidden, Edited, Deleted, Repeated; Twice: another open request resets the same user;
-    /// `NotPlanned`: not a request, or one that tools read differently.
+    /// `NotReadable`: a fact could not be read; `NotPlanned`: not a request, or one that tools read differently.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// Why it is refused, or what it waits for.
@@ -206,7 +208,7 @@ async fn plan(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn report(args: Args) -> anyhow::Result<Report> {
-    let Args { path, directories, offline, base, creator, namespace, operator_namespace, .. } = args;
+    let Args { path, directories, offline, base, for_account, namespace, operator_namespace, access, .. } = args;
     let all = match &base {
         None => manifests::read(&path)?,
         Some(base) => manifests::changed(&path, base)?,
@@ -219,9 +221,9 @@ async fn report(args: Args) -> anyhow::Result<Report> {
     let cluster = if offline || directories.is_some() {
         None
     } else {
-        let client = connect().await?;
+        let client = connect(&access).await?;
         let namespace = client.default_namespace().to_owned();
-        Some((Cluster::new(client, &operator_namespace, creator).await, namespace))
+        Some((Cluster::new(client, &operator_namespace, for_account).await, namespace))
     };
     let (cluster, default_namespace) = cluster.unzip();
     let namespace = namespace.or(default_namespace);

@@ -5,9 +5,10 @@ use super::{Planned, parse::Parsed, set::Member};
 use crate::{
     cli::{
         cluster::api_error,
-        sources::{Assessment, Sources},
+        sources::{Assessment, DirectorySource, Sources},
     },
     core::{
+        Request, World,
         actions::{common_steps, impact, steps},
         forecast::{Verdict, forecast},
         seen::Seen,
@@ -24,17 +25,7 @@ pub(super) async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> a
     let Parsed { planned, request } = parsed;
     let alone = |planned| Member { planned, request: None, world: None };
     let Some(request) = request else { return Ok(alone(planned)) };
-    let Some(sources) = sources else {
-        let planned = Planned {
-            verdict: Verdict::Allowed,
-            steps: steps(&request),
-            common_steps: common_steps(&request),
-            impact: impact(&request),
-            assumed: vec![format!("Directory {} is Ready and has a rule that allows it", request.directory)],
-            ..planned
-        };
-        return Ok(Member { planned, request: Some(request), world: None });
-    };
+    let Some(sources) = sources else { return Ok(without_directory(planned, request, "")) };
     let mut request = request;
     let mut summary = StatusSummary::default();
     if let Some(cluster) = &sources.cluster {
@@ -60,10 +51,13 @@ pub(super) async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> a
             .refusal(&request)
             .await
             .map_err(api_error)
-            .context("the permissions of --as could not be checked")?
+            .context("the permissions of --for-account could not be checked")?
         {
             return Ok(alone(Planned { reason: Some("Forbidden".to_owned()), message: Some(why), ..planned }));
         }
+    }
+    if sources.directories.get(&request.directory).is_some_and(DirectorySource::is_hidden) {
+        return Ok(without_directory(planned, request, " (you may not read it)"));
     }
     let Assessment { world, decision, assumed } = sources.assess(request, summary.clone()).await;
     let Some(forecast) = forecast(&world, &decision) else { bail!("the decision does not converge") };
@@ -84,8 +78,13 @@ pub(super) async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> a
             (planned_steps, planned_impact) = (steps(request), impact(request));
         }
     }
+    if verdict == Verdict::Unclear
+        && let Some(why) = not_read(&world)
+    {
+        (reason, message) = (Some("NotReadable".to_owned()), Some(why));
+    }
     let found = match &world.facts.user {
-        Seen::Known(LookUp::One(user)) if !sources.offline => Some(user.id.clone()),
+        Seen::Known(LookUp::One(user)) if sources.looks_users_up(&world) => Some(user.id.clone()),
         _ => None,
     };
     let request = world.subject.request().cloned();
@@ -104,4 +103,29 @@ pub(super) async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> a
         ..planned
     };
     Ok(Member { planned, request, world: Some(Box::new(world)) })
+}
+
+/// The plan where nothing is known of the Directory.
+fn without_directory(planned: Planned, request: Request, why: &str) -> Member {
+    let planned = Planned {
+        verdict: Verdict::Allowed,
+        steps: steps(&request),
+        common_steps: common_steps(&request),
+        impact: impact(&request),
+        assumed: vec![format!("Directory {} is Ready and has a rule that allows it{why}", request.directory)],
+        ..planned
+    };
+    Member { planned, request: Some(request), world: None }
+}
+
+/// Which fact could not be read, and why. A throttled look-up is none: it can be read later.
+fn not_read(world: &World) -> Option<String> {
+    let request = world.subject.request()?;
+    match (&world.facts.directory, &world.facts.user) {
+        (Seen::Unknown(why), _) => Some(format!("Directory {} could not be read: {}", request.directory, why.message)),
+        (_, Seen::Unknown(why)) if why.not_before.is_none() => {
+            Some(format!("User {} could not be looked up: {}", request.user, why.message))
+        }
+        _ => None,
+    }
 }

@@ -7,7 +7,7 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 use super::{cluster::credentials, files};
 use crate::{
     api::Directory,
-    cli::cluster::{api_error, connect},
+    cli::cluster::{Access, api_error, connect},
     core::text::{MESSAGE, printable},
     directory::Credentials,
     k8s::{self, secrets::Secrets},
@@ -37,7 +37,7 @@ impl Inventory {
     }
 }
 
-/// The Directory of that name, or all Directories; from the files at `path`, or from the cluster. At least one.
+/// The Directory of that name, or all Directories; from the files at `path`, or from the cluster. At least one, but for all of a cluster.
 ///
 /// # Errors
 /// If there is none, or the files or the cluster cannot be read.
@@ -45,19 +45,20 @@ pub async fn find(
     directory: Option<&str>,
     path: Option<&Path>,
     operator_namespace: &str,
+    access: &Access,
 ) -> anyhow::Result<(Inventory, Vec<Directory>)> {
     let (inventory, mut objects) = if let Some(path) = path {
         let (objects, secrets) = files::directories(path, true)?;
         (Inventory::Files(secrets), objects)
     } else {
-        let client = connect().await?;
+        let client = connect(access).await?;
         let objects =
             from_cluster(&client, directory).await.map_err(api_error).context("the Directories could not be read")?;
         let secrets = Secrets::for_caller(client.clone(), operator_namespace);
         (Inventory::Cluster(client, secrets), objects)
     };
     objects.retain(|object| directory.is_none_or(|name| object.name_any() == name));
-    if objects.is_empty() {
+    if objects.is_empty() && (directory.is_some() || path.is_some()) {
         let source = path.map_or_else(|| "the cluster".to_owned(), |path| path.display().to_string());
         match directory {
             Some(name) => bail!("there is no Directory {} in {source}", printable(name, MESSAGE)),

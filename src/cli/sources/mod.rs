@@ -73,12 +73,27 @@ pub struct DirectorySource {
     provider: Result<Provider, Why>,
     /// An assumption that every use of this Directory makes.
     assumed: Option<String>,
+    /// What the caller may not read, so that something is assumed instead.
+    hidden: Option<Hidden>,
+}
+
+/// What of a Directory the caller has no right to read.
+enum Hidden {
+    /// The Directory itself.
+    Directory,
+    /// The Secret that users are looked up with.
+    Secret(String),
 }
 
 impl DirectorySource {
     /// There is no such Directory.
     pub fn absent() -> Self {
-        Self { facts: Seen::Absent, provider: Err(Why::new("there is no such Directory.")), assumed: None }
+        Self {
+            facts: Seen::Absent,
+            provider: Err(Why::new("there is no such Directory.")),
+            assumed: None,
+            hidden: None,
+        }
     }
 
     /// A Directory of the cluster, as the operator's last check in its status shows it.
@@ -88,18 +103,24 @@ impl DirectorySource {
             Ok(Some(object)) => object,
             Ok(None) => return Self::absent(),
             Err(error) => {
-                let why = Why::new(match error {
-                    kube::Error::Api(status) if status.code == 403 => "you may not read it.",
-                    _ => "the API server did not answer.",
-                });
-                return Self { facts: Seen::Unknown(why.clone()), provider: Err(why), assumed: None };
+                let hidden = is_forbidden(&error).then_some(Hidden::Directory);
+                let why = if hidden.is_some() { "you may not read it." } else { "the API server did not answer." };
+                let why = Why::new(why);
+                return Self { facts: Seen::Unknown(why.clone()), provider: Err(why), assumed: None, hidden };
             }
         };
-        let provider = match credentials(&cluster.secrets, &object.spec.provider.credentials().secret).await {
-            Ok(credentials) => Provider::connect(&object.spec, &credentials).map_err(|e| Why::new(e.to_string())),
-            Err(why) => Err(Why::new(why)),
+        let secret = &object.spec.provider.credentials().secret;
+        let (provider, hidden) = match credentials(&cluster.secrets, secret).await {
+            Ok(credentials) => {
+                (Provider::connect(&object.spec, &credentials).map_err(|e| Why::new(e.to_string())), None)
+            }
+            Err(why) => {
+                let refused = cluster.secrets.own_metadata().get_metadata_opt(secret).await.err();
+                let is_hidden = refused.is_some_and(|error| is_forbidden(&error));
+                (Err(Why::new(why.clone())), is_hidden.then_some(Hidden::Secret(why)))
+            }
         };
-        Self { facts: Seen::Known(object.facts()), provider, assumed: None }
+        Self { facts: Seen::Known(object.facts()), provider, assumed: None, hidden }
     }
 
     /// A Directory from a file, with Secrets from files. Unless `offline`, it is checked as the operator checks it.
@@ -109,7 +130,7 @@ impl DirectorySource {
             Err(wrong) => {
                 let facts =
                     DirectoryFacts { not_ready: Some(wrong.clone()), ..DirectoryFacts::unusable(&object.name_any()) };
-                return Self { facts: Seen::Known(facts), provider: Err(Why::new(wrong)), assumed: None };
+                return Self { facts: Seen::Known(facts), provider: Err(Why::new(wrong)), assumed: None, hidden: None };
             }
         };
         let able = DirectoryFacts { supports: Feature::ALL.into(), ..facts.clone() };
@@ -118,18 +139,20 @@ impl DirectorySource {
                 facts: Seen::Known(able),
                 provider: Err(Why::new("no directory is contacted with --offline.")),
                 assumed: None,
+                hidden: None,
             };
         }
         let name = &object.spec.provider.credentials().secret;
         let Some(credentials) = secrets.get(name) else {
             let why = Why::new(format!("Secret {name} is not among the files that --directories names."));
-            return Self { facts: Seen::Known(able), provider: Err(why), assumed: None };
+            return Self { facts: Seen::Known(able), provider: Err(why), assumed: None, hidden: None };
         };
         let provider = match Provider::connect(&object.spec, credentials) {
             Ok(provider) => provider,
             Err(wrong) => {
                 let facts = DirectoryFacts { not_ready: Some(wrong.to_string()), ..facts };
-                return Self { facts: Seen::Known(facts), provider: Err(Why::new(wrong.to_string())), assumed: None };
+                let why = Why::new(wrong.to_string());
+                return Self { facts: Seen::Known(facts), provider: Err(why), assumed: None, hidden: None };
             }
         };
         let (facts, assumed) = match provider.check(&facts.modes()).await {
@@ -141,8 +164,17 @@ impl DirectorySource {
             ),
             Err(not_ready) => (DirectoryFacts { not_ready: Some(not_ready.to_string()), ..facts }, None),
         };
-        Self { facts: Seen::Known(facts), provider: Ok(provider), assumed }
+        Self { facts: Seen::Known(facts), provider: Ok(provider), assumed, hidden: None }
     }
+
+    /// Whether the caller may not read the Directory: nothing is known of its rules.
+    pub fn is_hidden(&self) -> bool {
+        matches!(self.hidden, Some(Hidden::Directory))
+    }
+}
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
 impl Sources {
@@ -152,6 +184,12 @@ impl Sources {
             Seen::Known(directory) => Some(directory),
             _ => None,
         }
+    }
+
+    /// Whether the user of this world is one of the directory's, not an assumed one.
+    pub fn looks_users_up(&self, world: &World) -> bool {
+        let source = world.subject.request().and_then(|request| self.directories.get(&request.directory));
+        source.is_some_and(|source| source.provider.is_ok())
     }
 
     /// Reads facts and decides, until the operator would act or wait.
@@ -237,11 +275,14 @@ impl Reader for AssumingReader<'_> {
         }
         let provider = match (&source.provider, &source.facts) {
             (Ok(provider), _) => provider,
-            (Err(_), Seen::Known(directory)) if self.sources.offline => {
-                self.assumed.insert(
-                    "the user exists, is confirmed and active, and is not protected by a group or as an administrator"
-                        .to_owned(),
-                );
+            (Err(_), Seen::Known(directory)) if self.sources.offline || source.hidden.is_some() => {
+                let why = match &source.hidden {
+                    Some(Hidden::Secret(why)) => format!(" (no user was looked up: {})", why.trim_end_matches('.')),
+                    _ => String::new(),
+                };
+                let what =
+                    "the user exists, is confirmed and active, and is not protected by a group or as an administrator";
+                self.assumed.insert(format!("{what}{why}"));
                 return Seen::Known(LookUp::One(Box::new(assumed_user(request, directory))));
             }
             (Err(why), _) => return Seen::Unknown(why.clone()),

@@ -12,13 +12,14 @@ mod steps;
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::bail;
-use kube::{Config, ResourceExt, config::KubeConfigOptions};
+use kube::ResourceExt;
 
 use self::{mask::Mask, person::Person};
 pub use report::Report;
 use report::Verdict;
 
 use super::{
+    cluster::Access,
     sources::{inventory::find, users::parse_name},
     terminal::{self, ReviewOutput},
 };
@@ -55,6 +56,8 @@ pub struct Args {
     /// Format of the report; markdown is for an issue
     #[arg(long, short, value_enum, default_value_t = ReviewOutput::Text)]
     output: ReviewOutput,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Runs the steps and prints the report. The exit code depends on the findings.
@@ -66,18 +69,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn try_out(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { directory, user, directories, operator_namespace, output } = args;
+    let Args { directory, user, directories, operator_namespace, output, access } = args;
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         bail!("standard input and standard error must be a terminal: a person has to agree to each call");
     }
     // A user who may run commands in the operator's Pod must not use the operator's permissions for this.
-    if directories.is_none() {
-        let own = Config::from_kubeconfig(&KubeConfigOptions::default()).await;
-        own.map_err(|_| {
-            anyhow::anyhow!("no kubeconfig: set KUBECONFIG; the service account of a Pod is not used for this")
-        })?;
+    if directories.is_none() && !access.has_kubeconfig()? {
+        bail!("no kubeconfig: set KUBECONFIG; the service account of a Pod is not used for this");
     }
-    let (inventory, objects) = find(Some(&directory), directories.as_deref(), &operator_namespace).await?;
+    let (inventory, objects) = find(Some(&directory), directories.as_deref(), &operator_namespace, &access).await?;
     let [object] = &objects[..] else { bail!("there are {} Directories of that name", objects.len()) };
     let name = printable(&object.name_any(), NAME);
     let facts = object.settings().map_err(|wrong| anyhow::anyhow!("Directory {name}: {wrong}"))?;

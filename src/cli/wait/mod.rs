@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use self::progress::Progress;
 use super::{
-    cluster::{api_error, connect},
+    cluster::{Access, api_error, connect},
     sources::manifests::{self, Change},
     terminal::{self, ReviewOutput},
 };
@@ -64,6 +64,8 @@ pub struct Args {
     /// Format of the report; markdown is for a comment on a pull request
     #[arg(long, short, value_enum, default_value_t = ReviewOutput::Text)]
     output: ReviewOutput,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Phase of a request, the worst last.
@@ -174,12 +176,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn wait(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { what, selector, namespace, timeout, output } = args;
+    let Args { what, selector, namespace, timeout, output, access } = args;
     let wanted = match selector {
         Some(labels) => Wanted::Labels(labels),
         None => Wanted::Named(named(&what, namespace.as_ref())?),
     };
-    let client = connect().await?;
+    let client = connect(&access).await?;
     let default_namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let mut watch = Watch::new(wanted, default_namespace);
     let finished = watch.follow(client);

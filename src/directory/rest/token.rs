@@ -95,7 +95,8 @@ impl NoToken {
         match self {
             Self::Refused(_) => NotReady::CredentialsRefused(message),
             Self::WrongAddress(_) => NotReady::InvalidConfiguration(message),
-            Self::Unreachable(_) | Self::Throttled(..) => NotReady::Unreachable(message),
+            Self::Unreachable(_) => NotReady::Unreachable(message),
+            Self::Throttled(..) => NotReady::Throttled(message),
         }
     }
 }

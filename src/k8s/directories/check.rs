@@ -39,7 +39,7 @@ impl Directories {
             let fine = result.is_ok() && current.as_ref().is_none_or(|c| c.mail_trouble.is_none());
             let pause = if fine { CHECK_INTERVAL } else { retry };
             let longest = match result {
-                Ok(_) | Err(NotReady::Unreachable(_)) => MAX_RETRY_WHILE_DOWN,
+                Ok(_) | Err(NotReady::Unreachable(_) | NotReady::Throttled(_)) => MAX_RETRY_WHILE_DOWN,
                 Err(_) => CHECK_INTERVAL,
             };
             retry = if fine { MIN_RETRY } else { (retry * 2).min(longest) };

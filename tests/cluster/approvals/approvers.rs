@@ -571,7 +571,7 @@ fn the_command() {
     for part in [
         "request    helpdesk/one",
         "requester  hana, at ",
-        "in the directory user0001@zylker.biz",
+        "reset      Password of user0001@zylker.biz, id 710000001, in zylker",
         &digest,
         r"Locked out\u{1b}[2J, HELP-4711",
         "1. Generate a password of 20 characters.",
@@ -583,12 +583,12 @@ fn the_command() {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     for (who, arguments, expected) in [
-        ("olga", &["none", "--yes"][..], "there is no creset none in namespace helpdesk"),
+        ("olga", &["none", "--yes"][..], "there is no request none in namespace helpdesk"),
         ("olga", &["one", "--withdraw"], "there is no approval of one by olga to withdraw"),
         (
             "olga",
             &["one", "-n", "nowhere"],
-            "creset nowhere/one could not be read: credentialresets.credreset.dev \"one\" is forbidden",
+            "request nowhere/one could not be read: credentialresets.credreset.dev \"one\" is forbidden",
         ),
         ("vic", &["one", "--yes"], "cannot get resource"),
     ] {
@@ -613,12 +613,16 @@ fn the_command() {
     );
     site.until("one", "Applied");
     let output = approve(&site, "otto", &["one", "--yes"]);
-    assert!(all_output(&output).contains("already has its outcome (Applied)"), "{}", all_output(&output));
+    assert!(
+        all_output(&output).contains("is over: the reset is in force, as was known at "),
+        "{}",
+        all_output(&output)
+    );
     let output = approve(&site, "olga", &["one", "--withdraw"]);
     assert_eq!(output.status.code(), Some(1));
     let text = all_output(&output);
     assert!(
-        text.contains("withdrawn: capproval/one-") && text.contains("too late: creset helpdesk/one had already begun"),
+        text.contains("withdrawn: capproval/one-") && text.contains("too late: request helpdesk/one had already begun"),
         "{text}"
     );
     assert_eq!(site.sandbox.count("reset-password"), 1);

@@ -218,7 +218,7 @@ fn cluster_is_built_anew() {
     });
     new.apply(&short);
     let reset = new.until("r4", "Lapsed");
-    assert!(message(&reset).contains("before this object was created: nothing was sent"), "{}", message(&reset));
+    assert!(message(&reset).contains("before this object was created: nothing is sent"), "{}", message(&reset));
     for (n, calls) in [(1, 1), (2, 1), (3, 2), (4, 1)] {
         assert_eq!(done(&new, n), (1, calls), "r{n}");
     }

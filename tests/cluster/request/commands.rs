@@ -147,7 +147,14 @@ fn waits(site: &Site) {
     assert_eq!((code, &report["timedOut"]), (Some(4), &json!(true)), "{report:#}");
     let (code, out, changes) = run(admin, &["wait", "r20", "r01", "-n", TEAM, "--timeout", "1s"]);
     assert_eq!(code, Some(4), "{out}{changes}");
-    let start = text(&site.reset("r20")["spec"]["requestedAt"]);
+    let waiting = site.reset("r20");
+    // kubectl's column shows a user who has not been looked up yet.
+    assert_eq!(
+        (&waiting["status"]["subject"], waiting["status"].get("user")),
+        (&json!("user0020@zylker.biz"), None),
+        "{waiting:#}"
+    );
+    let start = text(&waiting["spec"]["requestedAt"]);
     let waits = out.lines().find(|line| line.starts_with("helpdesk/r20 waits (at most until ")).unwrap();
     assert!(waits.contains("NotYetValid") && waits.contains(&start), "{out}");
     assert!(out.ends_with("\ntimed out: 1 done, 1 open\n"), "{out}");

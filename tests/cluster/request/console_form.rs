@@ -168,7 +168,7 @@ fn the_documented_calls_are_the_default() {
     assert_eq!(site.get(&["directory", "zylker"])["status"]["guarantees"], guarantees);
     site.apply(&mfa_reset("off", "hiro.t@zylker.biz", json!({})));
     let msg = message(&site.until("off", "NotSupported"));
-    assert!(msg.contains("is off already: nothing was sent"), "{msg}");
+    assert!(msg.contains("is off already: nothing is sent"), "{msg}");
     assert_eq!(site.sandbox.count("reset-mfa"), 1);
 }
 

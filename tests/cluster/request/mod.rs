@@ -3,6 +3,7 @@ mod accounting;
 mod auditor;
 mod commands;
 mod console_form;
+mod habits;
 mod hostile;
 mod incident;
 mod password;

@@ -53,7 +53,7 @@ fn a_delivered_password_is_handed_over() {
     for (who, arguments, expected) in [
         (&vic, &["annette", "--stdout"][..], "you may not read Secret helpdesk/annette-password"),
         (&hana, &["annette"], "--stdout"),
-        (&hana, &["anette", "--stdout"], "there is no creset anette in namespace helpdesk"),
+        (&hana, &["anette", "--stdout"], "there is no request anette in namespace helpdesk"),
     ] {
         let (code, out, error) = password(who, arguments);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{error}");

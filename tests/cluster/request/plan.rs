@@ -124,9 +124,14 @@ fn what_a_plan_says_is_done() {
 
     // Without the Secret no user is looked up; without the role nothing is.
     let (code, planned, _) = plan(&site, &blind, &[&hiro], &[]);
-    assert_eq!((code, verdicts(&planned)), (Some(3), vec!["unclear DirectoryNotReady".to_owned()]));
-    let printed = planned[0]["message"].as_str().unwrap();
-    assert!(printed.contains(&format!("You may not read Secret {SYSTEM}/zylker-zoho")), "{printed}");
+    assert_eq!((code, verdicts(&planned)), (Some(0), vec!["allowed AwaitingApproval".to_owned()]));
+    assert!(planned[0].get("found").is_none(), "{planned:?}");
+    let printed = planned[0]["assumed"].to_string();
+    assert!(
+        printed.contains("the user exists, is confirmed and active")
+            && printed.contains(&format!("You may not read Secret {SYSTEM}/zylker-zoho")),
+        "{printed}"
+    );
     let (code, _, error) = plan(&site, &kubeconfig_of(&site, "stranger"), &[&hiro], &[]);
     assert_eq!(code, Some(1));
     assert!(error.contains("creset helpdesk/hiro could not be read: ") && error.contains("forbidden"), "{error}");
@@ -189,7 +194,7 @@ fn of_another_creator(site: &Site, seeing: &Path) {
         ("vic", &hiro, "refused Forbidden", "vic needs the verb use on directories/zylker"),
         ("otto", &hiro, "refused Forbidden", "otto may not create credentialresets in namespace helpdesk"),
     ] {
-        let (_, planned, error) = plan(site, seeing, &[manifest], &["--as", who]);
+        let (_, planned, error) = plan(site, seeing, &[manifest], &["--for-account", who]);
         assert_eq!(verdicts(&planned), [expected], "{error}");
         assert!(planned[0]["message"].as_str().unwrap_or_default().contains(wanted), "{planned:?}");
     }

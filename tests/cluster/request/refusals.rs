@@ -96,7 +96,7 @@ fn who_and_when() {
         assert_eq!(condition(&reset, "Stalled").unwrap().0, "True");
         assert_eq!(condition(&reset, "Succeeded").unwrap().0, "False");
         assert_eq!(reset["status"]["outcome"], "NotApplied");
-        assert!(message(&reset).contains("nothing was sent"), "{}", message(&reset));
+        assert!(message(&reset).contains("nothing is sent"), "{}", message(&reset));
     }
     for (name, patch, reason) in [
         ("other-domain", json!({"user": {"email": "hiro.t@other.example"}}), "NotAllowed"),

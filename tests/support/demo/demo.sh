@@ -91,7 +91,7 @@ expect_refused() {
   kubectl apply -f - >/dev/null
   kubectl wait --for=condition=Stalled --timeout=60s -n helpdesk "creset/$1" >/dev/null
   expect "$2" kubectl get creset -n helpdesk "$1"
-  expect 'nothing was sent' kubectl get creset -n helpdesk "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].message}{"\n"}'
+  expect 'nothing is sent' kubectl get creset -n helpdesk "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].message}{"\n"}'
 }
 manifest() { sed "s/2026-11-24T09:00:00Z/$now/" "$examples/$1.yaml"; }
 
