@@ -138,7 +138,7 @@ pub(super) fn delivered(request: &CredentialReset) -> Result<(String, String), S
 }
 
 /// Whether the password is sealed for recipients.
-fn is_sealed(request: &CredentialReset) -> bool {
+pub(super) fn is_sealed(request: &CredentialReset) -> bool {
     let deliver_to = request.spec.password.as_ref().and_then(|password| password.deliver_to.as_ref());
     deliver_to.is_some_and(|deliver_to| !deliver_to.sealed_for.is_empty())
 }

@@ -260,7 +260,8 @@ pub(super) fn next_step(reason: Reason, object: &CredentialReset, request: &Requ
     let Request { name, namespace, .. } = request;
     let user = object.status.as_ref().and_then(|status| status.user.as_ref());
     let user = user.map_or_else(|| "the user".to_owned(), |user| user.name.clone());
-    format!("Give {user} the new password: credreset password {name} -n {namespace}.{must_change}")
+    let key = if password::is_sealed(object) { " --identity FILE, with your private key" } else { "" };
+    format!("Give {user} the new password: credreset password {name} -n {namespace}{key}.{must_change}")
 }
 
 /// Steps for a person who determines the outcome of a reset that the operator could not.
