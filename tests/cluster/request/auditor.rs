@@ -117,7 +117,8 @@ fn an_auditor_reads_who_and_why_and_how_far_back() {
         json!({ "spec": all })
     };
     let hidden = "Locked out, \u{202e}HELP-1 <script>alert(1)</script>";
-    create(&site, "hana", &password_reset("own", EMAIL, with("Locked out, HELP-4711", json!({"requestedBy": "hana"}))));
+    let own = password_reset("own", EMAIL, with("Locked out, HELP-4711", json!({"requestedBy": "hana"})));
+    create(&site, "hana", &own);
     // Another name in the manifest is overwritten.
     let mut forged = with(hidden, json!({}));
     forged["metadata"] = json!({"annotations": {FILED_BY: "olga"}});
@@ -135,6 +136,12 @@ fn an_auditor_reads_who_and_why_and_how_far_back() {
     for change in [format!("{FILED_BY}=olga"), format!("{FILED_BY}-")] {
         site.try_kubectl(&["annotate", "--overwrite", "creset", "-n", TEAM, "own", &change], "");
         assert_eq!(filed(&site, "own"), "hana", "{change}");
+    }
+    // A manifest from Git, which does not have it, changes nothing.
+    for tool in [&["apply"][..], &["apply", "--server-side", "--force-conflicts"], &["replace"]] {
+        let output = site.try_kubectl(&[tool, &["-f", "-"]].concat(), &own);
+        assert!(output.status.success(), "{tool:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(filed(&site, "own"), "hana", "{tool:?}");
     }
 
     seen(&site, &auda);
