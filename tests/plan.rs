@@ -462,6 +462,28 @@ fn a_set_queues() {
     assert_eq!(verdicts(&output), ["r0001 refused Expired", "r0002 refused Expired"]);
 }
 
+/// What takes longer than two seconds gives a sign of life on a terminal, and nowhere else.
+#[test]
+fn a_slow_plan_shows_how_far_it_is() {
+    let folder = Folder::new();
+    let sandbox = Sandbox::at("127.0.0.1:0", &folder.0, &[]);
+    folder.write("directories.yaml", directory(&sandbox.url));
+    folder.write("one.yaml", request("one", "annette.c@zylker.biz", json!({})).to_string());
+    let flags = ["one.yaml", "--directories", "directories.yaml"];
+    let slow = || sandbox.fault(json!({"call": "look-up", "fault": "delay", "milliseconds": 4000}));
+    slow();
+    let (code, out, error) = captured(&folder.plan(&flags));
+    assert!(code == Some(0) && error.is_empty(), "{out}{error}");
+    slow();
+    // `script` (util-linux) makes a terminal.
+    let call = format!("'{}' plan {} >out.txt", env!("CARGO_BIN_EXE_credreset"), flags.join(" "));
+    let mut command = folder.command(Path::new("script"));
+    let output = command.args(["-qec", &call, "/dev/null"]).env("TERM", "xterm").output().unwrap();
+    let (code, shown, _) = captured(&output);
+    assert!(code == Some(0) && shown.contains("planned 0 of 1 requests"), "{shown:?}");
+    assert!(fs::read_to_string(folder.0.join("out.txt")).unwrap().ends_with("1 allowed\n"));
+}
+
 /// The cells of each row of a comment's tables.
 fn rows(comment: &str) -> Vec<Vec<String>> {
     use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};

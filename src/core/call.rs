@@ -94,6 +94,16 @@ pub struct FollowUp {
     pub remains: Option<String>,
 }
 
+/// The Secret that a password is delivered to, in words. `sealed_for`: number of recipients.
+#[must_use]
+pub fn delivery_place(namespace: &str, secret: &str, sealed_for: usize) -> String {
+    match sealed_for {
+        0 => format!("Secret {namespace}/{secret}"),
+        1 => format!("Secret {namespace}/{secret}, sealed for one recipient"),
+        n => format!("Secret {namespace}/{secret}, sealed for {n} recipients"),
+    }
+}
+
 /// The call and its follow-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actions {

@@ -34,7 +34,9 @@ fn world(user: usize, valid_for: i64, second: i64, limit: u32, interval: i64) ->
 fn past(number: usize, minutes: i64, state: State) -> Arc<RecordSummary> {
     let world = base("password", json!({}));
     let Seen::Known(directory) = &world.facts.directory else { unreachable!("the base has a Directory") };
-    let started_at = world.now - SignedDuration::from_mins(minutes);
+    // Before any of the requests is ready.
+    let ready = world.subject.request().unwrap().requested_at;
+    let started_at = ready - SignedDuration::from_mins(minutes);
     Arc::new(RecordSummary {
         record: format!("r-{number}"),
         directory_identity: directory.identity.clone(),

@@ -3,7 +3,7 @@ use std::fmt::Write;
 
 use super::{Report, Reset, reach::Reach};
 use crate::{
-    cli::terminal,
+    cli::{markdown::prose, terminal},
     core::text::{MESSAGE, printable},
 };
 
@@ -56,37 +56,13 @@ pub(super) fn text(report: &Report) -> String {
 
 /// The report as a table in Markdown.
 pub(super) fn markdown(report: &Report, reach: &Reach) -> String {
-    let mut out = format!("### {}\n\n{}\n", report.summary(), escaped(&reach.sentence(report.since)));
+    let mut out = format!("### {}\n\n{}\n", report.summary(), prose(&reach.sentence(report.since)));
     if report.resets.is_empty() {
         return out;
     }
     let _ = writeln!(out, "\n| {} |\n|{}", HEAD.map(str::to_lowercase).join(" | "), "---|".repeat(HEAD.len()));
     for reset in &report.resets {
-        let _ = writeln!(out, "| {} |", cells(reset).map(|cell| escaped(&cell)).join(" | "));
-    }
-    out
-}
-
-/// A text that Markdown takes as it is: in a table, without tags, links and emphasis. Code hosts look in the rendered text for names to
-/// notify and addresses to link, so a zero-width space breaks these.
-fn escaped(text: &str) -> String {
-    const BREAK: &str = "&#8203;";
-    let mut out = String::new();
-    let mut before = ' ';
-    let text = printable(text, MESSAGE);
-    for (at, c) in text.char_indices() {
-        let rest = &text[at..];
-        if c.is_alphanumeric() || " ,;/()-.:".contains(c) {
-            out.push(c);
-        } else {
-            let _ = write!(out, "&#{};", u32::from(c));
-        }
-        let names = "@#".contains(c) && !before.is_alphanumeric();
-        let links = rest.starts_with("://") || rest.get(..4).is_some_and(|www| www.eq_ignore_ascii_case("www."));
-        if names || links {
-            out.push_str(BREAK);
-        }
-        before = c;
+        let _ = writeln!(out, "| {} |", cells(reset).map(|cell| prose(&cell)).join(" | "));
     }
     out
 }

@@ -3,7 +3,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::core::{
-    call::{Call, FollowUp},
+    call::{Call, FollowUp, delivery_place},
     reason::Reason,
     record::{Evidence, Record, Refusal, State},
     request::Mode,
@@ -168,9 +168,10 @@ fn password_to(record: &Record) -> Option<String> {
     if record.mode != Mode::Password || !is_new {
         return None;
     }
-    let FollowUp { deliver_to, mail_to, .. } = &record.finish;
+    let FollowUp { deliver_to, sealed_for, mail_to, .. } = &record.finish;
     let mut to = Vec::new();
-    to.extend(deliver_to.as_ref().map(|secret| format!("Secret {}/{secret}", record.request.namespace)));
+    let place = |secret: &String| delivery_place(&record.request.namespace, secret, sealed_for.len());
+    to.extend(deliver_to.as_ref().map(place));
     to.extend(mail_to.as_ref().map(|address| format!("mail to {address}")));
     if matches!(record.call, Call::SetPassword { email_to_user: true, .. }) {
         to.push("mail by the directory".to_owned());

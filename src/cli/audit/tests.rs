@@ -236,11 +236,13 @@ fn markdown_shows_names_and_calls_no_one() {
     let page = render::markdown(&report(vec![mean()]), &reach());
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
     assert_eq!(rows.len(), 3, "{page}");
-    assert!(rows.iter().all(|row| row.matches('|').count() == 13), "{page}");
-    for active in ["<", "`", "[", "]", "\"", "@", "://", "\u{202e}"] {
-        assert!(!page.contains(active), "{active} is in {page}");
+    // Each mark that Markdown would act on has a backslash before it.
+    let bare = page.replace("\\|", "").replace("\\`", "").replace("\\[", "").replace("\\]", "");
+    assert!(bare.lines().filter(|line| line.starts_with('|')).all(|row| row.matches('|').count() == 13), "{page}");
+    for active in ["<", "`", "[", "]", "://", "\u{202e}"] {
+        assert!(!bare.contains(active), "{active} is in {page}");
     }
-    assert!(page.contains("&#60;script&#62;alert(1)&#60;/script&#62;") && page.contains("&#64;&#8203;team"), "{page}");
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && page.contains("@&#8203;team"), "{page}");
     assert!(page.contains("Jürgen Müller אבג"), "{page}");
     assert!(
         page.starts_with("### 1 reset since 2026-11-01T00:00:00Z\n\nRecords go back to 2026-10-01T00:00:00Z"),

@@ -7,7 +7,7 @@ use super::{NOT_PLANNED, Planned};
 use crate::{
     api::{CredentialReset, validation::Rules},
     cli::sources::manifests::{Change, Manifest},
-    core::{Request, forecast::Verdict},
+    core::{Request, call::delivery_place, forecast::Verdict},
 };
 
 /// A manifest that was parsed.
@@ -30,12 +30,14 @@ pub(super) fn parse(mut manifest: Manifest, namespace: Option<&str>, rules: &Rul
     let typed =
         ["email", "username", "id"].map(|by| of(&format!("/spec/user/{by}"))).into_iter().find(|t| !t.is_empty());
     let namespace = of("/metadata/namespace");
-    let password_to = match object.pointer("/spec/password/emailToUser").and_then(Value::as_bool) {
-        Some(true) => Some("mail to the user".to_owned()),
-        _ => Some(of("/spec/password/deliverTo/secret"))
-            .filter(|secret| !secret.is_empty())
-            .map(|secret| format!("Secret {namespace}/{secret}")),
-    };
+    let sealed_for = object.pointer("/spec/password/deliverTo/sealedFor").and_then(Value::as_array).map_or(0, Vec::len);
+    let secret = Some(of("/spec/password/deliverTo/secret")).filter(|secret| !secret.is_empty());
+    let mailed = object.pointer("/spec/password/emailToUser") == Some(&Value::Bool(true));
+    let password_to: Vec<String> = secret
+        .map(|secret| delivery_place(&namespace, &secret, sealed_for))
+        .into_iter()
+        .chain(mailed.then(|| "mail to the user".to_owned()))
+        .collect();
     let planned = Planned {
         file,
         namespace,
@@ -50,7 +52,7 @@ pub(super) fn parse(mut manifest: Manifest, namespace: Option<&str>, rules: &Rul
         rule: None,
         approvals: None,
         starts_at: None,
-        password_to,
+        password_to: Some(password_to.join(" and ")).filter(|to| !to.is_empty()),
         steps: Vec::new(),
         common_steps: Vec::new(),
         impact: Vec::new(),
