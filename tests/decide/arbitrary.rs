@@ -60,17 +60,21 @@ fn seen<T: Clone + std::fmt::Debug + 'static>(known: impl Strategy<Value = T> + 
     prop_oneof![1 => Just(Seen::Unread), 4 => read(known)].boxed()
 }
 
+/// Nothing here reads it.
+const RECIPIENT: &str = "age1ejdxr6zhk3z2jgnk9aluhwytljqvzfwlskyln6ne5e78m8ma65xsx9lxvk";
+
 fn request() -> impl Strategy<Value = Request> {
     let source = prop_oneof![
         Just(PasswordSource::Generate { length: 20, kinds: Kinds::default() }),
         Just(PasswordSource::FromSecret { name: "chosen".to_owned(), key: "password".to_owned() })
     ];
-    let password = (source, any::<[bool; 3]>(), option::of(text(&["annette-password"]))).prop_map(
-        |(source, [force, clear, mail], deliver_to)| Action::Password {
+    let password = (source, any::<[bool; 4]>(), option::of(text(&["annette-password"]))).prop_map(
+        |(source, [force, clear, mail, seal], deliver_to)| Action::Password {
             source,
             force_change_on_login: force,
             clear_mobile_sessions_and_api_tokens: clear,
             email_to_user: mail,
+            sealed_for: deliver_to.iter().filter(|_| seal).map(|_| RECIPIENT.to_owned()).collect(),
             deliver_to,
         },
     );
@@ -249,6 +253,7 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
         Just(FollowUp { mail_to: Some("annette.c@zylker.biz".to_owned()), ..FollowUp::default() }),
         Just(FollowUp {
             deliver_to: Some("annette-password".to_owned()),
+            sealed_for: vec![RECIPIENT.to_owned()],
             clean_up: Some(AfterReset { web_sessions: true, ..AfterReset::default() }),
             mail_to: Some("annette.c@zylker.biz".to_owned()),
             remains: Some("Tickets live on.".to_owned()),

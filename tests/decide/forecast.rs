@@ -55,7 +55,7 @@ fn steps_of(world: &World, once: &Call) -> Vec<String> {
     let at = |secret: &str| format!("{}/{secret}", request.namespace);
     match (&request.action, once) {
         (
-            Action::Password { source, email_to_user, deliver_to, .. },
+            Action::Password { source, email_to_user, deliver_to, sealed_for, .. },
             Call::SetPassword {
                 force_change_on_login,
                 clear_mobile_sessions_and_api_tokens,
@@ -81,8 +81,13 @@ fn steps_of(world: &World, once: &Call) -> Vec<String> {
                 true => "End the user's web sessions, mobile sessions and API tokens.".to_owned(),
                 false => "End the user's web sessions. Mobile sessions and API tokens stay.".to_owned(),
             });
-            all.extend(deliver_to.iter().map(|secret| {
-                format!("Write it into Secret {}: everyone who may read Secrets there can read it.", at(secret))
+            all.extend(deliver_to.iter().map(|secret| match &sealed_for[..] {
+                [] => format!("Write it into Secret {}: everyone who may read Secrets there can read it.", at(secret)),
+                [one] => format!(
+                    "Seal it into Secret {}: only the holder of the private key of this recipient can read it: {one}.",
+                    at(secret)
+                ),
+                _ => unreachable!("one recipient at most is drawn"),
             }));
             all.extend(email_to_user.then(|| "Mail it to the user.".to_owned()));
             all

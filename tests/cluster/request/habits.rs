@@ -41,7 +41,8 @@ fn help_desk(site: &Site) {
     assert_eq!(roles.len(), 4, "{roles:#?}");
     roles.push(json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "test-request", "namespace": TEAM},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "credreset-request"}, "subjects": [user("hana")],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "credreset-request"},
+        "subjects": [user("hana"), user("ina")],
     }));
     site.apply_own(roles);
 }
@@ -95,6 +96,13 @@ fn the_help_desk_and_the_person_on_call() {
     ] {
         assert!(shown.contains(part), "{part:?} is not in\n{shown}");
     }
+    // Ina may file requests, and not even see the Directory: her plan is of the request alone, and says so.
+    let manifest = site.dir.join("jan.yaml");
+    fs::write(&manifest, password_reset("jan", "jan.n@zylker.biz", json!({}))).unwrap();
+    let arguments = ["plan", manifest.to_str().unwrap()];
+    let (code, out, error) = run(Path::new(BINARY), &kubeconfig_of(&site, "ina"), &arguments);
+    assert_eq!(code, Some(0), "{out}{error}");
+    assert!(out.contains("Directory zylker is Ready and has a rule that allows it (you may not read it)"), "{out}");
     habits(&site, &hana, &name);
     on_a_terminal(&site, &hana, &name);
     completes(&site, &hana, &name);
