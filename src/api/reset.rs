@@ -211,9 +211,8 @@ pub struct DeliverTo {
     /// Name of a Secret in this namespace that does not exist yet. The operator creates it with the keys `password` and `username`.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub secret: String,
-    /// Recipients of age (https://age-encryption.org): public keys such as age1... or a line of an SSH public key file (ssh-ed25519,
-    /// ssh-rsa). The Secret then holds `password.age` instead of `password`: the password encrypted so that only the private key of one of
-    /// them can open it.
+    /// Public keys, of age (age1..., see https://age-encryption.org) or SSH (a line of a file with ssh-ed25519 or ssh-rsa). The Secret then
+    /// holds `password.age` instead of `password`: the password, encrypted so that only the private key of one of them opens it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 10),

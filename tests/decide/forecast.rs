@@ -83,8 +83,8 @@ fn steps_of(world: &World, once: &Call) -> Vec<String> {
             });
             all.extend(deliver_to.iter().map(|secret| match &sealed_for[..] {
                 [] => format!("Write it into Secret {}: everyone who may read Secrets there can read it.", at(secret)),
-                [one] => format!(
-                    "Seal it into Secret {}: only the holder of the private key of this recipient can read it: {one}.",
+                [recipient] => format!(
+                    "Seal it into Secret {}: only the holder of the private key of this recipient can read it: {recipient}.",
                     at(secret)
                 ),
                 _ => unreachable!("one recipient at most is drawn"),

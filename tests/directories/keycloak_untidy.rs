@@ -65,7 +65,7 @@ fn actions_that_are_off(site: &Site) {
     );
     for (name, action) in [("bob", "CONFIGURE_TOTP"), ("key", "webauthn-register"), ("ann", "UPDATE_PASSWORD")] {
         let msg = refused(site, name, "NotSupported");
-        assert!(msg.contains(action) && msg.contains("othing was sent"), "{msg}");
+        assert!(msg.contains(action) && msg.contains("othing is sent"), "{msg}");
     }
     assert_eq!(factors(&realm, "bob"), ["otp"]);
     assert_eq!(realm.sign_in_with_code("bob", "bob-old-1"), "signed in");
