@@ -144,7 +144,7 @@ fn bad_configuration() {
         (&["--concurrency", "0"], "", "--concurrency"),
         (&["--log", "credreset=loud=er"], "", "--log"),
         (&["--listen", "203.0.113.1:1"], "", "cannot listen on"),
-        (&["--listen", "127.0.0.1:0"], "/nonexistent/kubeconfig", "Kubernetes configuration"),
+        (&["--listen", "127.0.0.1:0"], "/nonexistent/kubeconfig", "KUBECONFIG names /nonexistent/kubeconfig"),
     ] {
         let (code, printed) = run(arguments, kubeconfig);
         assert!(code.is_some_and(|c| c == 1 || c == 2), "{arguments:?}: {code:?}");
