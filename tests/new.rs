@@ -70,6 +70,15 @@ fn what_is_asked_for_is_what_is_written() {
         (spec.user.id.as_deref(), spec.requested_by.as_deref(), spec.valid_for.as_str()),
         (Some("700012399"), Some("hana"), "2h")
     );
+    let keys =
+        [age::x25519::Identity::generate(), age::x25519::Identity::generate()].map(|key| key.to_public().to_string());
+    let sealed = ["annette.c@zylker.biz", "--sealed-for", &keys[0], "--sealed-for", &keys[1]];
+    let output = new(&[&sealed, &reason[..]].concat(), b"");
+    let request = requests(std::str::from_utf8(&output.stdout).unwrap()).remove(0);
+    assert_eq!(request.spec.password.as_ref().unwrap().deliver_to.as_ref().unwrap().sealed_for, keys);
+    assert!(request.request().is_ok());
+    let output = new(&[&["annette.c@zylker.biz", "--sealed-for", &keys[0][..60]], &reason[..]].concat(), b"");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("this is not a valid age recipient"), "{output:?}");
     let output = new(&[&["annette.c@zylker.biz", "--mfa"], &reason[..]].concat(), b"");
     let spec = requests(std::str::from_utf8(&output.stdout).unwrap())[0].spec.clone();
     assert_eq!(spec.mfa.unwrap().confirm, "annette.c@zylker.biz");

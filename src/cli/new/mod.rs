@@ -23,6 +23,7 @@ use crate::{
         request::Mode,
         text::{MESSAGE, NAME, printable},
     },
+    sealing,
 };
 
 /// Flags of `credreset new`.
@@ -72,6 +73,9 @@ pub struct Args {
     /// Mail the new password to the user instead of writing it to a Secret
     #[arg(long, conflicts_with = "mfa")]
     email_to_user: bool,
+    /// Seal the delivered password for the holder of this public key, of age or SSH; may be repeated
+    #[arg(long, value_name = "KEY", value_parser = public_key, conflicts_with_all = ["mfa", "email_to_user"])]
+    sealed_for: Vec<String>,
     /// Label of the requests, such as team=sales; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = labels::label)]
     label: Vec<(String, String)>,
@@ -207,6 +211,11 @@ async fn refuse_open(open: &[(&String, &open::Open)], caller: Option<&Caller>) -
     )
 }
 
+/// A key that a password can be sealed for.
+fn public_key(text: &str) -> Result<String, String> {
+    sealing::recipient(text).map(|_| text.to_owned()).map_err(|wrong| format!("this {wrong}"))
+}
+
 /// Sets the requester where the caller is known and none is named. Returns what a person should know about that.
 fn add_requester(args: &Args, caller: Option<&Caller>, manifests: &mut [(String, Value)]) -> Option<String> {
     if args.requested_by.is_some() {
@@ -274,6 +283,9 @@ fn manifest(args: &Args, user: &str, name: &str, requested_at: Timestamp) -> Val
         });
         if !args.email_to_user {
             password["deliverTo"] = json!({ "secret": name });
+            if !args.sealed_for.is_empty() {
+                password["deliverTo"]["sealedFor"] = json!(args.sealed_for);
+            }
         }
         spec["password"] = password;
     }
