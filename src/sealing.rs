@@ -11,6 +11,8 @@ use age::{
     cli_common::{StdinGuard, read_identities},
     ssh, x25519,
 };
+use bech32::FromBase32;
+use curve25519_dalek::MontgomeryPoint;
 use secrecy::{
     ExposeSecret, SecretString,
     zeroize::{Zeroize, Zeroizing},
@@ -23,11 +25,13 @@ use secrecy::{
 pub fn recipient(text: &str) -> Result<Box<dyn Recipient + Send>, &'static str> {
     if text.starts_with("age1") {
         return match text.parse::<x25519::Recipient>() {
+            Ok(_) if is_weak(text) => Err(WEAK),
             Ok(recipient) => Ok(Box::new(recipient)),
             Err(_) => Err("is not a valid age recipient: copy the line \"public key\" of age-keygen's output again"),
         };
     }
     match text.parse::<ssh::Recipient>() {
+        Ok(ssh::Recipient::SshEd25519(_, point)) if point.is_small_order() => Err(WEAK),
         Ok(recipient) => Ok(Box::new(recipient)),
         Err(ssh::ParseRecipientKeyError::RsaModulusTooSmall) => {
             Err("is an RSA key of less than 2048 bits, which can be broken")
@@ -37,6 +41,22 @@ pub fn recipient(text: &str) -> Result<Box<dyn Recipient + Send>, &'static str> 
         }
         Err(_) => Err("is neither an age recipient (age1...) nor a valid ssh-ed25519 or ssh-rsa public key"),
     }
+}
+
+const WEAK: &str = "is a key of which everybody knows the private key (a point of small order)";
+
+/// Whether an age recipient is a point of small order: its secret with any other key is zero. Such a key is nobody's.
+fn is_weak(recipient: &str) -> bool {
+    let point = bech32::decode(recipient).ok().and_then(|(_, data, _)| Vec::<u8>::from_base32(&data).ok());
+    let point = point.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    // A clamped scalar is a multiple of the orders in question.
+    point.is_none_or(|bytes| MontgomeryPoint(bytes).mul_clamped([1; 32]).0 == [0; 32])
+}
+
+/// The part of a public key that says which key it is: all but the comment.
+#[must_use]
+pub fn without_comment(recipient: &str) -> String {
+    recipient.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
 
 /// Why a password could not be sealed.
@@ -149,6 +169,9 @@ mod tests {
         for (text, says) in [
             (mistyped.as_str(), "not a valid age recipient"),
             ("age1yubikey1qwerty", "not a valid age recipient"),
+            // Points of small order: age panics at the first, and whoever reads the Secret opens what is sealed for the second.
+            ("age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z", "everybody knows"),
+            ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "everybody knows"),
             ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", "is neither"),
             ("ssh-dss AAAAB3NzaC1kc3MAAACBAP", "is neither"),
             ("hana@acme.example", "is neither"),

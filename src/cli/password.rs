@@ -102,7 +102,8 @@ async fn show(args: Args) -> anyhow::Result<()> {
         eprintln!("The user has to choose another password at the next sign-in.");
     }
     if !delete || !has_reached_user {
-        eprintln!("{at} still holds the password: credreset password {name} -n {namespace} --delete deletes it.");
+        let key = if is_sealed { " --identity FILE" } else { "" };
+        eprintln!("{at} still holds the password: credreset password {name} -n {namespace}{key} --delete deletes it.");
         return Ok(());
     }
     let deletion = secrets.delete_delivered(&namespace, &delivered).await;

@@ -89,21 +89,17 @@ fn sentences(request: &Request, user: &str, place: impl Fn(&str) -> String) -> V
                 }
                 .to_owned(),
             );
-            steps.extend(deliver_to.as_ref().map(|secret| {
-                let whom = match sealed_for.len() {
-                    0 => {
-                        return format!(
-                            "Write it into {}: everyone who may read Secrets there can read it.",
-                            place(secret)
-                        );
-                    }
-                    1 => "the holder of the private key of this recipient",
-                    _ => "the holders of the private keys of these recipients",
-                };
-                let recipients =
-                    sealed_for.iter().map(|one| text::printable(one, MAX_RECIPIENT_LENGTH)).collect::<Vec<_>>();
-                format!("Seal it into {}: only {whom} can read it: {}.", place(secret), recipients.join("; "))
+            steps.extend(deliver_to.as_ref().map(|secret| match sealed_for.len() {
+                0 => format!("Write it into {}: everyone who may read Secrets there can read it.", place(secret)),
+                n => format!(
+                    "Seal it into {}, where only a private key of its recipients ({n}) opens it.",
+                    place(secret)
+                ),
             }));
+            // Each in a step of its own: of a long text only the beginning is shown.
+            let number = sealed_for.len();
+            steps
+                .extend(sealed_for.iter().zip(1..).map(|(one, n)| format!("Recipient {n} of {number}: {}.", key(one))));
             steps.extend(email_to_user.then(|| "Mail it to the user.".to_owned()));
             steps
         }
@@ -114,6 +110,17 @@ fn sentences(request: &Request, user: &str, place: impl Fn(&str) -> String) -> V
             let kinds: Vec<String> = factors.iter().map(|factor| format!("{factor:?}")).collect();
             vec![format!("Remove second factors {whose} of these kinds: {}.", kinds.join(", "))]
         }
+    }
+}
+
+/// A recipient as a reader should see it: the key, and apart from it what its comment says, which anyone can choose.
+fn key(recipient: &str) -> String {
+    let key = recipient.split_inclusive(' ').take(2).map(str::len).sum();
+    let (key, comment) = recipient.split_at(key);
+    let key = text::printable(key.trim_end(), MAX_RECIPIENT_LENGTH);
+    match comment.trim() {
+        "" => key,
+        comment => format!("{key} (it calls itself {:?})", text::printable(comment, 100)),
     }
 }
 

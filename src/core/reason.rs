@@ -52,7 +52,7 @@ reasons! {
     NotYetValid => "Wait until then.",
     /// The Directory's rule requires approvals in the cluster, and there are not enough. The message says which approvals do not count,
     /// and why.
-    AwaitingApproval => "Approve it: `credreset approve NAME -n NAMESPACE`.",
+    AwaitingApproval => "Ask somebody else who may approve: `credreset approve NAME -n NAMESPACE`.",
     /// The call is under way.
     Executing => "Wait.",
     /// The call was sent, or about to be when its process ended, and no answer came. The operator checks whether it took effect. It sends

@@ -118,7 +118,7 @@ pub(super) fn without_record(world: &World, request: &Request, status: &StatusSu
     let view = View::new(
         Reason::OutcomeUnknown,
         "This request was under way, and its record no longer exists: the reset may or may not be in force, and nothing is sent \
-         again. Ask the user to sign in, or file a new request.",
+         again. Ask the user to sign in before you file a new request.",
     );
     Decision::rest(view, next)
 }

@@ -179,7 +179,7 @@ pub fn settled(record: &Record, own: bool) -> View {
             View::of(
                 record,
                 Reason::OutcomeUnknown,
-                format!("{sent} {shown} Ask the user to sign in, or file a new request."),
+                format!("{sent} {shown} Ask the user to sign in before you file a new request."),
             )
         }
     }

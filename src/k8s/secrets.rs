@@ -276,12 +276,14 @@ pub struct StoredPassword {
 }
 
 impl StoredPassword {
-    /// Key and value of what the record's delivery Secret holds. `None`: it is to be sealed, and there is no sealed copy.
+    /// Key and value of what the record's delivery Secret holds. `None`: it is to be sealed, and there is no sealed copy. What was sealed is
+    /// never delivered in plain text, even if the record has lost its recipients, as with an older definition of its kind.
     fn to_deliver(&self, record: &Record) -> Option<(&'static str, &str)> {
-        if record.finish.sealed_for.is_empty() {
-            return Some((PASSWORD_KEY, self.password.expose_secret()));
+        match &self.sealed {
+            Some(sealed) => Some((SEALED_KEY, sealed)),
+            None if record.finish.sealed_for.is_empty() => Some((PASSWORD_KEY, self.password.expose_secret())),
+            None => None,
         }
-        self.sealed.as_deref().map(|sealed| (SEALED_KEY, sealed))
     }
 }
 

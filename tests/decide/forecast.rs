@@ -83,12 +83,13 @@ fn steps_of(world: &World, once: &Call) -> Vec<String> {
             });
             all.extend(deliver_to.iter().map(|secret| match &sealed_for[..] {
                 [] => format!("Write it into Secret {}: everyone who may read Secrets there can read it.", at(secret)),
-                [recipient] => format!(
-                    "Seal it into Secret {}: only the holder of the private key of this recipient can read it: {recipient}.",
+                [_] => format!(
+                    "Seal it into Secret {}, where only a private key of its recipients (1) opens it.",
                     at(secret)
                 ),
                 _ => unreachable!("one recipient at most is drawn"),
             }));
+            all.extend(sealed_for.iter().map(|one| format!("Recipient 1 of 1: {one}.")));
             all.extend(email_to_user.then(|| "Mail it to the user.".to_owned()));
             all
         }

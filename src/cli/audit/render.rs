@@ -126,8 +126,10 @@ pub(super) fn csv(report: &Report) -> anyhow::Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// A cell that a spreadsheet takes for text: one that begins like a formula is prefixed with an apostrophe.
+/// A cell that a spreadsheet takes for text. What begins like a formula is prefixed with an apostrophe, also after a semicolon: in some
+/// countries that separates cells.
 fn cell(text: &str) -> String {
-    let text = printable(text, MESSAGE);
-    if text.trim_start().starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
+    let formula = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+    let safe = |part: &str| if part.trim_start().starts_with(formula) { format!("'{part}") } else { part.to_owned() };
+    printable(text, MESSAGE).split(';').map(safe).collect::<Vec<_>>().join(";")
 }

@@ -93,6 +93,8 @@ pub(super) fn mark_twice(members: &mut [Member], sources: Option<&Sources>, file
     /// An open request: name, file if it is of the set, and what stands for its user.
     struct One {
         name: (String, String),
+        /// The same reset asked for at the same time has the same record: it is carried out once.
+        requested_at: Timestamp,
         file: Option<String>,
         users: Vec<(String, Mode, String)>,
     }
@@ -117,12 +119,14 @@ pub(super) fn mark_twice(members: &mut [Member], sources: Option<&Sources>, file
         .filter_map(|Member { planned, request, .. }| {
             let request = request.as_ref()?;
             let users = users(request, planned.found.as_ref());
-            Some(One { name: name(request), file: Some(planned.file.clone()), users })
+            let (requested_at, file) = (request.requested_at, Some(planned.file.clone()));
+            Some(One { name: name(request), requested_at, file, users })
         })
         .collect();
     let of_set: BTreeSet<(String, String)> = all.iter().map(|one| one.name.clone()).collect();
     all.extend(filed.open.iter().filter(|open| !of_set.contains(&name(&open.request))).map(|open| One {
         name: name(&open.request),
+        requested_at: open.request.requested_at,
         file: None,
         users: users(&open.request, open.user.as_ref()),
     }));
@@ -140,7 +144,7 @@ pub(super) fn mark_twice(members: &mut [Member], sources: Option<&Sources>, file
             .filter_map(|user| by_user.get(user))
             .flatten()
             .copied()
-            .filter(|number| all[*number].name != own)
+            .filter(|number| all[*number].name != own && all[*number].requested_at != request.requested_at)
             .collect();
         let Some(first) = others.first().map(|number| &all[*number]) else { continue };
         let place = first.file.as_ref().map_or_else(|| "in the cluster, and open".to_owned(), Clone::clone);

@@ -77,8 +77,8 @@ impl Keycloak {
 
     /// Users whom Keycloak lists for exactly this value of a field. An empty list alone proves nothing. Keycloak returns one to an account
     /// that may search but sees no users, so the operator reads its own account, which Keycloak must show. And it may return one while
-    /// another search imports the user from a federation, which it does without a lock, so the operator asks again while none of its other
-    /// searches is under way.
+    /// another search imports the user from a federation, which it does without a lock, so the operator asks again while no other search
+    /// of this connection is under way.
     async fn list(&self, field: &str, typed: &str) -> Result<Vec<Value>, Why> {
         let search = async || {
             let answer = self.get(&["users"], &[(field, typed), ("exact", "true")]).await?;

@@ -172,7 +172,7 @@ fn lost_answer_without_evidence() {
         (&again["status"]["outcome"], condition(&again, "Stalled").unwrap().0),
         (&json!("Unknown"), "True".into())
     );
-    assert!(message(&again).contains("Ask the user to sign in, or file a new request"), "{}", message(&again));
+    assert!(message(&again).contains("Ask the user to sign in before you file a new request"), "{}", message(&again));
     site.apply(&password_reset("third", EMAIL, json!({})));
     site.until("third", "Applied");
     let superseded = site.until("annette", "Superseded");

@@ -116,10 +116,14 @@ fn a_sealed_password_is_opened_by_its_recipients_alone() {
         site.try_kubectl(&["apply", "-f", "-"], &password_reset("none", ADDRESS, sealed_for(&["age".to_owned()])));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("sealedFor"), "{refused:?}");
     site.apply(&password_reset("mistyped", ADDRESS, sealed_for(&[recipients[1].clone(), mistyped])));
+    let by_another_name = recipients[1].replace("hana", "otto");
+    site.apply(&password_reset("twice", ADDRESS, sealed_for(&[recipients[1].clone(), by_another_name])));
     site.apply(&password_reset("annette", ADDRESS, sealed_for(&recipients)));
     let operator = site.operator();
     let msg = message(&site.until("mistyped", "NotSupported"));
     assert!(msg.contains("spec.password.deliverTo.sealedFor[1] is not a valid age recipient"), "{msg}");
+    let msg = message(&site.until("twice", "NotSupported"));
+    assert!(msg.contains("spec.password.deliverTo.sealedFor[1] is there twice"), "{msg}");
     site.until("annette", "Applied");
     drop(operator);
     assert_eq!(site.sandbox.count("reset-password"), 1);
