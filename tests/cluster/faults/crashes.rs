@@ -28,6 +28,9 @@ static PRIVATE_KEY: LazyLock<Identity> = LazyLock::new(Identity::generate);
 /// The Directory without templates; it leads to the same directory.
 const PLAIN: &str = "plain";
 
+/// The Directory of the rows with sealed passwords; it leads to the same directory. A held call keeps a slot of its Directory.
+const SEALING: &str = "sealing";
+
 /// What the directory lets the operator know of a call whose answer was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Guarantee {
@@ -170,6 +173,7 @@ impl Row {
         }
         let mut reset = parse(password_reset(&self.name(), &self.email(), at));
         if self.kind == Kind::Sealed {
+            reset["spec"]["directory"] = json!(SEALING);
             reset["spec"]["password"]["deliverTo"]["sealedFor"] = json!([PRIVATE_KEY.to_public().to_string()]);
         }
         if self.kind.is_generated() {
@@ -338,7 +342,9 @@ fn matrix(guarantee: Guarantee) {
     zoho["urls"] = json!({"accounts": directory.url, "api": directory.url, "mail": directory.url});
     // Long enough for a busy machine: an answer that is merely slow would be another row.
     let limits = json!({"resetsPerHour": 100_000, "requestTimeout": "20s"});
-    site.directory("zylker", json!({"provider": {"zoho": zoho}, "limits": limits}));
+    for name in ["zylker", SEALING] {
+        site.directory(name, json!({"provider": {"zoho": zoho}, "limits": limits}));
+    }
     if guarantee == Guarantee::AtMostOnce {
         (zoho["resetPassword"], zoho["resetMFA"]) = (Value::Null, Value::Null);
         site.directory(PLAIN, json!({"provider": {"zoho": zoho}, "limits": limits}));
