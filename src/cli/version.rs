@@ -1,10 +1,13 @@
 //! `credreset version`: the versions of this program and of the operator, and whether an operator leads.
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease};
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::{
+    Api, Client, ResourceExt,
+    api::ListParams,
+    core::{ApiResource, DynamicObject},
+};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     cluster::{Access, connect},
@@ -130,7 +133,9 @@ impl Report {
     }
 
     async fn read(&mut self, client: &Client, namespace: &str) {
-        let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+        // The types of all that a Deployment may hold would make the program larger by megabytes.
+        let kind = ApiResource::erase::<Deployment>(&());
+        let deployments: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
         match deployments.list(&ListParams::default().labels(DEPLOYMENT)).await {
             Ok(all) => {
                 if all.items.is_empty() {
@@ -163,16 +168,15 @@ fn unread(what: &str, namespace: &str, error: &kube::Error) -> String {
 }
 
 impl Operator {
-    fn of(deployment: &Deployment) -> Self {
-        let labels: &BTreeMap<String, String> = deployment.labels();
-        let spec = deployment.spec.as_ref();
-        let pod = spec.and_then(|spec| spec.template.spec.as_ref());
+    fn of(deployment: &DynamicObject) -> Self {
+        let field = |pointer: &str| deployment.data.pointer(pointer);
+        let number = |pointer: &str| field(pointer).and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok());
         Self {
             name: deployment.name_any(),
-            version: labels.get("app.kubernetes.io/version").cloned(),
-            image: pod.and_then(|pod| pod.containers.first()).and_then(|container| container.image.clone()),
-            ready: deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or_default(),
-            replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
+            version: deployment.labels().get("app.kubernetes.io/version").cloned(),
+            image: field("/spec/template/spec/containers/0/image").and_then(Value::as_str).map(ToOwned::to_owned),
+            ready: number("/status/readyReplicas").unwrap_or_default(),
+            replicas: number("/spec/replicas").unwrap_or(1),
         }
     }
 }
