@@ -1,6 +1,7 @@
 //! Passwords sealed for recipients: files in the format of age (age-encryption.org/v1, specified at github.com/C2SP/C2SP/blob/main/age.md),
 //! which the command `age` opens, too.
 use std::{
+    collections::BTreeSet,
     io::{Read, Write},
     path::Path,
 };
@@ -53,10 +54,20 @@ fn is_weak(recipient: &str) -> bool {
     point.is_none_or(|bytes| MontgomeryPoint(bytes).mul_clamped([1; 32]).0 == [0; 32])
 }
 
-/// The part of a public key that says which key it is: all but the comment.
-#[must_use]
-pub fn without_comment(recipient: &str) -> String {
-    recipient.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+/// Checks that these are recipients, each another one.
+///
+/// # Errors
+/// The number of the wrong one, from 0, and a fragment that follows the name of its field.
+pub fn check(recipients: &[String]) -> Result<(), (usize, &'static str)> {
+    let mut known = BTreeSet::new();
+    for (number, text) in recipients.iter().enumerate() {
+        recipient(text).map_err(|wrong| (number, wrong))?;
+        // Without a comment, which may differ.
+        if !known.insert(text.split_whitespace().take(2).collect::<Vec<_>>()) {
+            return Err((number, "is there twice"));
+        }
+    }
+    Ok(())
 }
 
 /// Why a password could not be sealed.

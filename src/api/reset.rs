@@ -1,6 +1,4 @@
 //! `CredentialReset`: the request.
-use std::collections::BTreeSet;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::JsonSchema;
@@ -393,12 +391,7 @@ impl Password {
             return Err("spec.password.deliverTo.secret must be a valid name of a Secret".to_owned());
         }
         let sealed_for = self.deliver_to.as_ref().map(|deliver_to| deliver_to.sealed_for.clone()).unwrap_or_default();
-        let mut keys = BTreeSet::new();
-        for (n, recipient) in sealed_for.iter().enumerate() {
-            let known = (!keys.insert(sealing::without_comment(recipient))).then_some("is there twice");
-            let wrong = known.or(sealing::recipient(recipient).err());
-            wrong.map_or(Ok(()), |wrong| Err(format!("spec.password.deliverTo.sealedFor[{n}] {wrong}")))?;
-        }
+        sealing::check(&sealed_for).map_err(|(n, wrong)| format!("spec.password.deliverTo.sealedFor[{n}] {wrong}"))?;
         Ok(Action::Password {
             source,
             force_change_on_login: self.force_change_on_login,

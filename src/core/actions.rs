@@ -115,10 +115,10 @@ fn sentences(request: &Request, user: &str, place: impl Fn(&str) -> String) -> V
 
 /// A recipient as a reader should see it: the key, and apart from it what its comment says, which anyone can choose.
 fn key(recipient: &str) -> String {
-    let key = recipient.split_inclusive(' ').take(2).map(str::len).sum();
-    let (key, comment) = recipient.split_at(key);
-    let key = text::printable(key.trim_end(), MAX_RECIPIENT_LENGTH);
-    match comment.trim() {
+    let mut parts = recipient.splitn(3, ' ');
+    let key: Vec<&str> = parts.by_ref().take(2).collect();
+    let key = text::printable(&key.join(" "), MAX_RECIPIENT_LENGTH);
+    match parts.next().unwrap_or_default().trim() {
         "" => key,
         comment => format!("{key} (it calls itself {:?})", text::printable(comment, 100)),
     }
