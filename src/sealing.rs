@@ -14,10 +14,7 @@ use age::{
 };
 use bech32::FromBase32;
 use curve25519_dalek::MontgomeryPoint;
-use secrecy::{
-    ExposeSecret, SecretString,
-    zeroize::{Zeroize, Zeroizing},
-};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 /// The public key of somebody who can open a sealed password: of age (`age1...`), or a line of an SSH public key file.
 ///
@@ -125,9 +122,7 @@ pub fn open(sealed: &str, identities: &[Box<dyn Identity>]) -> Result<SecretStri
     };
     let mut text = Zeroizing::new(String::new());
     reader.read_to_string(&mut text).map_err(|e| unreadable(&e))?;
-    let password = SecretString::from(text.as_str());
-    text.zeroize();
-    Ok(password)
+    Ok(SecretString::from(text.as_str()))
 }
 
 /// No password is as long, in bytes.

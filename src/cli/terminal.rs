@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::text::{MESSAGE, is_hidden, printable};
 
 /// After this time a command that still works says so.
-const SLOW: Duration = Duration::from_secs(2);
+pub(super) const SLOW: Duration = Duration::from_secs(2);
 
 /// Formats of a report.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// What takes no longer than this needs no sign of life.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::cli::terminal::SLOW;
 
 /// A line on standard error; removed when it is dropped.
 pub(super) struct Progress {
@@ -26,7 +25,7 @@ impl Progress {
         let shown = bar.clone();
         // A thread of its own: the plan may be computing, or wait for a server.
         std::thread::spawn(move || {
-            if over.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) && !shown.is_finished() {
+            if over.recv_timeout(SLOW) == Err(RecvTimeoutError::Timeout) && !shown.is_finished() {
                 shown.set_draw_target(ProgressDrawTarget::stderr());
                 shown.enable_steady_tick(Duration::from_secs(1));
             }
