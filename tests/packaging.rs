@@ -124,6 +124,66 @@ fn commands_in_sentences_exist() {
     );
 }
 
+/// docs/commands.md has each command once, in the table of tasks.
+#[test]
+fn every_command_has_its_task() {
+    let help = Command::new(env!("CARGO_BIN_EXE_credreset")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, list) = help.split_once("\nCommands:\n").expect("a list of commands");
+    let (list, _) = list.split_once("\n\n").expect("more than commands");
+    // What is indented further continues the line above.
+    let names = list.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    let mut commands: Vec<&str> = names.filter_map(|line| line.split_whitespace().next()).collect();
+    commands.retain(|name| *name != "help");
+    commands.sort_unstable();
+    assert!(commands.len() > 10, "{help}");
+
+    let page = text("docs/commands.md");
+    let (_, table) = page.split_once("\n## Commands by task\n").expect("the table");
+    let (table, _) = table.split_once("\n\n").expect("an end of the table");
+    let rows = table.lines().skip(2).map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    let mut listed: Vec<String> = rows.map(|cells| cells[1].trim_matches('`').to_owned()).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, commands, "left: docs/commands.md, right: credreset --help");
+}
+
+/// Each answer is short, and leads to the page that shows it.
+#[test]
+fn answers_lead_to_what_shows_them() {
+    let page = text("docs/faq.md");
+    let mut answers = 0;
+    for part in page.split("\n## ").skip(1) {
+        let (question, answer) = part.split_once('\n').unwrap();
+        assert!(question.ends_with('?'), "{question}");
+        assert!(answer.contains("]("), "{question} has no link");
+        assert!(answer.split_whitespace().count() <= 100, "{question} has a long answer");
+        answers += 1;
+    }
+    assert!((12..=20).contains(&answers), "{answers} answers");
+}
+
+/// The versions that docs/install.md names are those that the charts ask for, and that the tests run.
+#[test]
+fn the_page_on_installation_names_the_versions() {
+    let page = text("docs/install.md");
+    let minor = |chart: &str| {
+        let version = yaml(&format!("{chart}/Chart.yaml"))["kubeVersion"].as_str().unwrap().to_owned();
+        let version = version.trim_start_matches(">=").trim_end_matches("-0");
+        version.rsplit_once('.').unwrap_or_else(|| panic!("{chart}: {version}")).0.to_owned()
+    };
+    let builds = text("tests/support/servers/build.sh");
+    let built = |name: &str| {
+        let (_, version) = builds.split_once(&format!("{name}:-v")).unwrap_or_else(|| panic!("no {name}"));
+        version.split('}').next().unwrap().to_owned()
+    };
+    let (kubernetes, helm) = (built("KUBERNETES_VERSION"), built("HELM_VERSION"));
+    for chart in CHARTS {
+        let row = format!("| Kubernetes | {} or later; the tests run on {kubernetes}.", minor(chart));
+        assert!(page.contains(&row), "{chart}: not in docs/install.md: {row}");
+    }
+    assert!(page.contains(&format!("| helm | the tests run {helm};")), "{helm}");
+}
+
 /// docs/openldap.md shows the rights that the tests' server gives.
 #[test]
 fn openldap_gives_the_rights_that_its_page_asks_for() {
@@ -509,10 +569,11 @@ fn what_artifact_hub_shows_is_so() {
     assert!(directory.allow[0].namespaces.contains(&request.namespace));
 }
 
-/// Addresses of the repository's own files, in the charts and their alerts.
+/// Addresses of the repository and its own files, in the book, the charts and their alerts.
 #[test]
 fn addresses_of_own_files_lead_somewhere() {
     let home = yaml("charts/credreset/Chart.yaml")["home"].as_str().unwrap().to_owned();
+    assert!(text("docs/book.toml").contains(&format!("\ngit-repository-url = \"{home}\"\n")), "docs/book.toml: {home}");
     let raw = home.replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main/";
     let home = home + "/blob/main/";
     let mut found = BTreeSet::new();

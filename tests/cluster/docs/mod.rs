@@ -1,3 +1,4 @@
 //! Pages whose commands are followed.
 mod book;
+mod install;
 mod tutorial;
