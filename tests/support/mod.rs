@@ -50,6 +50,7 @@ pub mod tcp;
 #[path = "../../src/testing.rs"]
 pub mod texts;
 mod watch;
+pub mod webhook;
 pub mod wire;
 
 pub use audit::Audited;

@@ -11,8 +11,10 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::notifications::arrived;
 use crate::support::{
-    Process, RESETS, SYSTEM, Setup, Site, TEAM, built, condition, merge, message, password_reset, path, text,
+    Process, RESETS, SYSTEM, Setup, Site, TEAM, blocks, built, condition, merge, message, password_reset, path, text,
+    webhook::Webhook,
 };
 
 const USERS: &str = "@zylker.biz";
@@ -154,8 +156,9 @@ fn reset(name: &str, number: usize, patch: Value) -> String {
 const RESETS_FOLDER: &str = "credreset-resets";
 const ZYLKER: &str = "directories/zylker.yaml";
 
-/// Flux's controller, with a Git repository that only [`Repository::push`] looks at.
-fn controller(site: &Site) -> Process {
+/// Flux's controller, with a Git repository that only [`Repository::push`] looks at, and a webhook in the place of Flux's
+/// notification-controller.
+fn controller(site: &Site, notified: &Webhook) -> Process {
     let controller = built("kustomize-controller");
     site.kubectl(&["apply", "--server-side", "-f", controller.with_extension("yaml").to_str().unwrap()]);
     site.kubectl(&["wait", "--for=condition=Established", "--timeout=600s", "crd", "--all"]);
@@ -169,6 +172,7 @@ fn controller(site: &Site) -> Process {
     Process::start(
         Command::new(&controller)
             .args(["--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0", "--requeue-dependency=1s"])
+            .arg(format!("--events-addr={}", notified.url))
             .env("KUBECONFIG", site.kubeconfig())
             .env("RUNTIME_NAMESPACE", FLUX)
             .env("TMPDIR", &site.dir)
@@ -214,7 +218,8 @@ fn flux_on_the_layout() {
         return; // it brings kinds and accounts
     }
     let _operator = site.operator();
-    let _flux = controller(&site);
+    let notified = Webhook::start(&site.dir, "webhook-flux", 0);
+    let _flux = controller(&site, &notified);
     // What brings Helm's charts is left out: an operator runs already.
     let mut repository = Repository::new(&site);
     repository.write(ZYLKER, &directory(&site).to_string());
@@ -235,6 +240,7 @@ fn flux_on_the_layout() {
     applied_edited_and_put_back(&mut repository);
     wrong_files(&mut repository);
     refused(&mut repository);
+    told(&notified);
     // Unknown: while it is being found out Flux waits; then it is red, too.
     site.until("lost", "OutcomeUnknown");
     repository.stays_red("second", "lost");
@@ -322,6 +328,39 @@ fn refused(repository: &mut Repository) {
     repository.remove("resets/refused.yaml");
     repository.push();
     repository.is_green(RESETS_FOLDER);
+}
+
+/// The message of an event that Flux posts.
+fn said(event: &Value) -> String {
+    event["message"].as_str().unwrap().to_owned()
+}
+
+/// What docs/notifications.md shows, in each run, and what it says of other messages.
+fn told(notified: &Webhook) {
+    let named = format!("CredentialReset/{TEAM}/refused status: 'Failed'");
+    let failed = notified.until("two runs", |all| {
+        let found = all.iter().filter(|event| said(event).contains(&named));
+        let found: Vec<Value> = found.cloned().collect();
+        (found.len() > 1).then_some(found)
+    });
+    let shown = blocks("docs/notifications.md", "json flux").concat().replace("femi-locked-out", "refused");
+    let mut shown: Value = serde_json::from_str(&shown).unwrap();
+    for event in failed {
+        // But for the time that the check took.
+        let [after, expected] = [&event, &shown].map(|event| said(event).split_once(": ").unwrap().1.to_owned());
+        assert_eq!(after, expected);
+        shown["message"] = event["message"].clone();
+        arrived(&shown, &event);
+    }
+    for (severity, expected) in [
+        ("info", format!("CredentialReset/{TEAM}/applied created")),
+        ("info", "Health check passed in ".to_owned()),
+        ("error", "a request never changes: file a new one under another name".to_owned()),
+        ("error", "needs the verb use on directories/limited".to_owned()),
+    ] {
+        let mut all = notified.taken().into_iter();
+        assert!(all.any(|event| event["severity"] == severity && said(&event).contains(&expected)), "{expected}");
+    }
 }
 
 /// With `force`, an edited file is another object for the same request.

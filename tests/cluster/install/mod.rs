@@ -4,6 +4,7 @@ mod flux;
 mod gitops;
 mod image;
 mod monitoring;
+mod notifications;
 mod operations;
 mod status_tools;
 mod values;

@@ -28,11 +28,11 @@ const OF_DIRECTORIES: [&str; 5] =
     ["Connected", "CredentialsRefused", "InvalidConfiguration", "PermissionMissing", "Unreachable"];
 
 /// What a tool says of an object.
-struct ToolView {
+pub(super) struct ToolView {
     kstatus: String,
-    health: String,
+    pub(super) health: String,
     /// Of kstatus, and of Argo CD.
-    messages: [String; 2],
+    pub(super) messages: [String; 2],
 }
 
 impl ToolView {
@@ -47,7 +47,7 @@ static SETTINGS: LazyLock<Value> = LazyLock::new(|| {
     made.iter().find(|o| o["metadata"]["name"] == "credreset-argocd-health").expect("a ConfigMap")["data"].clone()
 });
 /// tests/status-tools, which takes minutes to compile the first time.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+pub(super) static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let _one_at_a_time = locked(&folder.join("status-tools.lock"));
     let program = folder.join("status-tools");
@@ -57,7 +57,7 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     program
 });
 
-fn tools(objects: &[Value]) -> Vec<ToolView> {
+pub(super) fn tools(objects: &[Value]) -> Vec<ToolView> {
     let mut tools = Command::new(&*PROGRAM).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut stdin, asked) = (tools.stdin.take().unwrap(), [std::slice::from_ref(&*SETTINGS), objects].concat());
     // They answer while they are asked.
