@@ -180,7 +180,7 @@ fn asks_the_directory() {
     let (_, text, _) = captured(&plan("text"));
     for part in [
         "  ALLOWED   helpdesk/annette: Password of annette.c@zylker.biz in zylker\n",
-        "  user      annette.c@zylker.biz (700012399)\n",
+        "  user      annette.c@zylker.biz (700012399), called Annette Charbonneau\n",
         "  rule      staff\n",
         "can no longer sign in with the old password; is signed out of web sessions; has to choose another password",
         "  steps     1. Generate a password of 20 characters.\n            2. Set it as the password of annette.c@zylker.biz",

@@ -73,6 +73,14 @@ impl Access {
         Ok(self.kubeconfig()?.is_some())
     }
 
+    /// The namespace of the kubeconfig's context, if it names one.
+    pub(super) fn namespace(&self) -> Option<String> {
+        let (config, _) = self.kubeconfig().ok().flatten()?;
+        let name = self.context.as_ref().or(config.current_context.as_ref())?;
+        let context = config.contexts.iter().find(|context| context.name == *name)?;
+        context.context.as_ref()?.namespace.clone().filter(|namespace| !namespace.is_empty())
+    }
+
     /// Names of the contexts of the kubeconfig, if it can be read.
     pub(super) fn contexts(&self) -> Vec<String> {
         let kubeconfig = self.kubeconfig().ok().flatten();

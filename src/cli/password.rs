@@ -27,6 +27,9 @@ use crate::{
     sealing,
 };
 
+/// The terminal's stop (Ctrl-Z), by its number on Linux and macOS.
+const SIGTSTP: i32 = if cfg!(target_os = "macos") { 18 } else { 20 };
+
 /// Flags of `credreset password`.
 #[derive(clap::Args, Debug)]
 #[command(
@@ -103,7 +106,10 @@ async fn show(args: Args) -> anyhow::Result<()> {
     }
     if !delete || !has_reached_user {
         let key = if is_sealed { " --identity FILE" } else { "" };
-        eprintln!("{at} still holds the password: credreset password {name} -n {namespace}{key} --delete deletes it.");
+        let until = delivered.expires_at().map(|at| format!(" until {at:.0} or the hour after")).unwrap_or_default();
+        eprintln!(
+            "{at} still holds the password{until}: credreset password {name} -n {namespace}{key} --delete deletes it."
+        );
         return Ok(());
     }
     let deletion = secrets.delete_delivered(&namespace, &delivered).await;
@@ -158,7 +164,8 @@ fn opened(sealed: &SecretString, identity: &[PathBuf], at: &str) -> anyhow::Resu
 async fn on_screen(request: &CredentialReset, password: &str, deletes: bool) -> anyhow::Result<bool> {
     let stop = CancellationToken::new();
     stop_on_signal(&stop)?;
-    for kind in [SignalKind::hangup(), SignalKind::quit()] {
+    // Ctrl-Z ends it, too: a stopped program would leave the password on the screen.
+    for kind in [SignalKind::hangup(), SignalKind::quit(), SignalKind::from_raw(SIGTSTP)] {
         stop_on(kind, stop.clone()).context("a signal cannot be handled")?;
     }
     let found = request.status.as_ref().and_then(|status| status.user.as_ref());

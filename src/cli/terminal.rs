@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::Context;
 use comfy_table::Table;
 use indicatif::ProgressBar;
-use jiff::{SignedDuration, Span, SpanRelativeTo};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, tz::TimeZone};
 use serde::Serialize;
 use textwrap::{Options, WordSplitter, core::display_width};
 use tokio::{
@@ -37,6 +37,33 @@ pub(super) enum ReviewOutput {
     Text,
     Markdown,
     Json,
+}
+
+/// The time zone of times that a person reads.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Zone {
+    Utc,
+    /// The one that TZ names, or else that of this machine.
+    Local,
+}
+
+impl Zone {
+    /// A time in whole seconds; in local time with its distance from UTC.
+    pub(super) fn time(self, at: Timestamp) -> String {
+        self.format(at, "%Y-%m-%d %H:%M:%S%:z")
+    }
+
+    /// The same for a spreadsheet, which takes it for a time only without that distance.
+    pub(super) fn cell(self, at: Timestamp) -> String {
+        self.format(at, "%Y-%m-%d %H:%M:%S")
+    }
+
+    fn format(self, at: Timestamp, local: &str) -> String {
+        match self {
+            Self::Utc => format!("{at:.0}"),
+            Self::Local => at.to_zoned(TimeZone::system()).strftime(local).to_string(),
+        }
+    }
 }
 
 /// The report as indented JSON. Hidden characters, which a terminal might act on, are escaped.

@@ -55,6 +55,7 @@ fn sentences(request: &Request, user: &str, place: impl Fn(&str) -> String) -> V
             email_to_user,
             deliver_to,
             sealed_for,
+            expires_after,
         } => {
             let mut steps = vec![match source {
                 PasswordSource::Generate { length, kinds } => {
@@ -100,6 +101,9 @@ fn sentences(request: &Request, user: &str, place: impl Fn(&str) -> String) -> V
             let number = sealed_for.len();
             steps
                 .extend(sealed_for.iter().zip(1..).map(|(one, n)| format!("Recipient {n} of {number}: {}.", key(one))));
+            steps.extend(
+                expires_after.map(|stay| format!("Delete that Secret {stay:#} later, or within the hour after.")),
+            );
             steps.extend(email_to_user.then(|| "Mail it to the user.".to_owned()));
             steps
         }
@@ -246,6 +250,7 @@ fn follow_up(request: &Request, directory: &DirectoryFacts, user: &User) -> Resu
             email_to_user,
             deliver_to,
             sealed_for,
+            expires_after,
         } => {
             need(Feature::ResetPassword, "mode Password")?;
             if *force_change_on_login {
@@ -283,6 +288,7 @@ fn follow_up(request: &Request, directory: &DirectoryFacts, user: &User) -> Resu
             Ok(FollowUp {
                 deliver_to: deliver_to.clone(),
                 sealed_for: sealed_for.clone(),
+                expires_after: *expires_after,
                 clean_up: clean_up.in_separate_calls(directory.separate_calls),
                 mail_to,
                 remains: directory.not_ended.clone(),

@@ -1,5 +1,5 @@
 //! The call to a directory, as data: the call, its reply and the follow-up.
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{request::Factor, text};
@@ -83,6 +83,10 @@ pub struct FollowUp {
     /// Seal it there for these age recipients; empty: write it in plain text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sealed_for: Vec<String>,
+    /// Delete it this long after it is written, as an ISO 8601 duration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub expires_after: Option<SignedDuration>,
     /// Do with separate calls what the call itself does not do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_up: Option<AfterReset>,

@@ -276,6 +276,13 @@ impl Record {
         }
     }
 
+    /// The Secret of the request's namespace that is deleted once it has expired, if one was delivered for a limited time.
+    #[must_use]
+    pub fn expiring_secret(&self) -> Option<&str> {
+        let limited = self.state == State::Applied && self.finish.expires_after.is_some();
+        self.finish.deliver_to.as_deref().filter(|_| limited)
+    }
+
     /// The summary of the record.
     #[must_use]
     pub fn summary(&self) -> Arc<RecordSummary> {

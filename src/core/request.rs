@@ -185,6 +185,9 @@ pub enum Action {
         /// The age recipients for whom it is sealed in that Secret; empty: it is there in plain text.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         sealed_for: Vec<String>,
+        /// How long that Secret stays after it is written. `None`: until somebody deletes it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_after: Option<SignedDuration>,
     },
     /// Second factors are removed.
     #[serde(rename = "mfa")]
@@ -294,7 +297,8 @@ impl Request {
 }
 
 /// `at` plus `by`, or the last possible time.
-pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+#[must_use]
+pub fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 

@@ -50,6 +50,9 @@ pub enum LookUp {
 pub struct User {
     /// Id and name.
     pub id: UserId,
+    /// What people call the user, made printable. It identifies nobody: many may choose it themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
     /// The primary e-mail address.
     #[serde(default)]
     pub email: Option<String>,

@@ -2,6 +2,7 @@
 pub mod active_directory;
 pub mod keycloak;
 pub mod ldap;
+pub mod members;
 pub mod openldap;
 mod rest;
 #[cfg(test)]
@@ -408,6 +409,12 @@ impl Provider {
         };
         timeout(self.task_timeout(), task).await.unwrap_or_else(|_| Err(timed_out()))
     }
+}
+
+/// What people call a user, from the names that the directory shows. `None`: they are blank.
+fn display_name<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let name = names.into_iter().map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>().join(" ");
+    (!name.is_empty()).then(|| text::printable(&name, text::NAME))
 }
 
 fn timed_out() -> Why {

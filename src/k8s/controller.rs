@@ -1,4 +1,4 @@
-//! The watches, the two controllers and the housekeeping of a term of leadership.
+//! The watches and the two controllers of a term of leadership.
 use std::{
     collections::HashMap,
     hash::Hash,
@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     directories::Directories,
-    hash,
+    hash, housekeeping,
     lean::{Lean, PAGE},
     lease::Leadership,
     ledger::OPEN,
@@ -37,10 +37,6 @@ use crate::{
     core::{Next, record::State},
 };
 
-/// How often password Secrets that no record needs are deleted.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// How often records whose retention has ended are deleted.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(3600);
 /// Work that waits for a slot asks again after this, even if it was not woken: the work that was woken instead may no longer exist.
 const SLOT_RETRY: Duration = Duration::from_secs(30);
 /// The pause after the first failed reconcile of an item. It doubles with each further one.
@@ -98,7 +94,7 @@ pub async fn run(
             watch_settled_requests(&term.operator),
             reconcile_records(Arc::clone(&context), concurrency),
             term.operator.ledger.watch_keys(),
-            housekeeping(&term),
+            housekeeping::run(&term.operator),
         )
     };
     tokio::select! {
@@ -294,40 +290,6 @@ fn log_result<K: kube::Resource>(
         Err(error) => {
             metrics.count_error("watch");
             tracing::warn!(error = %error, "a watch failed; retrying");
-        }
-    }
-}
-
-/// Deletes password Secrets and records that are no longer needed.
-async fn housekeeping(term: &Term) {
-    let operator = &term.operator;
-    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-    // Not at the start of a term, when there is more urgent work: it reads all records.
-    let mut expire = tokio::time::interval_at(Instant::now() + SWEEP_INTERVAL, EXPIRY_INTERVAL);
-    for timer in [&mut sweep, &mut expire] {
-        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    }
-    loop {
-        let expire_records = tokio::select! {
-            _ = sweep.tick() => false,
-            _ = expire.tick() => true,
-        };
-        // A wrong clock cannot say what is too old. The term is about to end.
-        if !operator.clock.is_right() {
-            continue;
-        }
-        let now = Timestamp::now();
-        let (what, result) = if expire_records {
-            ("records", operator.ledger.delete_expired(now).await)
-        } else {
-            ("password Secrets", operator.secrets.sweep(&operator.ledger, now).await)
-        };
-        match result {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "deleted {what} that are no longer needed"),
-            Err(error) => {
-                tracing::warn!(error = %error, "failed to delete {what} that are no longer needed; retrying later");
-            }
         }
     }
 }

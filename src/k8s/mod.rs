@@ -8,6 +8,7 @@ pub mod directories;
 mod effects;
 pub mod events;
 mod facts;
+mod housekeeping;
 pub mod http_server;
 mod lean;
 pub mod lease;

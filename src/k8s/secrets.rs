@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     core::{
         record::{Record, State},
+        request::later,
         seen::Seen,
         text,
         world::{Delivery, StepState, SuppliedPassword},
@@ -27,6 +28,8 @@ use super::{delete_unchanged, ledger::Ledger, no_answer};
 pub const PASSWORD_LABEL: &str = "credreset.dev/password";
 /// Annotation with the name of the record that a Secret belongs to.
 const RECORD_ANNOTATION: &str = "credreset.dev/record";
+/// Annotation with the time after which a delivered Secret is deleted.
+const EXPIRES_ANNOTATION: &str = "credreset.dev/expires-at";
 /// Key of the password in a Secret that the operator writes.
 const PASSWORD_KEY: &str = "password";
 /// Key of the password that is sealed for recipients.
@@ -189,11 +192,15 @@ impl Secrets {
             );
         };
         let at = format!("Secret {namespace}/{name}");
+        let mut annotations = BTreeMap::from([(RECORD_ANNOTATION.to_owned(), record.name.clone())]);
+        if let Some(stay) = record.finish.expires_after {
+            annotations.insert(EXPIRES_ANNOTATION.to_owned(), format!("{:.0}", later(Timestamp::now(), stay)));
+        }
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
                 namespace: Some(namespace.clone()),
-                annotations: Some(BTreeMap::from([(RECORD_ANNOTATION.to_owned(), record.name.clone())])),
+                annotations: Some(annotations),
                 ..ObjectMeta::default()
             },
             data: Some(bytes([content, ("username", &record.user.name)])),
@@ -234,6 +241,22 @@ impl Secrets {
         let secret = self.in_namespace(&record.request.namespace).get_opt(name).await?;
         let (Some(secret), Some((key, content))) = (secret, stored.to_deliver(record)) else { return Ok(false) };
         Ok(text_of(&secret, key).is_ok_and(|found| found == content))
+    }
+
+    /// Deletes the delivered Secret `name` of `record` once it has expired; returns whether it is gone, or is no longer the operator's.
+    /// The time is in the Secret: whoever may write it there may let it stay for longer.
+    ///
+    /// # Errors
+    /// If the API server does not answer, or refuses.
+    pub async fn expire(&self, record: &Record, name: &str, now: Timestamp) -> kube::Result<bool> {
+        let api = self.in_namespace(&record.request.namespace);
+        let Some(secret) = api.get_metadata_opt(name).await? else { return Ok(true) };
+        let ours = secret.annotations().get(RECORD_ANNOTATION) == Some(&record.name);
+        match expiry(&secret.metadata).filter(|_| ours) {
+            None => Ok(true),
+            Some(at) if now < at => Ok(false),
+            Some(_) => delete_unchanged(&api, &secret).await,
+        }
     }
 
     /// Deletes the password Secrets that no record needs any more; returns how many.
@@ -294,6 +317,19 @@ pub struct DeliveredPassword {
     pub password: SecretString,
     /// The Secret as it was read, without its contents.
     secret: ObjectMeta,
+}
+
+impl DeliveredPassword {
+    /// When the operator deletes the Secret, or within the hour after. `None`: it does not.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        expiry(&self.secret)
+    }
+}
+
+/// The time after which a delivered Secret is deleted.
+fn expiry(secret: &ObjectMeta) -> Option<Timestamp> {
+    secret.annotations.as_ref()?.get(EXPIRES_ANNOTATION)?.parse().ok()
 }
 
 impl Secrets {

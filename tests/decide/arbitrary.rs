@@ -75,6 +75,7 @@ fn request() -> impl Strategy<Value = Request> {
             clear_mobile_sessions_and_api_tokens: clear,
             email_to_user: mail,
             sealed_for: deliver_to.iter().filter(|_| seal).map(|_| RECIPIENT.to_owned()).collect(),
+            expires_after: deliver_to.as_ref().filter(|_| clear).map(|_| SignedDuration::from_hours(24)),
             deliver_to,
         },
     );
@@ -221,6 +222,7 @@ fn user() -> impl Strategy<Value = User> {
         .prop_map(|(id, email, [confirmed, active, federated], administrator, operator, groups, changed_at)| {
             User {
                 id: UserId { id: id.to_owned(), ..annette() },
+                display_name: None,
                 email,
                 aliases: Vec::new(),
                 confirmed,
@@ -254,6 +256,7 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
         Just(FollowUp {
             deliver_to: Some("annette-password".to_owned()),
             sealed_for: vec![RECIPIENT.to_owned()],
+            expires_after: Some(SignedDuration::from_hours(24)),
             clean_up: Some(AfterReset { web_sessions: true, ..AfterReset::default() }),
             mail_to: Some("annette.c@zylker.biz".to_owned()),
             remains: Some("Tickets live on.".to_owned()),

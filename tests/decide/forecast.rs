@@ -55,7 +55,7 @@ fn steps_of(world: &World, once: &Call) -> Vec<String> {
     let at = |secret: &str| format!("{}/{secret}", request.namespace);
     match (&request.action, once) {
         (
-            Action::Password { source, email_to_user, deliver_to, sealed_for, .. },
+            Action::Password { source, email_to_user, deliver_to, sealed_for, expires_after, .. },
             Call::SetPassword {
                 force_change_on_login,
                 clear_mobile_sessions_and_api_tokens,
@@ -90,6 +90,7 @@ fn steps_of(world: &World, once: &Call) -> Vec<String> {
                 _ => unreachable!("one recipient at most is drawn"),
             }));
             all.extend(sealed_for.iter().map(|one| format!("Recipient 1 of 1: {one}.")));
+            all.extend(expires_after.map(|_| "Delete that Secret 24h later, or within the hour after.".to_owned()));
             all.extend(email_to_user.then(|| "Mail it to the user.".to_owned()));
             all
         }

@@ -12,6 +12,7 @@ mod support;
 use support::{check_command, folder, keycloak_server, ldap_proxy, ldap_server, ldap_users, person, proxy, wire};
 
 mod check;
+mod groups;
 mod keycloak;
 mod keycloak_crashes;
 mod keycloak_evidence;

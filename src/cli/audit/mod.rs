@@ -18,7 +18,7 @@ use self::{
 };
 use super::{
     cluster::{Access, api_error, connect, whoami},
-    terminal,
+    terminal::{self, Zone},
 };
 use crate::{
     api::{CredentialResetRecord, Directory},
@@ -74,6 +74,9 @@ pub struct Args {
     /// Format of the report; html is one file for a browser, to search, sort and print
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// Time zone of the times in text, csv and markdown; local is that of this machine, or of TZ
+    #[arg(long, value_enum, default_value_t = Zone::Utc, value_name = "ZONE")]
+    time: Zone,
     #[command(flatten)]
     access: Access,
 }
@@ -141,8 +144,12 @@ async fn audit(args: Args) -> anyhow::Result<ExitCode> {
         requested_by,
         operator_namespace,
         output,
+        time,
         access,
     } = args;
+    if time == Zone::Local && matches!(output, Output::Json | Output::Html) {
+        bail!("times in json and html are UTC: leave out --time, or choose another --output");
+    }
     let now = Timestamp::now();
     let period = month.or(quarter);
     let asked_since = period.map(|period| period.since).or(since);
@@ -178,10 +185,10 @@ async fn audit(args: Args) -> anyhow::Result<ExitCode> {
         resets: all.into_iter().map(Reset::of).collect(),
     };
     let text = match output {
-        Output::Text => render::text(&report),
-        Output::Csv => render::csv(&report).context("the audit has no CSV form")?,
+        Output::Text => render::text(&report, time),
+        Output::Csv => render::csv(&report, time).context("the audit has no CSV form")?,
         Output::Json => terminal::json(&report)?,
-        Output::Markdown => render::markdown(&report, &reach),
+        Output::Markdown => render::markdown(&report, &reach, time),
         Output::Html => {
             let cluster = access.config().await?.cluster_url.to_string();
             let by = whoami(&client).await?;

@@ -3,7 +3,10 @@ use std::fmt::Write;
 
 use super::{Report, Reset, reach::Reach};
 use crate::{
-    cli::{markdown::prose, terminal},
+    cli::{
+        markdown::prose,
+        terminal::{self, Zone},
+    },
     core::text::{MESSAGE, printable},
 };
 
@@ -28,9 +31,9 @@ const HEAD: [&str; 12] = [
 ];
 
 /// The cells of a row, with control characters escaped.
-fn cells(reset: &Reset) -> [String; 12] {
+fn cells(reset: &Reset, zone: Zone) -> [String; 12] {
     [
-        format!("{:.0}", reset.started_at),
+        zone.time(reset.started_at),
         reset.user.clone(),
         reset.mode.clone(),
         reset.directory.clone(),
@@ -47,28 +50,28 @@ fn cells(reset: &Reset) -> [String; 12] {
 }
 
 /// The report for a terminal.
-pub(super) fn text(report: &Report) -> String {
+pub(super) fn text(report: &Report, zone: Zone) -> String {
     if report.resets.is_empty() {
         return format!("{}\n", report.summary());
     }
-    format!("{}\n{}\n", terminal::table(HEAD, report.resets.iter().map(cells)), report.summary())
+    format!("{}\n{}\n", terminal::table(HEAD, report.resets.iter().map(|reset| cells(reset, zone))), report.summary())
 }
 
 /// The report as a table in Markdown.
-pub(super) fn markdown(report: &Report, reach: &Reach) -> String {
+pub(super) fn markdown(report: &Report, reach: &Reach, zone: Zone) -> String {
     let mut out = format!("### {}\n\n{}\n", report.summary(), prose(&reach.sentence(report.since)));
     if report.resets.is_empty() {
         return out;
     }
     let _ = writeln!(out, "\n| {} |\n|{}", HEAD.map(str::to_lowercase).join(" | "), "---|".repeat(HEAD.len()));
     for reset in &report.resets {
-        let _ = writeln!(out, "| {} |", cells(reset).map(|cell| prose(&cell)).join(" | "));
+        let _ = writeln!(out, "| {} |", cells(reset, zone).map(|cell| prose(&cell)).join(" | "));
     }
     out
 }
 
 /// The report for a spreadsheet. The columns have the names of the JSON fields.
-pub(super) fn csv(report: &Report) -> anyhow::Result<String> {
+pub(super) fn csv(report: &Report, zone: Zone) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
         "requestedAt",
@@ -97,9 +100,9 @@ pub(super) fn csv(report: &Report) -> anyhow::Result<String> {
     ])?;
     for reset in &report.resets {
         let row = [
-            reset.requested_at.to_string(),
-            reset.started_at.to_string(),
-            or_empty(reset.settled_at),
+            zone.cell(reset.requested_at),
+            zone.cell(reset.started_at),
+            or_empty(reset.settled_at.map(|at| zone.cell(at))),
             or_empty(reset.settled_by.as_ref()),
             reset.directory.clone(),
             reset.user_id.clone(),

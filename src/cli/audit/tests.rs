@@ -100,7 +100,7 @@ fn a_spreadsheet_takes_no_cell_for_a_formula() {
         "user": {"id": "-7", "name": "=HYPERLINK(\"http://evil.example\")"}, "refusal": {"reason": "Rejected", "code": "@SUM(1)"}, "settledBy": "-hana",
         "request": {"namespace": "helpdesk", "name": "a", "uid": "u", "key": "k", "digest": "d", "requestedBy": "+1\r\n=2", "reason": "=1+1"},
     });
-    let csv = render::csv(&report(vec![reset(&evil)])).unwrap();
+    let csv = render::csv(&report(vec![reset(&evil)]), Zone::Utc).unwrap();
     assert_eq!(csv.lines().count(), 2, "{csv}");
     for cell in ["'-7", "'-hana", "'=HYPERLINK(", "'@SUM(1)", r"'+1\u{d}\u{a}=2", "'=1+1"] {
         assert!(csv.contains(cell), "{cell} is not in {csv}");
@@ -110,6 +110,14 @@ fn a_spreadsheet_takes_no_cell_for_a_formula() {
     let object = schemars::schema_for!(Reset);
     let fields = object.get("properties").unwrap().as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(columns, fields);
+}
+
+#[test]
+fn a_spreadsheet_takes_times_for_times() {
+    let attempt = json!({"id": "a", "number": 1, "holder": "op", "startedAt": "2026-11-26T09:00:01.987654321Z", "deadline": "2026-11-26T09:00:26Z"});
+    let one = report(vec![reset(&json!({"attempt": attempt, "settledAt": "2026-11-26T09:00:02.5Z"}))]);
+    let csv = render::csv(&one, Zone::Utc).unwrap();
+    assert!(csv.contains("2026-11-26T09:00:00Z,2026-11-26T09:00:01Z,2026-11-26T09:00:02Z,"), "{csv}");
 }
 
 #[test]
@@ -165,7 +173,7 @@ fn a_report_says_how_far_back_it_sees() {
     assert!(reach().has_operator("credreset-system").is_ok());
     let with_end = Report { until: Some(at("2026-12-01T00:00:00Z")), ..report(Vec::new()) };
     assert_eq!(with_end.summary(), "0 resets since 2026-11-01T00:00:00Z, until 2026-12-01T00:00:00Z");
-    assert_eq!(render::text(&with_end), with_end.summary() + "\n");
+    assert_eq!(render::text(&with_end, Zone::Utc), with_end.summary() + "\n");
 }
 
 /// What stands between `from` and `to`, each time.
@@ -233,7 +241,7 @@ fn a_page_that_cannot_see_far_enough_says_so() {
 
 #[test]
 fn markdown_shows_names_and_calls_no_one() {
-    let page = render::markdown(&report(vec![mean()]), &reach());
+    let page = render::markdown(&report(vec![mean()]), &reach(), Zone::Utc);
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
     assert_eq!(rows.len(), 3, "{page}");
     // Each mark that Markdown would act on has a backslash before it.
@@ -256,7 +264,8 @@ fn a_terminal_shows_why_and_where_to() {
         "namespace": "helpdesk", "name": "annette", "uid": "u", "key": "k", "digest": "d", "requestedBy": "hana", "filedBy": "pipeline",
         "reason": "Locked out, HELP-4711",
     });
-    let text = render::text(&report(vec![reset(&json!({ "request": request, "evidence": "Response" })), mean()]));
+    let text =
+        render::text(&report(vec![reset(&json!({ "request": request, "evidence": "Response" })), mean()]), Zone::Utc);
     let heads: Vec<&str> =
         text.lines().next().unwrap().split("  ").map(str::trim).filter(|head| !head.is_empty()).collect();
     let wanted = ["STATE", "KNOWN BY", "REQUEST", "REQUESTED BY", "WHO SAYS SO", "APPROVED BY", "PASSWORD TO", "WHY"];

@@ -199,6 +199,7 @@ async fn forecast_rule(
             email_to_user: false,
             deliver_to: Some("check".to_owned()),
             sealed_for: Vec::new(),
+            expires_after: None,
         },
         Mode::MFA => Action::Mfa { factors: Vec::new() },
     };

@@ -116,7 +116,7 @@ fn names(world: &World) -> BTreeSet<String> {
     }
     if let Seen::Known(LookUp::One(user)) = &world.facts.user {
         all.extend([user.id.id.clone(), user.id.name.clone()]);
-        all.extend(user.email.iter().chain(&user.aliases).cloned());
+        all.extend(user.email.iter().chain(&user.aliases).chain(&user.display_name).cloned());
         if let Seen::Known(groups) = &user.groups {
             all.extend(groups.iter().cloned());
         }

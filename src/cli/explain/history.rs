@@ -8,6 +8,7 @@ use crate::{
     core::{
         Mode, Outcome, Reason, Request,
         record::{Evidence, State},
+        request::{Action, later},
     },
 };
 
@@ -57,6 +58,7 @@ impl History {
                 }
             }
         }
+        history.add_expiry(object, request);
         history.add_events(client, object, request).await;
         let now = Timestamp::now();
         let open = object.status_summary().outcome.is_none();
@@ -125,6 +127,20 @@ impl History {
         }
         if let (Some(at), Some(outcome)) = (&status.completion_time, status.outcome) {
             self.at(at.0, ended(outcome, status.evidence, None, object.status_summary().reason));
+        }
+    }
+
+    /// When the Secret with the password is deleted.
+    fn add_expiry(&mut self, object: &CredentialReset, request: &Request) {
+        let Action::Password { deliver_to: Some(secret), expires_after: Some(stay), .. } = &request.action else {
+            return;
+        };
+        if let Some(CredentialResetStatus { outcome: Some(Outcome::Applied), completion_time: Some(at), .. }) =
+            &object.status
+        {
+            let what =
+                format!("the operator deletes Secret {}/{secret}, then or within the hour after", request.namespace);
+            self.at(later(at.0, *stay), what);
         }
     }
 

@@ -13,7 +13,7 @@ use self::history::History;
 use super::{
     cluster::{Access, api_error, connect, request, request_name},
     password,
-    terminal::{self, Output, Page, Tone, with_progress},
+    terminal::{self, Output, Page, Tone, Zone, with_progress},
 };
 use crate::{
     api::{CredentialReset, CredentialResetRecord},
@@ -60,6 +60,9 @@ pub struct Args {
     /// Format of the explanation
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// Time zone of the timeline in text; local is that of this machine, or of TZ
+    #[arg(long, value_enum, default_value_t = Zone::Utc, value_name = "ZONE")]
+    time: Zone,
     #[command(flatten)]
     access: Access,
 }
@@ -73,7 +76,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn explain(args: Args) -> anyhow::Result<()> {
-    let Args { names, selector, namespace, all_namespaces, dump, anonymous, operator_namespace, output, access } = args;
+    let Args { names, selector, namespace, all_namespaces, dump, anonymous, operator_namespace, output, time, access } =
+        args;
     if dump.is_some() && names.len() != 1 {
         bail!("--dump writes the facts of one request: name one");
     }
@@ -103,7 +107,7 @@ async fn explain(args: Args) -> anyhow::Result<()> {
         }
     }
     let text = match output {
-        Output::Text => report.requests.iter().map(Explained::text).collect::<Vec<_>>().join("\n"),
+        Output::Text => report.requests.iter().map(|one| one.text(time)).collect::<Vec<_>>().join("\n"),
         Output::Json => terminal::json(&report)?,
     };
     terminal::print(&text)
@@ -201,7 +205,7 @@ impl Explained {
     }
 
     /// For people.
-    fn text(&self) -> String {
+    fn text(&self, zone: Zone) -> String {
         let mut page = Page::new(MARGIN);
         page.line("request", &format!("{}/{}", self.namespace, self.name));
         page.line("reset", &self.reset);
@@ -215,7 +219,7 @@ impl Explained {
         let mut last = "";
         for Entry { at, what } in &self.timeline {
             let name = if *at > now { "upcoming" } else { "timeline" };
-            page.line(if name == last { "" } else { name }, &format!("{at:.0}  {what}"));
+            page.line(if name == last { "" } else { name }, &format!("{}  {what}", zone.time(*at)));
             last = name;
         }
         for (number, what) in self.not_shown.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! `credreset new`: writes manifests of requests.
 mod caller;
+mod group;
 mod labels;
 mod list;
 mod open;
@@ -20,7 +21,7 @@ use super::{cluster::Access, terminal};
 use crate::{
     api::{API_VERSION, validation::Rules},
     core::{
-        request::Mode,
+        request::{Mode, UserRef},
         text::{MESSAGE, NAME, printable},
     },
     sealing,
@@ -32,11 +33,21 @@ use crate::{
 #[command(after_help = "Examples:
   credreset new annette.c@zylker.biz --directory zylker --reason 'Locked out, identity checked by phone, HELP-4711'
   credreset new annette.c@zylker.biz --directory zylker --mfa --reason 'Lost her phone, HELP-4712'
-  credreset new --from-csv phished.csv --directory zylker --incident inc-88 --reason 'Phished' --into resets")]
+  credreset new --from-csv phished.csv --directory zylker --incident inc-88 --reason 'Phished' --into resets
+  credreset new --group /Finance --directory keycloak --incident inc-89 --reason 'Leaked passwords' --into resets")]
 pub struct Args {
     /// Users to reset: e-mail addresses, or user names
-    #[arg(required_unless_present = "from_csv")]
+    #[arg(required_unless_present_any = ["from_csv", "group"])]
     users: Vec<String>,
+    /// Reset the members of this group, and of the groups in it, written as in the Directory's rules; asks the directory
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["users", "from_csv"])]
+    group: Option<String>,
+    /// Read the Directory and the Secret for --group from this file or folder, instead of from a cluster
+    #[arg(long, value_name = "FILE|DIR", requires = "group")]
+    directories: Option<PathBuf>,
+    /// The operator's namespace, with the Secret for --group
+    #[arg(long, env = "CREDRESET_NAMESPACE", default_value = "credreset-system", value_name = "NAMESPACE")]
+    operator_namespace: String,
     /// Read users from a column of this file, with commas, semicolons or tabs between the columns; `-` is standard input
     #[arg(long, value_name = "FILE")]
     from_csv: Option<PathBuf>,
@@ -58,9 +69,9 @@ pub struct Args {
     /// User name of the requester at the API server [default: your own, if a cluster can be reached]
     #[arg(long, value_name = "USER")]
     requested_by: Option<String>,
-    /// Namespace of the requests
-    #[arg(long, short, default_value = "helpdesk")]
-    namespace: String,
+    /// Namespace of the requests [default: that of the kubeconfig's context, or helpdesk]
+    #[arg(long, short)]
+    namespace: Option<String>,
     /// How long after requestedAt the operator may start the reset, at most 168h
     #[arg(long, default_value = "24h", value_name = "DURATION")]
     valid_for: String,
@@ -76,6 +87,9 @@ pub struct Args {
     /// Seal the delivered password for the holder of this public key, of age or SSH; may be repeated
     #[arg(long, value_name = "KEY", value_parser = public_key, conflicts_with_all = ["mfa", "email_to_user"])]
     sealed_for: Vec<String>,
+    /// How long the Secret with the password stays, 1h to 720h [default: until somebody deletes it]
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["mfa", "email_to_user"])]
+    expires_after: Option<String>,
     /// Label of the requests, such as team=sales; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = labels::label)]
     label: Vec<(String, String)>,
@@ -127,18 +141,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn new(args: &Args) -> anyhow::Result<()> {
-    let (users, named_again) = users(args)?;
+    let (users, named_again) = match &args.group {
+        Some(group) => (group::members(args, group).await?, None),
+        None => users(args)?,
+    };
     // Rounded down: a request waits for a requestedAt in the future.
     let whole = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
     let requested_at = Timestamp::now().round(whole).context("the clock")?;
     let rules = Rules::new().map_err(anyhow::Error::msg).context("the rules of the API cannot be read")?;
     let mut names = BTreeSet::new();
+    let namespace = match &args.namespace {
+        Some(namespace) => namespace.clone(),
+        None => args.access.namespace().unwrap_or_else(|| "helpdesk".to_owned()),
+    };
     let mut manifests = Vec::with_capacity(users.len());
     for user in &users {
-        let name = request_name(user, requested_at, &mut names);
-        let manifest = manifest(args, user, &name, requested_at);
+        let name = request_name(user.typed(), requested_at, &mut names);
+        let manifest = manifest(args, user, &namespace, &name, requested_at);
         if let Some(fault) = rules.faults(&manifest).into_iter().next() {
-            bail!("invalid request for {:?}: {fault}", printable(user, NAME));
+            bail!("invalid request for {:?}: {fault}", printable(user.typed(), NAME));
         }
         manifests.push((name, manifest));
     }
@@ -146,8 +167,10 @@ async fn new(args: &Args) -> anyhow::Result<()> {
         Some(folder) if !args.again => open::requests(folder, requested_at)?,
         _ => open::Requests::new(),
     };
-    let open: Vec<_> =
-        users.iter().filter_map(|user| Some((user, open.get(&whose(&args.directory, args.mode(), user))?))).collect();
+    let open: Vec<_> = users
+        .iter()
+        .filter_map(|user| Some((user, open.get(&whose(&args.directory, args.mode(), user.typed()))?)))
+        .collect();
     let caller = if args.requested_by.is_none() || !open.is_empty() { Caller::find(&args.access).await } else { None };
     refuse_open(&open, caller.as_ref()).await?;
     let note = add_requester(args, caller.as_ref(), &mut manifests);
@@ -162,7 +185,12 @@ async fn new(args: &Args) -> anyhow::Result<()> {
         }
         Some(folder) => write(&folder, &manifests)?,
     }
-    for note in named_again.into_iter().chain(note) {
+    let several_words = users.iter().find_map(|user| match user {
+        UserRef::Username(name) if name.contains(' ') => Some(name),
+        _ => None,
+    });
+    let taken = several_words.map(|name| format!("{} is taken for a user name: it has no @", printable(name, NAME)));
+    for note in named_again.into_iter().chain(taken).chain(note) {
         // Standard error may be closed; the manifests are written.
         let _ = writeln!(std::io::stderr(), "note: {note}");
     }
@@ -170,7 +198,7 @@ async fn new(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The users of the command line and of the file, each once, with a note about those that the file names again.
-fn users(args: &Args) -> anyhow::Result<(Vec<String>, Option<String>)> {
+fn users(args: &Args) -> anyhow::Result<(Vec<UserRef>, Option<String>)> {
     let mut seen = BTreeSet::new();
     for user in &args.users {
         if user.trim().is_empty() {
@@ -185,11 +213,17 @@ fn users(args: &Args) -> anyhow::Result<(Vec<String>, Option<String>)> {
         Some(file) => list::read(file, &args.column)?,
         None => Vec::new(),
     };
-    Ok(list::each_once(args.users.clone(), listed))
+    let (users, note) = list::each_once(args.users.clone(), listed);
+    let by = |user: String| match (args.ids, user.contains('@')) {
+        (true, _) => UserRef::Id(user),
+        (false, true) => UserRef::Email(user),
+        (false, false) => UserRef::Username(user),
+    };
+    Ok((users.into_iter().map(by).collect(), note))
 }
 
 /// Refuses users of whom a request is open. One that has ended in the cluster is none.
-async fn refuse_open(open: &[(&String, &open::Open)], caller: Option<&Caller>) -> anyhow::Result<()> {
+async fn refuse_open(open: &[(&UserRef, &open::Open)], caller: Option<&Caller>) -> anyhow::Result<()> {
     if open.is_empty() {
         return Ok(());
     }
@@ -206,7 +240,7 @@ async fn refuse_open(open: &[(&String, &open::Open)], caller: Option<&Caller>) -
     };
     bail!(
         "{} has a request already that has not ended ({}){more}: --again writes another",
-        printable(user, NAME),
+        printable(user.typed(), NAME),
         one.file
     )
 }
@@ -255,15 +289,10 @@ fn write(folder: &Path, manifests: &[(String, String)]) -> anyhow::Result<()> {
     terminal::print(&format!("{count} in {}\n", shown(folder)))
 }
 
-fn manifest(args: &Args, user: &str, name: &str, requested_at: Timestamp) -> Value {
-    let by = match (args.ids, user.contains('@')) {
-        (true, _) => "id",
-        (false, true) => "email",
-        (false, false) => "username",
-    };
+fn manifest(args: &Args, user: &UserRef, namespace: &str, name: &str, requested_at: Timestamp) -> Value {
     let mut spec = json!({
         "directory": args.directory,
-        "user": {by: user},
+        "user": user,
         "mode": args.mode().to_string(),
         "requestedAt": requested_at.to_string(),
         "validFor": args.valid_for,
@@ -273,7 +302,7 @@ fn manifest(args: &Args, user: &str, name: &str, requested_at: Timestamp) -> Val
         spec["requestedBy"] = json!(requester);
     }
     if args.mfa {
-        spec["mfa"] = json!({ "confirm": user });
+        spec["mfa"] = json!({ "confirm": user.typed() });
     } else {
         let mut password = json!({
             "generate": {"length": 20},
@@ -286,10 +315,13 @@ fn manifest(args: &Args, user: &str, name: &str, requested_at: Timestamp) -> Val
             if !args.sealed_for.is_empty() {
                 password["deliverTo"]["sealedFor"] = json!(args.sealed_for);
             }
+            if let Some(stay) = &args.expires_after {
+                password["deliverTo"]["expiresAfter"] = json!(stay);
+            }
         }
         spec["password"] = password;
     }
-    let mut metadata = json!({"name": name, "namespace": args.namespace});
+    let mut metadata = json!({"name": name, "namespace": namespace});
     let incident = args.incident.iter().map(|incident| ("incident".to_owned(), incident.clone()));
     for (key, value) in args.label.iter().cloned().chain(incident) {
         metadata["labels"][key] = json!(value);

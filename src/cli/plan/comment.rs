@@ -119,10 +119,11 @@ fn row(planned: &Planned, most: usize) -> Vec<String> {
         ];
     }
     let name = planned.found.as_ref().map_or(planned.user.as_str(), |user| user.name.as_str());
+    let called = planned.display_name.as_ref().map(|name| format!("<br>{}", text(name))).unwrap_or_default();
     let begins = planned.starts_at.map(|at| format!("<br>at about {at:.0}")).unwrap_or_default();
     vec![
         sign,
-        format!("{}<br>{}", text(name), code(&planned.title())),
+        format!("{}{called}<br>{}", text(name), code(&planned.title())),
         format!("{}{begins}", text(&format!("{} in {}", planned.mode, planned.directory))),
         text(&planned.request_reason),
         text(planned.requested_by.as_deref().unwrap_or_default()),

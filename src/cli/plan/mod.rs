@@ -113,6 +113,9 @@ pub struct Planned {
     /// The user, as in the directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<UserId>,
+    /// What people call the user, as in the directory. It identifies nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<String>,
     /// What the operator would do.
     verdict: Verdict,
     /// A reason of the API, or Invalid, Forbidden, Edited, Deleted, Repeated; Twice: another open request resets the same user;

@@ -46,6 +46,7 @@ pub(super) fn parse(mut manifest: Manifest, namespace: Option<&str>, rules: &Rul
         mode: of("/spec/mode"),
         user: typed.unwrap_or_default(),
         found: None,
+        display_name: None,
         verdict: Verdict::Refused,
         reason: None,
         message: None,

@@ -83,14 +83,17 @@ pub(super) async fn plan_request(parsed: Parsed, sources: Option<&Sources>) -> a
     {
         (reason, message) = (Some("NotReadable".to_owned()), Some(why));
     }
-    let found = match &world.facts.user {
-        Seen::Known(LookUp::One(user)) if sources.looks_users_up(&world) => Some(user.id.clone()),
-        _ => None,
+    let (found, display_name) = match &world.facts.user {
+        Seen::Known(LookUp::One(user)) if sources.looks_users_up(&world) => {
+            (Some(user.id.clone()), user.display_name.clone())
+        }
+        _ => (None, None),
     };
     let request = world.subject.request().cloned();
     let common_steps = request.as_ref().filter(|_| verdict == Verdict::Allowed).map(common_steps).unwrap_or_default();
     let planned = Planned {
         found,
+        display_name,
         verdict,
         reason,
         message,

@@ -74,7 +74,8 @@ impl Planned {
         let mut facts = Vec::new();
         facts.extend(self.is_request().then(|| ("reason", self.request_reason.clone())));
         facts.extend(self.requested_by.clone().map(|by| ("requester", by)));
-        facts.extend(self.found.as_ref().map(|user| ("user", format!("{} ({})", user.name, user.id))));
+        let called = self.display_name.as_ref().map(|name| format!(", called {name}")).unwrap_or_default();
+        facts.extend(self.found.as_ref().map(|user| ("user", format!("{} ({}){called}", user.name, user.id))));
         facts.extend(self.common_facts());
         facts.extend((!self.assumed.is_empty()).then(|| ("assumed", self.assumed.join("; "))));
         facts.extend(self.digest.clone().map(|digest| ("digest", digest)));

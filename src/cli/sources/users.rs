@@ -35,6 +35,7 @@ pub fn assumed_user(request: &Request, directory: &DirectoryFacts) -> User {
         rules.iter().flat_map(|rule| rule.users.groups.clone()).filter(|g| !directory.protect.groups.contains(g));
     User {
         id: UserId { id: typed.to_owned(), name: typed.to_owned() },
+        display_name: None,
         email,
         aliases: Vec::new(),
         confirmed: true,

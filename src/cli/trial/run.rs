@@ -278,6 +278,7 @@ pub(super) fn reset(force_change_on_login: bool, clear_mobile_sessions_and_api_t
         email_to_user: false,
         deliver_to: Some("try".to_owned()),
         sealed_for: Vec::new(),
+        expires_after: None,
     }
 }
 

@@ -18,19 +18,23 @@ use crate::{
         seen::{Seen, Why},
         user::{LookUp, User, UserId},
     },
-    directory::ldap::{
-        ANY, Connection,
-        answer::Failed,
-        entry::{bytes, end_of_second, equals, equals_bytes, value, values, word},
-        precondition::Precondition,
+    directory::{
+        display_name,
+        ldap::{
+            ANY, Connection,
+            answer::Failed,
+            entry::{bytes, end_of_second, equals, equals_bytes, value, values, word},
+            precondition::Precondition,
+        },
     },
 };
 
-const ATTRIBUTES: [&str; 10] = [
+const ATTRIBUTES: [&str; 11] = [
     "objectGUID",
     "sAMAccountName",
     "userPrincipalName",
     "mail",
+    "displayName",
     "proxyAddresses",
     "pwdLastSet",
     "userAccountControl",
@@ -141,7 +145,7 @@ impl ActiveDirectory {
     }
 
     /// Users that match `filter`. The flag 0x200 of `userAccountControl` excludes computers and the accounts of trusted domains.
-    async fn users(&self, connection: &Connection, filter: &str) -> Result<Vec<SearchEntry>, Failed> {
+    pub(super) async fn users(&self, connection: &Connection, filter: &str) -> Result<Vec<SearchEntry>, Failed> {
         let filter =
             format!("(&(objectCategory=person)(objectClass=user)(userAccountControl:{ALL_BITS}:=512){filter})");
         self.client.search(connection, &self.base, Scope::Subtree, &filter, &ATTRIBUTES).await
@@ -183,6 +187,7 @@ impl ActiveDirectory {
             aliases.extend([format!("{name}\\{account}"), format!("{account}@{name}")]);
         }
         Ok(User {
+            display_name: display_name(value(entry, "displayName")),
             email: mails.first().and_then(|mail| word(mail)),
             aliases,
             confirmed: true,
@@ -316,7 +321,7 @@ pub(super) fn id_of(entry: &SearchEntry) -> Option<String> {
 }
 
 /// The bytes of an id, as the directory stores them: little-endian in the first three parts.
-fn guid(id: &str) -> Option<Vec<u8>> {
+pub(super) fn guid(id: &str) -> Option<Vec<u8>> {
     let parts: Vec<&str> = id.split('-').collect();
     let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
     if lengths != [8, 4, 4, 4, 12] || !id.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit()) {

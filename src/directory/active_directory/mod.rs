@@ -12,6 +12,7 @@ mod check;
 mod clean_up;
 mod evidence;
 mod look_up;
+mod members;
 mod metadata;
 mod state;
 #[cfg(test)]

@@ -35,8 +35,8 @@ impl NamedGroup {
 }
 
 #[derive(Clone, Debug)]
-struct Group {
-    id: String,
+pub(super) struct Group {
+    pub(super) id: String,
     /// As Keycloak writes it. It does not identify the group, but it excludes groups that are not below it.
     path: String,
     /// Id of the group above.
@@ -85,7 +85,7 @@ impl Keycloak {
     }
 
     /// The groups that `path` can mean. A slash within a name is written as `/` or, by some servers, as `~/`.
-    async fn groups_at(&self, path: &str) -> Result<Option<Vec<Group>>, NotReady> {
+    pub(super) async fn groups_at(&self, path: &str) -> Result<Option<Vec<Group>>, NotReady> {
         let parts = parts(path);
         let (mut found, mut below) = (Vec::new(), vec![(None::<Group>, parts.as_slice())]);
         while let Some((above, parts)) = below.pop() {

@@ -13,7 +13,7 @@ use crate::{
         text,
         user::{Enrolled, Factors, LookUp, User, UserId},
     },
-    directory::lock,
+    directory::{display_name, lock},
 };
 
 /// In [`User::handle`]: whether the operator's account may change this user.
@@ -206,6 +206,7 @@ impl Keycloak {
         let active = flag("enabled")?;
         Ok(User {
             id: UserId::new(id.to_owned(), name),
+            display_name: display_name(["firstName", "lastName"].into_iter().filter_map(|field| text_of(user, field))),
             aliases: email.iter().cloned().chain([name.to_owned()]).collect(),
             email: email.filter(|address| text::is_word(address)),
             // The operator's own account has no address, and is protected anyway. For a user whose password is elsewhere it does not

@@ -7,6 +7,7 @@ mod evidence;
 mod factors;
 mod groups;
 mod look_up;
+mod members;
 #[cfg(test)]
 mod tests;
 mod token;

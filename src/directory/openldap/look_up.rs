@@ -19,18 +19,23 @@ use crate::{
         seen::{Seen, Why},
         user::{LookUp, User, UserId},
     },
-    directory::ldap::{
-        ANY, Connection,
-        answer::Failed,
-        entry::{equals, value, values, word},
+    directory::{
+        display_name,
+        ldap::{
+            ANY, Connection,
+            answer::Failed,
+            entry::{equals, value, values, word},
+        },
     },
 };
 
-const ATTRIBUTES: [&str; 11] = [
+const ATTRIBUTES: [&str; 13] = [
     "objectClass",
     "entryUUID",
     "uid",
     "mail",
+    "displayName",
+    "cn",
     "entryCSN",
     "pwdChangedTime",
     "pwdAccountLockedTime",
@@ -116,6 +121,7 @@ impl OpenLdap {
         let active = value(entry, "pwdAccountLockedTime") != Some("000001010000Z") && begun && !ended;
         Ok(User {
             id: UserId::new(id.to_lowercase(), name),
+            display_name: display_name(value(entry, "displayName").or(value(entry, "cn"))),
             email: mails.first().and_then(|mail| word(mail)),
             aliases,
             confirmed: true,

@@ -7,6 +7,7 @@ mod call;
 mod check;
 mod evidence;
 mod look_up;
+mod members;
 mod precondition;
 
 use super::{Credentials, NotReady, ldap::Client, request_timeout};

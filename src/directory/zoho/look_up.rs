@@ -3,11 +3,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Answer, Zoho, is_digits};
-use crate::core::{
-    request::{Mode, UserRef},
-    seen::{Seen, Why},
-    text,
-    user::{LookUp, User, UserId},
+use crate::{
+    core::{
+        request::{Mode, UserRef},
+        seen::{Seen, Why},
+        text,
+        user::{LookUp, User, UserId},
+    },
+    directory::display_name,
 };
 
 /// Zoho's documented maximum for `per_page`.
@@ -128,6 +131,9 @@ impl Zoho {
             _ => self.account(&zuid).await?,
         };
         Ok(User {
+            display_name: display_name(
+                ["first_name", "last_name"].map(|field| value.get(field).and_then(Value::as_str).unwrap_or_default()),
+            ),
             groups: if self.groups { Seen::Known(self.groups_of(&known_as.id).await?) } else { Seen::Unread },
             aliases: addresses(value).chain(primary).chain(user_name).filter(|alias| *alias != known_as.name).collect(),
             confirmed: text("user_type").as_deref() == Some("confirmed"),

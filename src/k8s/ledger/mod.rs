@@ -12,7 +12,7 @@ use kube::{
 use tokio::{sync::MutexGuard, time::Duration};
 
 use self::keys::Keys;
-use super::{clock::Clock, delete_unchanged, for_each_page, lean::Lean, lock, next_page};
+use super::{clock::Clock, delete_unchanged, for_each_page, lean::Lean, lock};
 use crate::{
     api::{
         CredentialResetRecord, CredentialResetSettlement,
@@ -288,26 +288,14 @@ impl Ledger {
         })
     }
 
-    /// Deletes the records whose retention has ended; returns how many.
+    /// Deletes the record of `object` if its retention has ended; returns whether it did.
     ///
     /// # Errors
     /// If the API server does not answer.
-    pub async fn delete_expired(&self, now: Timestamp) -> kube::Result<usize> {
-        let mut deleted = 0;
-        let mut params = ListParams::default().limit(200);
-        loop {
-            let page = self.api.list(&params).await?;
-            for object in &page.items {
-                let record = object.record();
-                let still_moving = matches!(record.state, State::Sent | State::Changed);
-                let until = record.keep_until.saturating_add(self.retention).unwrap_or(Timestamp::MAX);
-                if now >= until && !still_moving && delete_unchanged(&self.api, object).await? {
-                    deleted += 1;
-                }
-            }
-            if !next_page(&mut params, &page) {
-                return Ok(deleted);
-            }
-        }
+    pub async fn delete_expired(&self, object: &CredentialResetRecord, now: Timestamp) -> kube::Result<bool> {
+        let record = object.record();
+        let still_moving = matches!(record.state, State::Sent | State::Changed);
+        let until = record.keep_until.saturating_add(self.retention).unwrap_or(Timestamp::MAX);
+        Ok(now >= until && !still_moving && delete_unchanged(&self.api, object).await?)
     }
 }

@@ -10,7 +10,8 @@ use std::{
 use credreset::cli;
 use serde_json::{Value, json};
 
-use crate::support::{SYSTEM, Setup, Site, TEAM, blocks, kubeconfig_of, password_reset, template};
+use super::help_desk;
+use crate::support::{SYSTEM, Setup, Site, TEAM, blocks, kubeconfig_of, password_reset};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_credreset");
 
@@ -19,32 +20,6 @@ fn run(program: &Path, kubeconfig: &Path, arguments: &[&str]) -> (Option<i32>, S
     let output = command.args(arguments).env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).output().unwrap();
     let [out, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     (output.status.code(), out, error)
-}
-
-fn user(name: &str) -> Value {
-    json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name})
-}
-
-/// Hana is of the help desk: she may ask for resets in Directory zylker, and read delivered passwords.
-fn help_desk(site: &Site) {
-    let values = [
-        format!("namespaces={}", json!([TEAM])),
-        format!("passwordReaders={}", json!([user("hana")])),
-        format!("access={}", json!([{"directory": "zylker", "verbs": ["use"], "subjects": [user("hana")]}])),
-    ];
-    let values: Vec<&str> = values.iter().map(String::as_str).collect();
-    let is_hers = |object: &Value| {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        name == "credreset-read-passwords" || name.starts_with("credreset-use-zylker")
-    };
-    let mut roles: Vec<Value> = template(&values).unwrap().into_iter().filter(is_hers).collect();
-    assert_eq!(roles.len(), 4, "{roles:#?}");
-    roles.push(json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "test-request", "namespace": TEAM},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "credreset-request"},
-        "subjects": [user("hana"), user("ina")],
-    }));
-    site.apply_own(roles);
 }
 
 #[test]

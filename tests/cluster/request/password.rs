@@ -6,10 +6,11 @@ use std::{
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::support::{Setup, Site, TEAM, built, kubeconfig_of, message, password_reset, template};
+use crate::support::{SYSTEM, Setup, Site, TEAM, built, kubeconfig_of, message, password_reset, template};
 
 const ADDRESS: &str = "annette.c@zylker.biz";
 
@@ -167,4 +168,59 @@ fn a_sealed_password_is_opened_by_its_recipients_alone() {
             assert!(!String::from_utf8_lossy(&value).contains(&password_of_annette), "{key} of {name}");
         }
     }
+}
+
+/// The operator deletes what it has delivered for a limited time, once that is over, and no other Secret: the API server would not let it.
+#[test]
+fn a_delivered_secret_expires() {
+    let site = Site::start();
+    site.usual_directory();
+    let reset = |name: &str, address: &str, deliver_to: Value| {
+        site.apply(&password_reset(name, address, json!({"spec": {"password": {"deliverTo": deliver_to}}})));
+    };
+    reset("too-short", ADDRESS, json!({"expiresAfter": "30m"}));
+    reset("annette", ADDRESS, json!({"expiresAfter": "1h"}));
+    reset("hiro", "hiro.t@zylker.biz", json!({"expiresAfter": "2h30m"}));
+    reset("mustafa", "mustafa.o@zylker.biz", json!({}));
+    let operator = site.operator();
+    let msg = message(&site.until("too-short", "NotSupported"));
+    assert!(msg.contains("spec.password.deliverTo.expiresAfter must be 1h to 720h"), "{msg}");
+    for name in ["annette", "hiro", "mustafa"] {
+        site.until(name, "Applied");
+    }
+    let (_, _, error) = password(site.kubeconfig(), &["annette", "--stdout", "-n", TEAM]);
+    let expires = |name: &str| {
+        let secret = site.get(&["secret", "-n", TEAM, &format!("{name}-password")]);
+        secret["metadata"]["annotations"]["credreset.dev/expires-at"].as_str().map(str::to_owned)
+    };
+    let until = expires("annette").unwrap();
+    assert!(error.contains(&format!("still holds the password until {until} or the hour after")), "{error}");
+    let record = site.records().into_iter().find(|record| record["spec"]["request"]["name"] == "annette").unwrap();
+    let stay =
+        |from: &Value| until.parse::<Timestamp>().unwrap() - from.as_str().unwrap().parse::<Timestamp>().unwrap();
+    let stay = stay(&record["spec"]["attempt"]["startedAt"]).total(jiff::Unit::Minute).unwrap();
+    assert!((59.9..70.0).contains(&stay), "{stay} min");
+    assert_eq!(expires("mustafa"), None);
+
+    drop(operator);
+
+    // The hour is over for one of them. Somebody has put another Secret in the place of a second, and says that it has expired.
+    let past = "credreset.dev/expires-at=2026-01-01T00:00:00Z";
+    site.kubectl(&["annotate", "secret", "-n", TEAM, "annette-password", "--overwrite", past]);
+    site.kubectl(&["delete", "secret", "-n", TEAM, "hiro-password"]);
+    site.kubectl(&["create", "secret", "generic", "-n", TEAM, "hiro-password"]);
+    site.kubectl(&["annotate", "secret", "-n", TEAM, "hiro-password", past, "credreset.dev/record=r-0"]);
+    let operator = site.operator();
+    site.kubectl(&["wait", "--for=delete", "--timeout=300s", "-n", TEAM, "secret/annette-password"]);
+    drop(operator);
+    let names = site.kubectl(&["get", "secrets", "-n", TEAM, "-o", "name"]);
+    assert!(["hiro", "mustafa"].iter().all(|name| names.contains(&format!("secret/{name}-password"))), "{names}");
+    assert_eq!(site.records().len(), 3);
+    let (_, _, error) = password(site.kubeconfig(), &["annette", "--stdout", "-n", TEAM]);
+    assert!(error.contains("is not there"), "{error}");
+
+    let operator = format!("--as=system:serviceaccount:{SYSTEM}:credreset");
+    let refused = site.try_kubectl(&["delete", "secret", "-n", TEAM, "mustafa-password", &operator], "");
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(error.contains("the operator deletes only Secrets that it has delivered for a limited time"), "{error}");
 }

@@ -123,7 +123,7 @@ fn what_nobody_knows_is_settled_by_a_person() {
     a_dump_runs(&site, &olga);
 
     // In force: the password that was kept is delivered, and the record says who settled it.
-    let commands = blocks("docs/operations.md", "sh settle").concat().replace("-locked-out", "");
+    let commands = blocks("docs/on-call.md", "sh settle").concat().replace("-locked-out", "");
     let [in_force, not_in_force] = commands.lines().collect::<Vec<_>>()[..] else { panic!("{commands}") };
     let text = site.terminal(&olga, in_force, "y\n");
     assert!(text.contains("settled: csettlement/r-"), "{text}");
