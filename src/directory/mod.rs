@@ -1,5 +1,6 @@
 //! The interface to a directory: check, look up, perform, repeat, clean up, verify. Providers are an enum, matched exhaustively.
 pub mod active_directory;
+pub mod identity;
 pub mod keycloak;
 pub mod ldap;
 pub mod members;
@@ -19,6 +20,8 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::Url;
+
+use identity::Identity;
 use watch::Watch;
 
 use crate::{
@@ -260,6 +263,15 @@ impl Provider {
                 Self::ActiveDirectory(active_directory::ActiveDirectory::connect(spec, domain, credentials)?)
             }
         })
+    }
+
+    /// This connection, which signs in with tokens of `identity` where the Directory asks for that.
+    #[must_use]
+    pub fn identified_by(mut self, identity: Arc<dyn Identity>) -> Self {
+        if let Self::Keycloak(keycloak) = &mut self {
+            keycloak.identify(identity);
+        }
+        self
     }
 
     /// This connection, on which nothing is sent that `watch` has not approved.

@@ -80,6 +80,7 @@ pub async fn run(
     let directories = Directories::new(
         operator.client.clone(),
         operator.secrets.clone(),
+        Arc::clone(&operator.identity),
         operator.events.clone(),
         operator.metrics.clone(),
         operator.life.clone(),

@@ -10,6 +10,7 @@ pub mod events;
 mod facts;
 mod housekeeping;
 pub mod http_server;
+pub mod identity;
 mod lean;
 pub mod lease;
 pub mod ledger;

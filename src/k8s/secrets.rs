@@ -59,6 +59,12 @@ impl Secrets {
         Self { reader: "You", ..Self::new(client, namespace) }
     }
 
+    /// The operator's namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// The API of the Secrets of the operator's namespace, without their contents.
     #[must_use]
     pub fn own_metadata(&self) -> Api<PartialObjectMeta<Secret>> {

@@ -13,10 +13,10 @@ use crate::{
     support::{SYSTEM, Site, blocks, message, wait_for},
 };
 
-const ADMIN_PASSWORD: &str = "admin-old-1";
+pub const ADMIN_PASSWORD: &str = "admin-old-1";
 
 /// The user who administers the server, as the page has it. Tests do so by a client.
-fn administrator(server: &Arc<Keycloak>) {
+pub fn administrator(server: &Arc<Keycloak>) {
     let master = Realm::of(server, "master");
     let id = master.add_user("admin", json!({}));
     let role = master.get("/roles/admin");

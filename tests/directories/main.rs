@@ -17,6 +17,7 @@ mod keycloak;
 mod keycloak_crashes;
 mod keycloak_evidence;
 mod keycloak_failures;
+mod keycloak_identity;
 mod keycloak_rights;
 mod keycloak_untidy;
 mod ldap_both;

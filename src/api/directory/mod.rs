@@ -131,10 +131,7 @@ impl Directory {
         let DirectorySpec { provider, allow, protect, limits, mail, unlock: _, suspend, require_requested_by } =
             &self.spec;
         let mail_secret = mail.as_ref().and_then(|mail| mail.smtp.credentials.as_ref());
-        if !std::iter::once(provider.credentials())
-            .chain(mail_secret)
-            .all(|reference| is_object_name(&reference.secret))
-        {
+        if !provider.credentials().into_iter().chain(mail_secret).all(|reference| is_object_name(&reference.secret)) {
             return Err("spec: credentials.secret must be a valid name of a Secret".to_owned());
         }
         let field = |name: &str, text: &str| super::duration(text).map_err(|e| format!("spec.{name}: {e}"));

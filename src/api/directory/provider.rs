@@ -42,21 +42,24 @@ impl ProviderSpec {
         }
     }
 
-    /// The Secret with the operator's credentials.
+    /// The Secret with the operator's credentials. `None`: it signs in with its workload identity.
     #[must_use]
-    pub fn credentials(&self) -> &SecretRef {
+    pub fn credentials(&self) -> Option<&SecretRef> {
         match self {
-            Self::Zoho(zoho) => &zoho.credentials,
-            Self::Keycloak(keycloak) => &keycloak.credentials,
-            Self::OpenLdap(openldap) => &openldap.ldap.credentials,
-            Self::ActiveDirectory(active_directory) => &active_directory.ldap.credentials,
+            Self::Zoho(zoho) => Some(&zoho.credentials),
+            Self::Keycloak(keycloak) => keycloak.credentials.as_ref(),
+            Self::OpenLdap(openldap) => Some(&openldap.ldap.credentials),
+            Self::ActiveDirectory(active_directory) => Some(&active_directory.ldap.credentials),
         }
     }
 }
 
 /// A realm of Keycloak 26. The operator signs in as the service account of a client.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.credentials) != has(self.workloadIdentity)").message("set exactly one of credentials and workloadIdentity"),
+)]
 pub struct Keycloak {
     /// URL of the server, with its path if it has one; https, or http to loopback.
     #[schemars(length(min = 1, max = 512))]
@@ -65,7 +68,12 @@ pub struct Keycloak {
     #[schemars(length(min = 1, max = 255))]
     pub realm: String,
     /// Secret with client-id and client-secret of the client, and sign-in-client-secret if signInClient needs one.
-    pub credentials: SecretRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<SecretRef>,
+    /// Instead of a Secret: the operator signs in with a token of its own ServiceAccount, which the realm trusts. A signInClient is a public
+    /// one then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload_identity: Option<WorkloadIdentity>,
     /// A client with direct access grants. If a reply is lost, the operator signs in through it once with the new password, to find out
     /// whether the reset took effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,6 +83,20 @@ pub struct Keycloak {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 262_144))]
     pub ca_bundle: Option<String>,
+}
+
+/// A client that signs in with a token of the operator's ServiceAccount. The directory must trust the cluster's issuer of tokens.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadIdentity {
+    /// Id of the client.
+    #[serde(rename = "clientID")]
+    #[schemars(length(min = 1, max = 255))]
+    pub client_id: String,
+    /// Whom the token is for. Default: the issuer that the directory calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = "^[!-~]+$"))]
+    pub audience: Option<String>,
 }
 
 /// Connection to a directory with LDAP.

@@ -207,21 +207,21 @@ async fn lines(inventory: &Inventory, object: &Directory, user: Option<&str>) ->
     if let Inventory::Cluster(..) = inventory {
         lines.push(operator_line(object));
     }
-    let secret = &object.spec.provider.credentials().secret;
-    let credentials = inventory.secret(secret).await;
-    lines.push(match &credentials {
+    let credentials = inventory.credentials(&object.spec).await;
+    let named = object.spec.provider.credentials().map(|named| &named.secret);
+    lines.extend(named.map(|secret| match &credentials {
         Ok(credentials) if credentials.is_empty() => Line::wrong(About::Secret, format!("Secret {secret} is empty.")),
         Ok(credentials) => {
             let keys: Vec<&str> = credentials.keys().map(String::as_str).collect();
             Line::ok(About::Secret, format!("Secret {secret} has {}.", keys.join(", ")))
         }
         Err(why) => Line::wrong(About::Secret, why.clone()),
-    });
+    }));
     let servers = server::lines(&object.spec).await;
     let reached = servers.iter().all(|line| line.sign != Sign::Wrong);
     lines.extend(servers);
     let provider = match &credentials {
-        Ok(credentials) => Provider::connect(&object.spec, credentials).map(Some),
+        Ok(credentials) => inventory.connect(&object.spec, credentials).map(Some),
         Err(_) => Ok(None),
     };
     let usable = match provider {

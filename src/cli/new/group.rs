@@ -8,7 +8,7 @@ use crate::{
         request::UserRef,
         text::{NAME, printable},
     },
-    directory::{Provider, members::GroupNotFound},
+    directory::members::GroupNotFound,
 };
 
 /// The users in `group`, as the operator's account at the directory sees them: the caller needs the right to read its Secret.
@@ -21,9 +21,8 @@ pub(super) async fn members(args: &Args, group: &str) -> anyhow::Result<Vec<User
     let Some(object) = objects.into_iter().next() else {
         bail!("there is no Directory {}", printable(directory, NAME))
     };
-    let secret = &object.spec.provider.credentials().secret;
-    let credentials = inventory.secret(secret).await.map_err(anyhow::Error::msg)?;
-    let provider = Provider::connect(&object.spec, &credentials)?;
+    let credentials = inventory.credentials(&object.spec).await.map_err(anyhow::Error::msg)?;
+    let provider = inventory.connect(&object.spec, &credentials)?;
     let asked = with_progress("asking the directory", Box::pin(provider.members(group))).await;
     let group = printable(group, NAME);
     let members = asked.map_err(|why| anyhow!("the members of group {group} could not be read: {}", why.message))?;

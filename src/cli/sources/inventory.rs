@@ -1,16 +1,16 @@
 //! Directory objects and the Secrets they name, from a cluster or from files.
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use super::{cluster::credentials, files};
 use crate::{
-    api::Directory,
+    api::{Directory, directory::DirectorySpec},
     cli::cluster::{Access, api_error, connect},
     core::text::{MESSAGE, printable},
-    directory::Credentials,
-    k8s::{self, secrets::Secrets},
+    directory::{Credentials, NotReady, Provider},
+    k8s::{self, identity::OwnAccount, secrets::Secrets},
 };
 
 /// Where Directories and their Secrets are read.
@@ -34,6 +34,32 @@ impl Inventory {
                 found.ok_or_else(|| format!("Secret {name} is not among the files of --directories."))
             }
         }
+    }
+
+    /// The contents of the Secret that a Directory names; empty if it names none.
+    ///
+    /// # Errors
+    /// A sentence that names the Secret.
+    pub async fn credentials(&self, spec: &DirectorySpec) -> Result<Credentials, String> {
+        match spec.provider.credentials() {
+            Some(named) => self.secret(&named.secret).await,
+            None => Ok(Credentials::new()),
+        }
+    }
+
+    /// A connection to a directory. Where its Directory names no Secret, it signs in with tokens that the caller requests for the
+    /// operator's `ServiceAccount`.
+    ///
+    /// # Errors
+    /// What is wrong with the settings or the Secret.
+    pub fn connect(&self, spec: &DirectorySpec, credentials: &Credentials) -> Result<Provider, NotReady> {
+        let provider = Provider::connect(spec, credentials)?;
+        Ok(match self {
+            Self::Cluster(client, secrets) => {
+                provider.identified_by(Arc::new(OwnAccount::for_caller(client.clone(), secrets.namespace())))
+            }
+            Self::Files(_) => provider,
+        })
     }
 }
 

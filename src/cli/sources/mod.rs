@@ -19,10 +19,7 @@ use std::{
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use self::{
-    cluster::{Cluster, credentials},
-    users::assumed_user,
-};
+use self::{cluster::Cluster, inventory::Inventory, users::assumed_user};
 use crate::{
     api,
     core::{
@@ -109,12 +106,13 @@ impl DirectorySource {
                 return Self { facts: Seen::Unknown(why.clone()), provider: Err(why), assumed: None, hidden };
             }
         };
-        let secret = &object.spec.provider.credentials().secret;
-        let (provider, hidden) = match credentials(&cluster.secrets, secret).await {
+        let inventory = Inventory::Cluster(cluster.client.clone(), cluster.secrets.clone());
+        let (provider, hidden) = match inventory.credentials(&object.spec).await {
             Ok(credentials) => {
-                (Provider::connect(&object.spec, &credentials).map_err(|e| Why::new(e.to_string())), None)
+                (inventory.connect(&object.spec, &credentials).map_err(|e| Why::new(e.to_string())), None)
             }
             Err(why) => {
+                let secret = object.spec.provider.credentials().map_or("", |named| named.secret.as_str());
                 let refused = cluster.secrets.own_metadata().get_metadata_opt(secret).await.err();
                 let is_hidden = refused.is_some_and(|error| is_forbidden(&error));
                 (Err(Why::new(why.clone())), is_hidden.then_some(Hidden::Secret(why)))
@@ -142,12 +140,14 @@ impl DirectorySource {
                 hidden: None,
             };
         }
-        let name = &object.spec.provider.credentials().secret;
-        let Some(credentials) = secrets.get(name) else {
-            let why = Why::new(format!("Secret {name} is not among the files that --directories names."));
-            return Self { facts: Seen::Known(able), provider: Err(why), assumed: None, hidden: None };
+        let inventory = Inventory::Files(secrets.clone());
+        let credentials = match inventory.credentials(&object.spec).await {
+            Ok(credentials) => credentials,
+            Err(why) => {
+                return Self { facts: Seen::Known(able), provider: Err(Why::new(why)), assumed: None, hidden: None };
+            }
         };
-        let provider = match Provider::connect(&object.spec, credentials) {
+        let provider = match inventory.connect(&object.spec, &credentials) {
             Ok(provider) => provider,
             Err(wrong) => {
                 let facts = DirectoryFacts { not_ready: Some(wrong.to_string()), ..facts };

@@ -23,10 +23,7 @@ use super::{
     sources::{inventory::find, users::parse_name},
     terminal::{self, ReviewOutput},
 };
-use crate::{
-    core::text::{NAME, printable},
-    directory::Provider,
-};
+use crate::core::text::{NAME, printable};
 
 /// Flags of `credreset try`.
 #[derive(clap::Args, Debug)]
@@ -87,10 +84,9 @@ async fn try_out(args: Args) -> anyhow::Result<ExitCode> {
     if facts.allow.is_empty() {
         bail!("Directory {name} has no rule, so nothing is allowed: add one to spec.allow");
     }
-    let secret = &object.spec.provider.credentials().secret;
-    let credentials = inventory.secret(secret).await.map_err(|why| anyhow::anyhow!(why))?;
+    let credentials = inventory.credentials(&object.spec).await.map_err(anyhow::Error::msg)?;
     let person = Arc::new(Person::listen()?);
-    let provider = Provider::connect(&object.spec, &credentials)?.watched_by(person.clone());
+    let provider = inventory.connect(&object.spec, &credentials)?.watched_by(person.clone());
     person.say(&format!(
         "This resets password and second factors of a real user in Directory {name} ({}), several times. It deliberately bypasses \
          approvals and records: use a dedicated test user. Afterwards the password is not known; set another.\n\n\

@@ -15,6 +15,7 @@ use crate::{
         record::{Evidence, Record},
         seen::{Seen, Why},
     },
+    directory::rest::Unread,
     http,
 };
 
@@ -73,12 +74,10 @@ impl Keycloak {
             ("password", password.expose_secret()),
             ("scope", "openid"),
         ];
-        let (status, reply) = match self.tokens.issuer.grant(&self.http, client, &form).await {
+        let (status, reply, _) = match self.tokens.issuer.grant(&self.http, client, &form).await {
             Ok(answer) => answer,
-            Err(error @ http::Failed::NotSent) => {
-                return Err(Why::new(format!("the directory gave no answer: {error}.")));
-            }
-            Err(http::Failed::Broken | http::Failed::TooLarge | http::Failed::TooMany) => return Ok(false),
+            Err(unread @ (Unread::Token(_) | Unread::Failed(http::Failed::NotSent))) => return Err(unread.why()),
+            Err(Unread::Failed(_)) => return Ok(false),
         };
         if status.is_success() {
             // The sign-in has opened this session only as a test.

@@ -11,8 +11,9 @@ mod members;
 #[cfg(test)]
 mod tests;
 mod token;
+mod trust;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use reqwest::{Method, StatusCode, header};
 use secrecy::ExposeSecret;
@@ -21,8 +22,14 @@ use tokio::sync::RwLock;
 use url::Url;
 
 use super::{
-    Credentials, NotReady, credential, request_timeout, required,
-    rest::{Unread, token::Tokens},
+    Credentials, NotReady, credential,
+    identity::Identity,
+    request_timeout, required,
+    rest::{
+        Unread,
+        oauth::{ClientAuth, OAuthClient},
+        token::Tokens,
+    },
 };
 use crate::{
     api::directory::{self, DirectorySpec},
@@ -31,7 +38,7 @@ use crate::{
 };
 use answer::Answer;
 use groups::NamedGroup;
-use token::{OAuthClient, TokenEndpoint};
+use token::TokenEndpoint;
 
 /// A connection to one realm.
 #[derive(Debug)]
@@ -80,7 +87,8 @@ impl Keycloak {
     }
 
     fn new(spec: &DirectorySpec, keycloak: &directory::Keycloak, credentials: &Credentials) -> Result<Self, String> {
-        let directory::Keycloak { url, realm, credentials: secret, sign_in_client, ca_bundle } = keycloak;
+        let directory::Keycloak { url, realm, credentials: secret, workload_identity, sign_in_client, ca_bundle } =
+            keycloak;
         let base = http::base("spec.provider.keycloak.url", url)?;
         if !is_segment(realm) {
             return Err("spec.provider.keycloak.realm is not a valid name of a realm".to_owned());
@@ -97,14 +105,32 @@ impl Keycloak {
                 text::printable(group, text::NAME)
             ));
         }
-        let key = |name: &str| required(credentials, &secret.secret, name);
-        let id = key("client-id")?.expose_secret().to_owned();
-        let client = OAuthClient { id, secret: Some(key("client-secret")?) };
-        let sign_in = sign_in_client
-            .as_ref()
-            .map(|id| OAuthClient { id: id.clone(), secret: credential(credentials, "sign-in-client-secret") });
         let timeout = request_timeout(spec)?;
         let realm_url = under(&http::join(&base, "/realms"), &[realm]);
+        let client = match (secret, workload_identity) {
+            (Some(secret), None) => {
+                let key = |name: &str| required(credentials, &secret.secret, name);
+                let id = key("client-id")?.expose_secret().to_owned();
+                OAuthClient { id, auth: ClientAuth::Secret(key("client-secret")?) }
+            }
+            (None, Some(directory::WorkloadIdentity { client_id, audience })) => OAuthClient {
+                id: client_id.clone(),
+                auth: ClientAuth::ServiceAccount {
+                    audience: audience.clone(),
+                    discovery: http::join(&realm_url, "/.well-known/openid-configuration"),
+                    identity: None,
+                },
+            },
+            _ => {
+                return Err(
+                    "spec.provider.keycloak must have exactly one of credentials and workloadIdentity".to_owned()
+                );
+            }
+        };
+        let sign_in = sign_in_client.as_ref().map(|id| OAuthClient {
+            id: id.clone(),
+            auth: credential(credentials, "sign-in-client-secret").map_or(ClientAuth::Public, ClientAuth::Secret),
+        });
         Ok(Self {
             http: http::client(ca_bundle.as_deref(), timeout, http::is_loopback(&base))
                 .map(http::Http::new)
@@ -120,6 +146,11 @@ impl Keycloak {
             known: Mutex::default(),
             searches: RwLock::default(),
         })
+    }
+
+    /// Has the operator's client sign in with tokens of `identity`, if the Directory asks for that.
+    pub(super) fn identify(&mut self, identity: Arc<dyn Identity>) {
+        self.tokens.issuer.identify(identity);
     }
 
     /// An address of the realm's administration.

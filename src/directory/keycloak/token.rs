@@ -1,29 +1,28 @@
 //! Access tokens by the client credentials grant (RFC 6749, section 4.4), as Keycloak issues them to a service account.
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use reqwest::{Method, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
+use super::trust;
 use crate::{
-    directory::rest::token::{Issuer, NoToken, Token},
-    http::{self, Http},
+    directory::{
+        identity::{Assertion, Identity},
+        rest::{
+            Unread,
+            oauth::{ClientAuth, OAuthClient, exposed},
+            token::{Issuer, NoToken, Token},
+        },
+    },
+    http::Http,
 };
 
 /// A token is not used in this last part of its lifetime.
 const SAFETY: Duration = Duration::from_secs(30);
 /// Keycloak's default.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
-
-/// A client of the realm and its secret.
-#[derive(Debug)]
-pub(super) struct OAuthClient {
-    pub id: String,
-    /// `None`: it is a public client.
-    pub secret: Option<SecretString>,
-}
 
 /// The token endpoint of a realm, and the operator's client.
 #[derive(Debug)]
@@ -43,7 +42,15 @@ impl TokenEndpoint {
         format!("service-account-{}", self.client.id.to_lowercase())
     }
 
-    /// Requests a grant for `client`. A body that is not JSON is null.
+    /// Has its client sign in with tokens of `identity`, if it signs in so at all.
+    pub(super) fn identify(&mut self, own: Arc<dyn Identity>) {
+        if let ClientAuth::ServiceAccount { identity, .. } = &mut self.client.auth {
+            *identity = Some(own);
+        }
+    }
+
+    /// Requests a grant for `client`. A body that is not JSON is null. Of a client that signs in with a token of the `ServiceAccount`, the
+    /// result has what that says.
     ///
     /// # Errors
     /// If there was no answer.
@@ -52,21 +59,24 @@ impl TokenEndpoint {
         http: &Http,
         client: &OAuthClient,
         form: &[(&str, &str)],
-    ) -> Result<(StatusCode, Value), http::Failed> {
-        let mut all = vec![("client_id", client.id.as_str())];
-        all.extend(client.secret.as_ref().map(|secret| ("client_secret", secret.expose_secret())));
-        all.extend(form);
-        let request = http.ask(http.request(Method::POST, self.url.clone()).form(&all)).await?;
-        let answered = http.send(request).await?;
-        Ok((answered.status, serde_json::from_slice(&answered.body?).unwrap_or_default()))
+    ) -> Result<(StatusCode, Value, Option<Assertion>), Unread> {
+        let (fields, assertion) = client.sign_in(http).await.map_err(Unread::Token)?;
+        let all = [&exposed(&fields)[..], form].concat();
+        let request = http.request(Method::POST, self.url.clone()).form(&all);
+        let answered = http.send(http.ask(request).await.map_err(Unread::Failed)?).await.map_err(Unread::Failed)?;
+        let body = answered.body.map_err(Unread::Failed)?;
+        Ok((answered.status, serde_json::from_slice(&body).unwrap_or_default(), assertion))
     }
 }
 
 impl Issuer for TokenEndpoint {
     async fn request(&self, http: &Http) -> Result<Token, NoToken> {
         let requested_at = Instant::now();
-        let (status, reply) =
-            self.grant(http, &self.client, &[("grant_type", "client_credentials")]).await.map_err(unreachable)?;
+        let granted = self.grant(http, &self.client, &[("grant_type", "client_credentials")]).await;
+        let (status, reply, assertion) = granted.map_err(|unread| match unread {
+            Unread::Token(no_token) => no_token,
+            Unread::Failed(failed) => unreachable(failed),
+        })?;
         if status == StatusCode::NOT_FOUND {
             // Keycloak answers with JSON, any other server most likely does not.
             return Err(NoToken::WrongAddress(if reply.is_null() {
@@ -77,7 +87,12 @@ impl Issuer for TokenEndpoint {
             }));
         }
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::BAD_REQUEST {
-            return Err(refused(meaning(&reply)));
+            return Err(match assertion {
+                None => refused(meaning(&reply)),
+                Some(assertion) => {
+                    NoToken::Refused(trust::missing(&self.client.id, &assertion, trust::Error::of(&reply)))
+                }
+            });
         }
         if status == StatusCode::FORBIDDEN {
             return Err(refused("it answers 403: the realm is disabled, or asks for https"));

@@ -1,5 +1,6 @@
 //! What the providers with a REST API share: access tokens, and the meaning of failed requests.
 pub(super) mod answer;
+pub(super) mod oauth;
 pub(super) mod token;
 
 use super::NotReady;

@@ -67,7 +67,10 @@ impl Directories {
     /// Reads the Secrets that the Directory names.
     async fn credentials(&self, object: &Directory) -> Result<ReadCredentials, NotReady> {
         let read = async |secret| self.secrets.credentials(secret).await.map_err(NotReady::InvalidConfiguration);
-        let (directory, version) = read(&object.spec.provider.credentials().secret).await?;
+        let (directory, version) = match object.spec.provider.credentials() {
+            Some(named) => read(&named.secret).await?,
+            None => (Credentials::new(), String::new()),
+        };
         let mut all = ReadCredentials { directory, mail: None, versions: (version, None) };
         if let Some(secret) = object.spec.mail.as_ref().and_then(|mail| mail.smtp.credentials.as_ref()) {
             let (mail, version) = read(&secret.secret).await?;
@@ -85,7 +88,7 @@ impl Directories {
         // While nothing has changed, the old connection is kept, because it holds a token.
         if current.as_ref().is_none_or(|c| c.versions != versions) {
             *current = None;
-            let provider = Arc::new(Provider::connect(spec, &directory)?);
+            let provider = Arc::new(Provider::connect(spec, &directory)?.identified_by(self.identity.clone()));
             let mailer = spec.mail.as_ref().map(|settings| Mailer::connect(settings, mail.as_ref()));
             let mailer = mailer.transpose().map_err(invalid)?.map(Arc::new);
             *current = Some(Connection { versions, provider, mailer, mail_trouble: None });

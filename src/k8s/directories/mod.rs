@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{
     events::Events,
+    identity::OwnAccount,
     lean::{Lean, PAGE},
     liveness::Life,
     lock,
@@ -99,6 +100,8 @@ impl Drop for Entry {
 pub struct Directories {
     client: Client,
     secrets: Secrets,
+    /// Signs the operator in where a Directory names no Secret.
+    identity: Arc<OwnAccount>,
     events: Events,
     metrics: Metrics,
     life: Life,
@@ -114,12 +117,13 @@ impl Directories {
     pub fn new(
         client: Client,
         secrets: Secrets,
+        identity: Arc<OwnAccount>,
         events: Events,
         metrics: Metrics,
         life: Life,
         changed: mpsc::UnboundedSender<String>,
     ) -> Arc<Self> {
-        Arc::new(Self { client, secrets, events, metrics, life, entries: Mutex::default(), changed })
+        Arc::new(Self { client, secrets, identity, events, metrics, life, entries: Mutex::default(), changed })
     }
 
     fn with_entries<T>(&self, f: impl FnOnce(&mut Option<HashMap<String, Entry>>) -> T) -> T {
@@ -340,7 +344,8 @@ impl Directories {
         let name = object.name_any();
         let triggers = Arc::new(Triggers::default());
         let spec = &object.spec;
-        let mut secrets = BTreeSet::from([spec.provider.credentials().secret.clone()]);
+        let mut secrets: BTreeSet<String> =
+            spec.provider.credentials().map(|named| named.secret.clone()).into_iter().collect();
         secrets.extend(spec.mail.iter().filter_map(|mail| Some(mail.smtp.credentials.as_ref()?.secret.clone())));
         let facts = object.settings().map_or_else(
             |wrong| DirectoryFacts { not_ready: Some(wrong), ..DirectoryFacts::unusable(&name) },
