@@ -26,7 +26,7 @@ use support::{merge, texts};
 mod arbitrary;
 mod forecast;
 mod history;
-mod hostile;
+mod messages;
 mod queue;
 mod simulation;
 

@@ -5,5 +5,6 @@ mod gitops;
 mod image;
 mod monitoring;
 mod operations;
+mod platform;
 mod status_tools;
 mod values;
