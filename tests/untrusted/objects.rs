@@ -145,8 +145,8 @@ proptest! {
         let _ = object.status_summary();
     }
 
-    /// An object that the definition admits and the operator cannot read would blind it for all others. (Days and hours that do
-    /// not exist are refused by the API server, too: see tests/cluster/request/injection.rs.)
+    /// The operator leaves out an object that it cannot read. (The API server also refuses days and hours that do not exist: see
+    /// tests/cluster/request/injection.rs.)
     #[test]
     fn every_time_that_is_admitted_can_be_read(
         at in "20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])",
