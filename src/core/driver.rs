@@ -226,7 +226,7 @@ impl Finding {
             }
             Reply::NoSuchUser => Seen::Known(Self::Inconclusive("The directory no longer knows the user.".to_owned())),
             Reply::NotSent | Reply::Throttled { .. } | Reply::Denied { .. } | Reply::Unsure => {
-                Seen::Unknown(Why::new("the same call, sent again, got no conclusive answer."))
+                Seen::Unknown(Why::new("the same call, sent again, got no conclusive reply."))
             }
         }
     }

@@ -67,7 +67,7 @@ pub(super) fn finish(world: &World, record: &Record, evidence: Evidence) -> Deci
 
 /// Carries out `effect`, once the evidence is stored if the step may take long or its success leaves no trace.
 fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -> Decision {
-    let fresh = world.answered(record, &Reply::Done);
+    let fresh = world.replied(record, &Reply::Done);
     // A delivered password is the proof that a successor would need.
     let traceable = match effect {
         Effect::Deliver { .. } => true,

@@ -68,7 +68,7 @@ impl State {
 /// How a change was proven, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Evidence {
-    /// The directory answered with a clear success.
+    /// The directory replied with a clear success.
     Response,
     /// The reply to the same conditional call, sent again.
     ConditionalWrite,
@@ -196,7 +196,7 @@ pub struct Record {
     /// holder's knowledge of its own call shows nothing about the other calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted_by: Option<String>,
-    /// When the holder stopped waiting for an answer to its call, by its clock. `None`: not known.
+    /// When the holder stopped waiting for the reply to its call, by its clock. `None`: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gave_up_at: Option<Timestamp>,
     /// The process that tried the one sign-in with the attempt's password, or was about to.

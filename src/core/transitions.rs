@@ -65,7 +65,7 @@ impl Record {
         }
     }
 
-    /// The holder has given up waiting for the answer, at `at`.
+    /// The holder has given up waiting for the reply, at `at`.
     #[must_use]
     pub fn call_abandoned_at(&self, at: Option<Timestamp>) -> Self {
         Self { gave_up_at: self.gave_up_at.or(at), ..self.clone() }

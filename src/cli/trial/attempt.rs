@@ -72,7 +72,7 @@ pub(super) fn meaning(reply: &Reply) -> String {
         Reply::Rejected { code } => format!("{code} counts as a final refusal."),
         Reply::PasswordRefused { code } => format!("{code} counts as a refusal of the password."),
         Reply::Conflict | Reply::Outdated => "the precondition of the call did not hold.".to_owned(),
-        Reply::Unsure => "the answer is neither a clear success nor a clear refusal: it counts as lost.".to_owned(),
+        Reply::Unsure => "the reply is neither a clear success nor a clear refusal: it counts as lost.".to_owned(),
     }
 }
 

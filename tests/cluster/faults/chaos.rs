@@ -53,7 +53,7 @@ impl Reported {
 
     /// Says from when to when it was sent, what the directory shows as of when, and what to do.
     fn is_explained(&self) -> bool {
-        ["and no answer came", "The directory shows the", " UTC.", "Ask the user to sign in"]
+        ["and no reply came", "The directory shows the", " UTC.", "Ask the user to sign in"]
             .iter()
             .all(|part| self.message.contains(part))
     }
