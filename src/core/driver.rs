@@ -210,7 +210,7 @@ impl Progress {
             StepState::Failed(_) => StepState::Pending,
             StepState::Pending | StepState::Done | StepState::Impossible(_) | StepState::Lost(_) => state.clone(),
         };
-        Self { deliver: lasting(&self.deliver), clean_up: lasting(&self.clean_up), mail: lasting(&self.mail) }
+        Self { deliver: lasting(&self.deliver), after_reset: lasting(&self.after_reset), mail: lasting(&self.mail) }
     }
 }
 

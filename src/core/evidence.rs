@@ -53,8 +53,8 @@ fn contradicted(world: &World, record: &Record) -> Result<Option<String>, Decisi
 /// arrive.
 pub(super) fn verify(world: &World, record: &Record) -> Decision {
     let now = world.now;
-    let rejected = record.adopted_by.is_none() && world.replied(record, &Reply::Conflict);
-    let own = record.adopted_by.is_none() && world.replied(record, &Reply::Unsure);
+    let rejected = record.repeated_by.is_none() && world.replied(record, &Reply::Conflict);
+    let own = record.repeated_by.is_none() && world.replied(record, &Reply::Unsure);
     let possible = record.attempt.conditional && !rejected && now < record.expires_at;
     let stopped = match possible.then(|| stopped(world)).transpose() {
         Ok(stopped) => stopped.flatten(),
@@ -62,9 +62,9 @@ pub(super) fn verify(world: &World, record: &Record) -> Decision {
     };
     let again = possible && stopped.is_none();
     let nothing = match &world.evidence.finding {
-        // Another process's attempt is adopted before its call is repeated. From then on only one of the two calls can take effect; if the
+        // Before a process repeats another one's call, the record says so. From then on only one of the two calls can take effect; if the
         // holder has already written a result, this write fails.
-        Seen::Unread if again && !own && record.adopted_by.as_ref() != Some(&world.process.holder) => {
+        Seen::Unread if again && !own && record.repeated_by.as_ref() != Some(&world.process.holder) => {
             return Decision::Do(Effect::Write(Box::new(record.taken_over_for_repeat(&world.process.holder))));
         }
         Seen::Unread if again => return Decision::Do(Effect::Repeat(record.call.clone())),

@@ -40,7 +40,7 @@ pub(super) fn follow(world: &World, record: &Record) -> Decision {
         }
         State::Released => released(world, record),
         State::Sent => match &world.own.attempt {
-            Some(own) if own.attempt == record.attempt.id && record.adopted_by.is_none() => sent(world, record, own),
+            Some(own) if own.attempt == record.attempt.id && record.repeated_by.is_none() => sent(world, record, own),
             _ if world.replied(record, &Reply::Done) => finish(world, record, Evidence::Response),
             _ => verify(world, record),
         },

@@ -188,14 +188,14 @@ pub struct Record {
     /// The call.
     pub call: Call,
     /// The follow-up once the change is proven.
-    #[serde(default)]
-    pub finish: FollowUp,
+    #[serde(default, rename = "finish")]
+    pub follow_up: FollowUp,
     /// The latest attempt.
     pub attempt: Attempt,
     /// The process that sends the conditional call again, since the holder of the attempt is no longer the leader. From then on the
     /// holder's knowledge of its own call shows nothing about the other calls.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adopted_by: Option<String>,
+    #[serde(default, rename = "adoptedBy", skip_serializing_if = "Option::is_none")]
+    pub repeated_by: Option<String>,
     /// When the holder stopped waiting for the reply to its call, by its clock. `None`: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gave_up_at: Option<Timestamp>,
@@ -259,8 +259,8 @@ impl Record {
     }
 
     /// Whether its writer creates the record again if it was deleted: what happened must stay on record until `keep_until`. The holder
-    /// of a conditional attempt does not know that nothing happened, since another process may have adopted the deleted record. The
-    /// request then starts anew, and the gates check what has changed.
+    /// of a conditional attempt does not know that nothing happened, since another process may have repeated the call. The request then
+    /// starts anew, and the gates check what has changed.
     #[must_use]
     pub fn recreate_if_deleted(&self) -> bool {
         !(self.attempt.conditional && matches!(self.state, State::Released | State::NotApplied))

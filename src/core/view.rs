@@ -134,7 +134,7 @@ pub fn settled(record: &Record, own: bool) -> View {
     let note = record.note.as_ref().map(|n| format!(" {n}")).unwrap_or_default();
     match record.state {
         State::Applied if own => {
-            let remains = record.finish.remains.as_ref().map(|text| format!(" {text}")).unwrap_or_default();
+            let remains = record.follow_up.remains.as_ref().map(|text| format!(" {text}")).unwrap_or_default();
             View::of(
                 record,
                 Reason::Applied,

@@ -244,7 +244,8 @@ pub struct Progress {
     /// The delivery Secret.
     pub deliver: StepState,
     /// The separate calls after the reset.
-    pub clean_up: StepState,
+    #[serde(rename = "cleanUp")]
+    pub after_reset: StepState,
     /// The mail.
     pub mail: StepState,
 }

@@ -281,7 +281,7 @@ impl StoredPassword {
     fn to_deliver(&self, record: &Record) -> Option<(&'static str, &str)> {
         match &self.sealed {
             Some(sealed) => Some((SEALED_KEY, sealed)),
-            None if record.finish.sealed_for.is_empty() => Some((PASSWORD_KEY, self.password.expose_secret())),
+            None if record.follow_up.sealed_for.is_empty() => Some((PASSWORD_KEY, self.password.expose_secret())),
             None => None,
         }
     }

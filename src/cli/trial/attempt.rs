@@ -156,7 +156,7 @@ impl Run<'_> {
 
     /// Ends sessions and a lock-out where the call does not.
     pub(super) async fn clean_up(&mut self, record: &Record) -> Result<(), End> {
-        let Some(what) = record.finish.clean_up else { return Ok(()) };
+        let Some(what) = record.follow_up.after_reset else { return Ok(()) };
         let done = self.provider.clean_up(record, what).await;
         let done = self.person.unless_stopped(done)?;
         self.compare(

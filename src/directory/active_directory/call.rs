@@ -33,7 +33,7 @@ impl ActiveDirectory {
         let Some(precondition) = Precondition::before(&attempt) else { return Reply::NotSent };
         // An administrator has set the must-change mark since the first attempt, and no follow-up would set it again.
         let due = PasswordState::parse(precondition.value).is_some_and(|before| before.must_change());
-        let marks = fenced.follow_up().clean_up.is_some_and(|what| what.must_change);
+        let marks = fenced.follow_up().after_reset.is_some_and(|what| what.must_change);
         if attempt.conditional && due && !marks && matches!(call, Call::SetPassword { force_change_on_login: true, .. })
         {
             return Reply::Outdated;

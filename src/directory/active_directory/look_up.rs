@@ -22,7 +22,7 @@ use crate::{
         ANY, Connection,
         answer::Failed,
         entry::{bytes, end_of_second, equals, equals_bytes, value, values, word},
-        look_up::{found, has, unreadable},
+        look_up::{has_value, only_user, unreadable},
         precondition::Precondition,
     },
 };
@@ -109,12 +109,12 @@ impl ActiveDirectory {
                 self.find(&connection, &vec![("mail", email), ("proxyAddresses", &proxy)]).await
             }
         };
-        found(entries.map_err(|e| e.why())?, async |entry| self.user(&connection, &domain, entry).await).await
+        only_user(entries.map_err(|e| e.why())?, async |entry| self.user(&connection, &domain, entry).await).await
     }
 
     async fn find(&self, connection: &Connection, names: &Names<'_>) -> Result<Vec<SearchEntry>, Failed> {
         let mut found = self.users(connection, &any(names)).await?;
-        found.retain(|entry| names.iter().any(|(attribute, name)| has(entry, attribute, name)));
+        found.retain(|entry| names.iter().any(|(attribute, name)| has_value(entry, attribute, name)));
         Ok(found)
     }
 
@@ -204,7 +204,7 @@ impl ActiveDirectory {
             } else {
                 [(Feature::ForceChangeOnLogin, NO_CHANGE.to_owned())].into()
             },
-            hindrance: (active && control & SMART_CARD != 0).then(|| {
+            why_ineligible: (active && control & SMART_CARD != 0).then(|| {
                 "The account may only sign in with a smart card (userAccountControl, 0x40000), so the new password would let its owner in \
                  at no computer, and be good for whatever asks for passwords alone. Give its owner another card, or take the mark away \
                  and file a new request."
@@ -245,7 +245,7 @@ impl ActiveDirectory {
                 let filter = format!("(&{GROUP}{})", equals("sAMAccountName", name));
                 let attributes = ["objectGUID", "sAMAccountName"];
                 let found = self.client.search(connection, domain, Scope::Subtree, &filter, &attributes).await?;
-                found.into_iter().find(|group| has(group, "sAMAccountName", name))
+                found.into_iter().find(|group| has_value(group, "sAMAccountName", name))
             };
             all.extend(found.as_ref().and_then(id_of).map(|id| (id, name)));
         }

@@ -7,11 +7,11 @@ use crate::core::{
     user::{LookUp, User},
 };
 
-/// What a look-up that found `entries` returns. `user` reads the only one.
+/// The result of a look-up that found `entries`. If there is only one, `user` reads it.
 ///
 /// # Errors
 /// Why `user` could not read it.
-pub async fn found(
+pub async fn only_user(
     entries: Vec<SearchEntry>,
     user: impl AsyncFnOnce(&SearchEntry) -> Result<User, Why>,
 ) -> Result<Option<LookUp>, Why> {
@@ -22,9 +22,9 @@ pub async fn found(
     }
 }
 
-/// Whether `typed` is a value of this attribute, in capital or small letters. The server's matching rules may be more lenient.
+/// Whether `typed` is a value of this attribute, without regard to case. The server's matching rules may be more lenient.
 #[must_use]
-pub fn has(entry: &SearchEntry, attribute: &str, typed: &str) -> bool {
+pub fn has_value(entry: &SearchEntry, attribute: &str, typed: &str) -> bool {
     let typed = typed.to_lowercase();
     values(entry, attribute).any(|known| known.to_lowercase() == typed)
 }

@@ -23,7 +23,7 @@ use crate::{
         ANY, Connection,
         answer::Failed,
         entry::{equals, value, values, word},
-        look_up::{found, has, unreadable},
+        look_up::{has_value, only_user, unreadable},
     },
 };
 
@@ -64,13 +64,13 @@ impl OpenLdap {
             UserRef::Username(name) => self.find(&connection, "uid", name).await,
             UserRef::Email(email) => self.find(&connection, "mail", email).await,
         };
-        found(entries.map_err(|e| e.why())?, async |entry| self.user(&connection, entry).await).await
+        only_user(entries.map_err(|e| e.why())?, async |entry| self.user(&connection, entry).await).await
     }
 
     async fn find(&self, connection: &Connection, attribute: &str, typed: &str) -> Result<Vec<SearchEntry>, Failed> {
         let filter = format!("(&{}{})", self.user_filter, equals(attribute, typed));
         let mut found = self.client.search(connection, &self.base, Scope::Subtree, &filter, &ATTRIBUTES).await?;
-        found.retain(|entry| has(entry, attribute, typed));
+        found.retain(|entry| has_value(entry, attribute, typed));
         Ok(found)
     }
 
@@ -131,7 +131,7 @@ impl OpenLdap {
             },
             changed_at,
             lacks: BTreeMap::new(),
-            hindrance: if active { self.other_passwords(entry) } else { None },
+            why_ineligible: if active { self.other_passwords(entry) } else { None },
             factors: Seen::Unread,
             mfa_on: Seen::Unread,
             must_change: Seen::Unread,
