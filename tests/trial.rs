@@ -1,4 +1,4 @@
-//! `credreset try` on the sandbox: a person answers who looks at the sandbox and answers truly.
+//! `credreset try` on the sandbox: a simulated person looks at the sandbox and answers truthfully.
 #![cfg(test)]
 use std::{collections::BTreeSet, fs, path::Path};
 

@@ -1,5 +1,5 @@
-//! Many requests, a directory whose calls meet every fate, and leaders that die in the middle of it: at the end what each
-//! request says is held against what the directory knows.
+//! Chaos: many requests, random faults of the directory, and leaders that are killed. At the end the test compares the status of each
+//! request with the directory.
 use std::{collections::BTreeMap, fmt::Write as _, time::Instant};
 
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! What the operator needs is away, slow or out of its mind: the API server in every step of a reset, and the directory in
-//! every way. A request ends in an outcome, or waits and says for what and until when.
+//! The API server, in every step of a reset, or the directory is down, slow or returns nonsense. A request gets an outcome, or waits and
+//! says for what and until when.
 use std::{
     io::{Read, Write},
     path::Path,
