@@ -62,7 +62,7 @@ search: tested-image
 
 # But for the comparison with kubectl and kustomize, which are built for it.
 test-fast: $(NEXTEST)
-	@$(call tests,alone,--lib --bins $(addprefix --test ,$(FAST)) -E 'not test(=every_tool_sees_what_is_planned)')
+	@$(call tests,alone,--lib --bins $(addprefix --test ,$(FAST)) -E 'not test(=tools::every_tool_sees_what_is_planned)')
 
 # CREDRESET_SEARCH=long goes further, for an hour or so.
 test-search: $(NEXTEST)

@@ -1,4 +1,4 @@
-//! Drawn passwords: what every one of them has, and that no character is favoured.
+//! Generated passwords: which characters each has, and that no character is more frequent than others.
 #![cfg(test)]
 #![allow(clippy::cast_precision_loss, reason = "counts of a few thousand")]
 use std::collections::{BTreeMap, HashSet};

@@ -1,4 +1,4 @@
-//! `credreset try` on the sandbox: a person answers who looks at the sandbox and answers truly.
+//! `credreset try` on the sandbox: a simulated person looks at the sandbox and answers truthfully.
 #![cfg(test)]
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -118,7 +118,7 @@ fn all_as_expected() {
     for screen in [
         "The answer with the token shows access_token, expires_in, scope, api_domain. [also: token_type.]",
         "The account in Zoho Mail shows zuid, role, isCustomAdmin, tfaEnabled, emailAddress.",
-        "answered so that the operator generates another. [PASSWORD_POLICY.]",
+        "makes the operator generate another. [PASSWORD_POLICY.]",
         "The directory shows the change, within the time of the call.",
         "The user enrols a new factor at the next sign-in. [confirmed.]",
         "The old password no longer opens the account. [confirmed.]",
@@ -157,7 +157,7 @@ fn deviations() {
     let (code, all) = site.findings();
     let expected = [
         "The account in Zoho Mail shows zuid, role, isCustomAdmin, tfaEnabled, emailAddress. [tfaEnabled is missing.",
-        "answered so that the operator generates another. [INVALID_REQUEST counts as a final refusal.]",
+        "makes the operator generate another. [INVALID_REQUEST counts as a final refusal.]",
         "The old password no longer opens the account. [it still does.]",
         "Mobile sessions and API tokens from before end. [the session is still alive.]",
     ];
@@ -288,7 +288,7 @@ fn nothing_tried() {
     assert_eq!(site.sandbox.count("token"), 0);
 }
 
-/// A lost answer may have been a success: a person who stops then reads that the password may be the well-known one.
+/// A lost reply may have been a success: a person who stops then reads that the password may be the well-known one.
 #[test]
 fn an_account_that_may_be_open_is_told() {
     let site = Site::new();

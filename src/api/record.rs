@@ -73,12 +73,13 @@ pub struct CredentialResetRecordSpec {
     /// The call to the directory.
     pub call: Call,
     /// What the operator does after the change.
-    pub finish: FollowUp,
+    #[serde(rename = "finish")]
+    pub follow_up: FollowUp,
     /// The latest attempt.
     pub attempt: Attempt,
     /// The process that sends the conditional call again after the holder has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adopted_by: Option<String>,
+    #[serde(default, rename = "adoptedBy", skip_serializing_if = "Option::is_none")]
+    pub repeated_by: Option<String>,
     /// When the holder stopped waiting for a reply to its call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -181,9 +182,9 @@ impl CredentialResetRecord {
             keep_until: spec.keep_until,
             request: spec.request,
             call: spec.call,
-            finish: spec.finish,
+            follow_up: spec.follow_up,
             attempt: spec.attempt,
-            adopted_by: spec.adopted_by,
+            repeated_by: spec.repeated_by,
             gave_up_at: spec.gave_up_at,
             sign_in_by: spec.sign_in_by,
             state: spec.state,
@@ -213,9 +214,9 @@ fn spec(record: &Record) -> CredentialResetRecordSpec {
         keep_until: record.keep_until,
         request: record.request,
         call: record.call,
-        finish: record.finish,
+        follow_up: record.follow_up,
         attempt: record.attempt,
-        adopted_by: record.adopted_by,
+        repeated_by: record.repeated_by,
         gave_up_at: record.gave_up_at,
         sign_in_by: record.sign_in_by,
         state: record.state,

@@ -228,6 +228,16 @@ pub(super) fn api_error(error: kube::Error) -> anyhow::Error {
     }
 }
 
+/// Whether the API server refuses the caller, who lacks the right.
+pub(super) fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_forbidden())
+}
+
+/// Why `what` could not be read, in words without a full stop.
+pub(super) fn why_unread(error: &kube::Error, what: &str) -> String {
+    if is_forbidden(error) { format!("you may not read {what}") } else { "the API server did not answer".to_owned() }
+}
+
 /// The user name that the API server authenticates the caller as.
 pub(super) async fn whoami(client: &Client) -> anyhow::Result<String> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());

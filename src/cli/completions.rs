@@ -32,7 +32,7 @@ const VARIABLE: &str = "CREDRESET_COMPLETE";
 /// A person waits for the completion.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Names that are offered.
-const MOST: u32 = 500;
+const MAX_NAMES: u32 = 500;
 
 /// Flags of `credreset completions`.
 #[derive(clap::Args, Debug)]
@@ -164,7 +164,7 @@ fn names(of: Of, current: &OsStr) -> Vec<CompletionCandidate> {
 /// Names of the cluster, each with what it is.
 async fn asked(of: Of, line: Line) -> anyhow::Result<Vec<(String, String)>> {
     let client: Client = client(line.access.config().await?, &Life::default())?;
-    let some = ListParams::default().limit(MOST);
+    let some = ListParams::default().limit(MAX_NAMES);
     Ok(match of {
         Of::Namespaces => {
             let all: Api<PartialObjectMeta<k8s_openapi::api::core::v1::Namespace>> = Api::all(client);

@@ -26,7 +26,6 @@ use crate::{
         controller,
         events::Events,
         http_server::{self, Admin},
-        identity::OwnAccount,
         lease,
         ledger::Ledger,
         liveness::Life,
@@ -115,7 +114,6 @@ async fn operate(args: Args) -> anyhow::Result<()> {
         ledger: Ledger::new(client.clone(), &namespace, &holder, clock.clone())
             .with_retention(SignedDuration::from_hours(24 * i64::from(keep_records))),
         secrets: Secrets::new(client.clone(), &namespace),
-        identity: Arc::new(OwnAccount::new(client.clone(), &namespace)),
         statuses: Statuses::new(client.clone(), events.clone(), metrics.clone()),
         events,
         metrics: metrics.clone(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    cluster::{Access, connect},
+    cluster::{Access, connect, why_unread},
     terminal::{self, Output, Page, Tone, paint, with_progress},
 };
 use crate::{
@@ -160,11 +160,7 @@ impl Report {
 }
 
 fn unread(what: &str, namespace: &str, error: &kube::Error) -> String {
-    let why = match error {
-        kube::Error::Api(status) if status.code == 403 => "you may not read it",
-        _ => "the API server did not answer",
-    };
-    format!("{what} in namespace {namespace}: {why}")
+    format!("{what} in namespace {namespace}: {}", why_unread(error, "it"))
 }
 
 impl Operator {

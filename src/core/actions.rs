@@ -175,7 +175,7 @@ fn removal(request: &Request, kinds: &[Factor], user: &User) -> Result<Option<St
         enrolled.iter().partition(|one: &&Enrolled| is_due(one.factor, one.at, kinds, request.requested_at));
     let who = &user.id.name;
     let replaced = |one: &Enrolled| left.iter().any(|other| other.factor.is_some() && other.kind == one.kind);
-    if let Some(why) = due.iter().filter(|one| !replaced(one)).find_map(|one| one.hindered.as_ref()) {
+    if let Some(why) = due.iter().filter(|one| !replaced(one)).find_map(|one| one.why_not_reenrolled.as_ref()) {
         return Err(NotSupported { cause: format!("The MFA of {who} cannot be reset"), advice: why.clone() });
     }
     if !due.is_empty() && !password && !left.iter().any(|one| one.alone) {
@@ -279,7 +279,7 @@ fn follow_up(request: &Request, directory: &DirectoryFacts, user: &User) -> Resu
                 }
                 (Some(address), true) => Some(address.clone()),
             };
-            let clean_up = AfterReset {
+            let after_reset = AfterReset {
                 web_sessions: true,
                 mobile_sessions_and_api_tokens: *clear_mobile_sessions_and_api_tokens,
                 unlock: true,
@@ -289,7 +289,7 @@ fn follow_up(request: &Request, directory: &DirectoryFacts, user: &User) -> Resu
                 deliver_to: deliver_to.clone(),
                 sealed_for: sealed_for.clone(),
                 expires_after: *expires_after,
-                clean_up: clean_up.in_separate_calls(directory.separate_calls),
+                after_reset: after_reset.in_separate_calls(directory.separate_calls),
                 mail_to,
                 remains: directory.not_ended.clone(),
             })
@@ -306,10 +306,10 @@ fn follow_up(request: &Request, directory: &DirectoryFacts, user: &User) -> Resu
                         .to_owned(),
                 });
             }
-            let clean_up = AfterReset { unlock: true, ..AfterReset::default() };
+            let after_reset = AfterReset { unlock: true, ..AfterReset::default() };
             let remains = removal(request, factors, user)?;
             Ok(FollowUp {
-                clean_up: clean_up.in_separate_calls(directory.separate_calls),
+                after_reset: after_reset.in_separate_calls(directory.separate_calls),
                 remains,
                 ..FollowUp::default()
             })

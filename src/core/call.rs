@@ -88,8 +88,8 @@ pub struct FollowUp {
     #[schemars(with = "Option<String>")]
     pub expires_after: Option<SignedDuration>,
     /// Do with separate calls what the call itself does not do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clean_up: Option<AfterReset>,
+    #[serde(default, rename = "cleanUp", skip_serializing_if = "Option::is_none")]
+    pub after_reset: Option<AfterReset>,
     /// Send the password to this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail_to: Option<String>,
@@ -117,7 +117,7 @@ pub struct Actions {
     pub follow_up: FollowUp,
 }
 
-/// How the directory answered the call.
+/// How the directory replied to the call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Reply {

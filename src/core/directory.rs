@@ -48,11 +48,11 @@ impl Feature {
 /// How much of "exactly once" a directory allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Guarantee {
-    /// A lost answer does no harm: the operator repeats the same conditional call.
+    /// A lost reply does no harm: the operator repeats the same conditional call.
     ExactlyOnce,
-    /// After a lost answer, the directory mostly shows whether the call took effect.
+    /// After a lost reply, the directory mostly shows whether the call took effect.
     Provable,
-    /// A lost answer leaves the outcome unknown.
+    /// A lost reply leaves the outcome unknown.
     AtMostOnce,
 }
 

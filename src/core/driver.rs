@@ -210,7 +210,7 @@ impl Progress {
             StepState::Failed(_) => StepState::Pending,
             StepState::Pending | StepState::Done | StepState::Impossible(_) | StepState::Lost(_) => state.clone(),
         };
-        Self { deliver: lasting(&self.deliver), clean_up: lasting(&self.clean_up), mail: lasting(&self.mail) }
+        Self { deliver: lasting(&self.deliver), after_reset: lasting(&self.after_reset), mail: lasting(&self.mail) }
     }
 }
 
@@ -226,7 +226,7 @@ impl Finding {
             }
             Reply::NoSuchUser => Seen::Known(Self::Inconclusive("The directory no longer knows the user.".to_owned())),
             Reply::NotSent | Reply::Throttled { .. } | Reply::Denied { .. } | Reply::Unsure => {
-                Seen::Unknown(Why::new("the same call, sent again, got no conclusive answer."))
+                Seen::Unknown(Why::new("the same call, sent again, got no conclusive reply."))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! No answer came, or one that may be wrong: the operator looks for evidence in what the directory shows.
+//! No reply came, or one that may be wrong: the operator looks for evidence in what the directory shows.
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     world::World,
 };
 
-/// Writes `believed`, the record that follows from the directory's answer, unless the directory shows a change all the same.
+/// Writes `believed`, the record that follows from the directory's reply, unless the directory shows a change all the same.
 pub(super) fn unless_contradicted(world: &World, record: &Record, code: &str, believed: Record) -> Decision {
     let next = match contradicted(world, record) {
         Err(decision) => return decision,
@@ -26,7 +26,7 @@ pub(super) fn unless_contradicted(world: &World, record: &Record, code: &str, be
     Decision::Do(Effect::Write(Box::new(next)))
 }
 
-/// What contradicts the directory's answer that it did nothing. `None`: nothing does. If the directory shows a change all the same, the
+/// What contradicts the directory's reply that it did nothing. `None`: nothing does. If the directory shows a change all the same, the
 /// password may be in force: the operator neither sets another one nor deletes this one.
 ///
 /// # Errors
@@ -53,8 +53,8 @@ fn contradicted(world: &World, record: &Record) -> Result<Option<String>, Decisi
 /// arrive.
 pub(super) fn verify(world: &World, record: &Record) -> Decision {
     let now = world.now;
-    let rejected = record.adopted_by.is_none() && world.answered(record, &Reply::Conflict);
-    let own = record.adopted_by.is_none() && world.answered(record, &Reply::Unsure);
+    let rejected = record.repeated_by.is_none() && world.replied(record, &Reply::Conflict);
+    let own = record.repeated_by.is_none() && world.replied(record, &Reply::Unsure);
     let possible = record.attempt.conditional && !rejected && now < record.expires_at;
     let stopped = match possible.then(|| stopped(world)).transpose() {
         Ok(stopped) => stopped.flatten(),
@@ -62,9 +62,9 @@ pub(super) fn verify(world: &World, record: &Record) -> Decision {
     };
     let again = possible && stopped.is_none();
     let nothing = match &world.evidence.finding {
-        // Another process's attempt is adopted before its call is repeated. From then on only one of the two calls can take effect; if the
+        // Before a process repeats another one's call, the record says so. From then on only one of the two calls can take effect; if the
         // holder has already written a result, this write fails.
-        Seen::Unread if again && !own && record.adopted_by.as_ref() != Some(&world.process.holder) => {
+        Seen::Unread if again && !own && record.repeated_by.as_ref() != Some(&world.process.holder) => {
             return Decision::Do(Effect::Write(Box::new(record.taken_over_for_repeat(&world.process.holder))));
         }
         Seen::Unread if again => return Decision::Do(Effect::Repeat(record.call.clone())),
@@ -101,11 +101,11 @@ pub(super) fn verify(world: &World, record: &Record) -> Decision {
     }
     let call = if rejected {
         "The call was sent and rejected, since the precondition no longer held"
-    } else if world.answered(record, &Reply::Unsure) {
-        "The call was sent and no answer came"
+    } else if world.replied(record, &Reply::Unsure) {
+        "The call was sent and no reply came"
     } else {
         // Another process's attempt: that process may have ended just before its call.
-        "The call was sent, or about to be, and no answer is known"
+        "The call was sent, or about to be, and no reply is known"
     };
     let how = match &stopped {
         _ if again => {
@@ -148,7 +148,7 @@ fn passes(reason: Reason) -> bool {
     matches!(reason, Reason::DirectoryNotReady | Reason::Throttled)
 }
 
-/// When this process stopped waiting for an answer to its own call.
+/// When this process stopped waiting for the reply to its own call.
 fn gave_up_at(world: &World, record: &Record) -> Option<Timestamp> {
     let own = world.own.attempt.as_ref().filter(|h| h.attempt == record.attempt.id && h.reply == Some(Reply::Unsure));
     own.and_then(|h| h.replied_at)
@@ -173,7 +173,7 @@ pub(super) fn sign_in(world: &World, record: &Record, shown: &str) -> Result<Dec
 
 /// Whether `evidence` counts for the attempt. A change time shows that something was changed, not by which call. It proves nothing if
 /// another reset of the same user and mode may have moved it (one that began later, or one that may still arrive), if the call itself was
-/// rejected because of it, or against the directory's own answer. That MFA is off shows even less: the look-up that found it on may be
+/// rejected because of it, or against the directory's own reply. That MFA is off shows even less: the look-up that found it on may be
 /// older than the attempt.
 pub(super) fn counts(world: &World, record: &Record, evidence: Evidence) -> bool {
     let began = record.attempt.started_at;
@@ -187,7 +187,7 @@ pub(super) fn counts(world: &World, record: &Record, evidence: Evidence) -> bool
     let may_have_moved_it = |other: &RecordSummary| match other.state {
         State::Released | State::NotApplied => false,
         _ if by_state => later(other.cannot_arrive_after, MAX_LOOK_UP) >= began,
-        // Its call was answered before this attempt began.
+        // The reply to its call came before this attempt began.
         State::Applied => other.started_at >= began,
         State::Sent | State::Changed | State::Unknown | State::Superseded => other.cannot_arrive_after >= began,
     };
@@ -197,6 +197,6 @@ pub(super) fn counts(world: &World, record: &Record, evidence: Evidence) -> bool
     ) || record.doubted_refusal().is_some();
     evidence != Evidence::Marker
         || !refused
-            && !world.answered(record, &Reply::Conflict)
+            && !world.replied(record, &Reply::Conflict)
             && !world.ledger.past.iter().filter(|other| same(other)).any(|other| may_have_moved_it(other))
 }

@@ -40,8 +40,8 @@ pub(super) fn follow(world: &World, record: &Record) -> Decision {
         }
         State::Released => released(world, record),
         State::Sent => match &world.own.attempt {
-            Some(own) if own.attempt == record.attempt.id && record.adopted_by.is_none() => sent(world, record, own),
-            _ if world.answered(record, &Reply::Done) => finish(world, record, Evidence::Response),
+            Some(own) if own.attempt == record.attempt.id && record.repeated_by.is_none() => sent(world, record, own),
+            _ if world.replied(record, &Reply::Done) => finish(world, record, Evidence::Response),
             _ => verify(world, record),
         },
         State::Changed => finish(world, record, record.evidence.unwrap_or(Evidence::Response)),
@@ -196,8 +196,8 @@ fn refused(world: &World, record: &Record, code: &str, again: bool) -> Decision 
 
 /// No proof either way: the operator looks again, reading only, ever more rarely, until the record is deleted.
 fn unknown(world: &World, record: &Record, now: Timestamp) -> Decision {
-    // Another process gave the attempt up while this one was still waiting for the answer, or was paused.
-    if world.answered(record, &Reply::Done) {
+    // Another process gave the attempt up while this one was still waiting for the reply, or was paused.
+    if world.replied(record, &Reply::Done) {
         return Decision::Do(Effect::Write(Box::new(record.changed(Evidence::Response))));
     }
     if now >= record.keep_until {

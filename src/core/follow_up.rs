@@ -17,12 +17,12 @@ use super::{
 /// successor would need. The operator writes Changed only if a step fails, so that the evidence is not lost.
 pub(super) fn finish(world: &World, record: &Record, evidence: Evidence) -> Decision {
     let now = world.now;
-    let Progress { deliver, clean_up, mail } = &world.own.progress;
+    let Progress { deliver, after_reset, mail } = &world.own.progress;
     let (mut notes, mut failed, mut undelivered) = (Vec::new(), None, false);
     let steps = [
-        (deliver, record.finish.deliver_to.as_ref().map(|secret| Effect::Deliver { secret: secret.clone() })),
-        (clean_up, record.finish.clean_up.map(Effect::AfterReset)),
-        (mail, record.finish.mail_to.as_ref().map(|to| Effect::Mail { to: to.clone() })),
+        (deliver, record.follow_up.deliver_to.as_ref().map(|secret| Effect::Deliver { secret: secret.clone() })),
+        (after_reset, record.follow_up.after_reset.map(Effect::AfterReset)),
+        (mail, record.follow_up.mail_to.as_ref().map(|to| Effect::Mail { to: to.clone() })),
     ];
     for (state, effect) in steps {
         let Some(effect) = effect else { continue };
@@ -67,7 +67,7 @@ pub(super) fn finish(world: &World, record: &Record, evidence: Evidence) -> Deci
 
 /// Carries out `effect`, once the evidence is stored if the step may take long or its success leaves no trace.
 fn hold_or(world: &World, record: &Record, evidence: Evidence, effect: Effect) -> Decision {
-    let fresh = world.answered(record, &Reply::Done);
+    let fresh = world.replied(record, &Reply::Done);
     // A delivered password is the proof that a successor would need.
     let traceable = match effect {
         Effect::Deliver { .. } => true,

@@ -7,7 +7,7 @@
 //!     │                                      │              │
 //!     │ refused, waits, lapsed               │              ├─ no effect ──▶ Released ──gates──▶ Sent again
 //!     ▼                                      │              ├─ refused ────▶ NotApplied
-//!   status                                   ▼              └─ no answer ──▶ look for evidence ──▶ Changed or Unknown
+//!   status                                   ▼              └─ no reply ───▶ look for evidence ──▶ Changed or Unknown
 //!                              another process's: wait, then look for evidence
 //! ```
 //! [`record`] shows the states of a record.

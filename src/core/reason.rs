@@ -55,7 +55,7 @@ reasons! {
     AwaitingApproval => "Ask somebody else who may approve: `credreset approve NAME -n NAMESPACE`.",
     /// The call is under way.
     Executing => "Wait.",
-    /// The call was sent, or about to be when its process ended, and no answer came. The operator checks whether it took effect. It sends
+    /// The call was sent, or about to be when its process ended, and no reply came. The operator checks whether it took effect. It sends
     /// nothing again, or only on condition that nothing has changed since.
     Verifying => "Wait. File no other request for this user meanwhile.",
     /// The reset is in force; the operator retries a failed step after it, such as the delivery.
@@ -109,7 +109,7 @@ reasons! {
     ConflictingRequest => "File it again with its own `requestedAt`.",
     /// The directory refused the reset; the message has its code.
     Rejected => "Fix the cause, and file a new request.",
-    /// The directory did not answer, and there is no proof either way: nobody knows whether the reset is in force. Or the directory refused
+    /// No reply came, and there is no proof either way: nobody knows whether the reset is in force. Or the directory refused
     /// it, but shows a change or could not be asked. Or the record was deleted while the request was under way.
     OutcomeUnknown => "Find out before you do anything else: `credreset explain NAME -n NAMESPACE` says how.",
 }

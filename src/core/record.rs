@@ -68,7 +68,7 @@ impl State {
 /// How a change was proven, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Evidence {
-    /// The directory answered with a clear success.
+    /// The directory replied with a clear success.
     Response,
     /// The reply to the same conditional call, sent again.
     ConditionalWrite,
@@ -188,15 +188,15 @@ pub struct Record {
     /// The call.
     pub call: Call,
     /// The follow-up once the change is proven.
-    #[serde(default)]
-    pub finish: FollowUp,
+    #[serde(default, rename = "finish")]
+    pub follow_up: FollowUp,
     /// The latest attempt.
     pub attempt: Attempt,
     /// The process that sends the conditional call again, since the holder of the attempt is no longer the leader. From then on the
     /// holder's knowledge of its own call shows nothing about the other calls.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adopted_by: Option<String>,
-    /// When the holder stopped waiting for an answer to its call, by its clock. `None`: not known.
+    #[serde(default, rename = "adoptedBy", skip_serializing_if = "Option::is_none")]
+    pub repeated_by: Option<String>,
+    /// When the holder stopped waiting for the reply to its call, by its clock. `None`: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gave_up_at: Option<Timestamp>,
     /// The process that tried the one sign-in with the attempt's password, or was about to.
@@ -259,8 +259,8 @@ impl Record {
     }
 
     /// Whether its writer creates the record again if it was deleted: what happened must stay on record until `keep_until`. The holder
-    /// of a conditional attempt does not know that nothing happened, since another process may have adopted the deleted record. The
-    /// request then starts anew, and the gates check what has changed.
+    /// of a conditional attempt does not know that nothing happened, since another process may have repeated the call. The request then
+    /// starts anew, and the gates check what has changed.
     #[must_use]
     pub fn recreate_if_deleted(&self) -> bool {
         !(self.attempt.conditional && matches!(self.state, State::Released | State::NotApplied))
@@ -279,8 +279,8 @@ impl Record {
     /// The Secret of the request's namespace that is deleted once it has expired, if one was delivered for a limited time.
     #[must_use]
     pub fn expiring_secret(&self) -> Option<&str> {
-        let limited = self.state == State::Applied && self.finish.expires_after.is_some();
-        self.finish.deliver_to.as_deref().filter(|_| limited)
+        let limited = self.state == State::Applied && self.follow_up.expires_after.is_some();
+        self.follow_up.deliver_to.as_deref().filter(|_| limited)
     }
 
     /// The summary of the record.

@@ -34,9 +34,9 @@ impl Record {
                 reason: Some(text::printable(&request.reason, text::MESSAGE)),
             },
             call: plan.call,
-            finish: plan.follow_up,
+            follow_up: plan.follow_up,
             attempt,
-            adopted_by: None,
+            repeated_by: None,
             gave_up_at: None,
             sign_in_by: None,
             state: State::Sent,
@@ -55,7 +55,7 @@ impl Record {
     pub fn take_over(&self, attempt: Attempt) -> Self {
         Self {
             attempt,
-            adopted_by: None,
+            repeated_by: None,
             gave_up_at: None,
             sign_in_by: None,
             state: State::Sent,
@@ -65,7 +65,7 @@ impl Record {
         }
     }
 
-    /// The holder has given up waiting for the answer, at `at`.
+    /// The holder has given up waiting for the reply, at `at`.
     #[must_use]
     pub fn call_abandoned_at(&self, at: Option<Timestamp>) -> Self {
         Self { gave_up_at: self.gave_up_at.or(at), ..self.clone() }
@@ -80,7 +80,7 @@ impl Record {
     /// `process` sends the conditional call of the attempt again.
     #[must_use]
     pub fn taken_over_for_repeat(&self, process: &str) -> Self {
-        Self { adopted_by: Some(process.to_owned()), ..self.clone() }
+        Self { repeated_by: Some(process.to_owned()), ..self.clone() }
     }
 
     /// The holder's attempt had no effect; it may be tried again at `retry_at`.

@@ -86,7 +86,7 @@ pub struct User {
     pub lacks: BTreeMap<Feature, String>,
     /// Why a reset would not have its effect for this user; for a user who is not active, why that is. Also what to do. Whole sentences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hindrance: Option<String>,
+    pub why_ineligible: Option<String>,
     /// Whether the user must choose another password already, before the reset. Only read if that makes a difference.
     #[serde(default, skip_serializing_if = "is_default")]
     pub must_change: Seen<bool>,
@@ -140,5 +140,5 @@ pub struct Enrolled {
     pub alone: bool,
     /// Why the user would not be asked to enrol a new one, and what to do: whole sentences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hindered: Option<String>,
+    pub why_not_reenrolled: Option<String>,
 }

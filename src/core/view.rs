@@ -134,7 +134,7 @@ pub fn settled(record: &Record, own: bool) -> View {
     let note = record.note.as_ref().map(|n| format!(" {n}")).unwrap_or_default();
     match record.state {
         State::Applied if own => {
-            let remains = record.finish.remains.as_ref().map(|text| format!(" {text}")).unwrap_or_default();
+            let remains = record.follow_up.remains.as_ref().map(|text| format!(" {text}")).unwrap_or_default();
             View::of(
                 record,
                 Reason::Applied,
@@ -171,7 +171,7 @@ pub fn settled(record: &Record, own: bool) -> View {
                 ),
                 None => format!(
                     "The reset of the {what} of {who} was sent, or about to be, between {started:.0} and {deadline:.0}, and no \
-                     answer came: it may \
+                     reply came: it may \
                      or may not be in force."
                 ),
             };
@@ -189,12 +189,12 @@ fn how(record: &Record) -> &'static str {
     match record.evidence {
         Some(Evidence::Response) | None => "",
         Some(Evidence::ConditionalWrite) => {
-            " (no answer came; the reply to the same conditional call, sent again, proves it)"
+            " (no reply came; the reply to the same conditional call, sent again, proves it)"
         }
-        Some(Evidence::SignIn) => " (no answer came; a sign-in with the new password succeeded)",
-        Some(Evidence::Person) => " (no answer came; a person settled the outcome)",
+        Some(Evidence::SignIn) => " (no reply came; a sign-in with the new password succeeded)",
+        Some(Evidence::Person) => " (no reply came; a person settled the outcome)",
         Some(Evidence::Marker) => {
-            " (no answer came; the directory shows a change within the attempt's time, and no other change is known)"
+            " (no reply came; the directory shows a change within the attempt's time, and no other change is known)"
         }
     }
 }

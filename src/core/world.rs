@@ -35,7 +35,7 @@ pub struct World {
     /// What this process itself has done.
     #[serde(default)]
     pub own: Own,
-    /// Evidence of a call that got no answer.
+    /// Evidence of a call that got no reply.
     #[serde(default, skip_serializing_if = "is_default")]
     pub evidence: EvidenceFacts,
 }
@@ -96,7 +96,7 @@ pub struct Own {
     pub may_sign_in: bool,
 }
 
-/// Evidence of a call that got no answer.
+/// Evidence of a call that got no reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EvidenceFacts {
@@ -140,7 +140,7 @@ impl World {
     }
 
     /// Whether this process sent the call of the record's attempt itself and got `reply`.
-    pub(super) fn answered(&self, record: &Record, reply: &Reply) -> bool {
+    pub(super) fn replied(&self, record: &Record, reply: &Reply) -> bool {
         self.reply_to(record) == Some(reply)
     }
 }
@@ -244,7 +244,8 @@ pub struct Progress {
     /// The delivery Secret.
     pub deliver: StepState,
     /// The separate calls after the reset.
-    pub clean_up: StepState,
+    #[serde(rename = "cleanUp")]
+    pub after_reset: StepState,
     /// The mail.
     pub mail: StepState,
 }

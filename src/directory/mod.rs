@@ -136,7 +136,7 @@ impl Fenced {
     /// What the operator does after the change.
     #[must_use]
     pub fn follow_up(&self) -> &FollowUp {
-        &self.record.finish
+        &self.record.follow_up
     }
 
     /// Uses up the right, immediately before the request is sent and after everything else has been fetched. False: nothing may be sent any

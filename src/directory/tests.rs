@@ -95,7 +95,7 @@ pub(super) fn record() -> Record {
             reason: None,
         },
         call: SET,
-        finish: FollowUp::default(),
+        follow_up: FollowUp::default(),
         attempt: Attempt {
             id: "a1".to_owned(),
             number: 1,
@@ -108,7 +108,7 @@ pub(super) fn record() -> Record {
             approved_by: Vec::new(),
             regenerated: 0,
         },
-        adopted_by: None,
+        repeated_by: None,
         gave_up_at: None,
         sign_in_by: None,
         state: RecordState::Sent,

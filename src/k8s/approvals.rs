@@ -4,7 +4,7 @@ use kube::{Api, Client, api::ListParams};
 use super::{
     admission::{self, Unverifiable},
     for_each_page,
-    lean::Lean,
+    lean::Guarded,
 };
 use crate::{
     api::CredentialResetApproval,
@@ -21,10 +21,14 @@ const PAGE_SIZE: u32 = 4;
 pub(crate) async fn read(client: &Client, request: &Request) -> Result<Vec<Approval>, Unverifiable> {
     let since =
         admission::guarded(client, &admission::REQUESTS_AND_APPROVALS, "who has asked and who has approved").await?;
-    let api: Api<Lean<CredentialResetApproval>> = Api::namespaced(client.clone(), &request.namespace);
+    let api: Api<Guarded<CredentialResetApproval>> = Api::namespaced(client.clone(), &request.namespace);
     let params = ListParams::default().fields(&format!("spec.request={}", request.name)).limit(PAGE_SIZE);
     let mut found = Vec::new();
-    let listed = for_each_page(&api, params, |approval| found.push(approval.approval(since))).await;
+    // An unreadable approval does not count.
+    let listed = for_each_page(&api, params, |approval| {
+        found.extend(approval.readable().map(|approval| approval.approval(since)));
+    });
+    let listed = listed.await;
     listed.map_err(|error| Unverifiable::of(&error, "list credentialresetapprovals"))?;
     Ok(found)
 }

@@ -24,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     directories::Directories,
     hash, housekeeping,
-    lean::{Lean, PAGE},
+    lean::{Guarded, Lean, PAGE, watch},
     lease::Leadership,
     ledger::OPEN,
     lock,
@@ -80,7 +80,6 @@ pub async fn run(
     let directories = Directories::new(
         operator.client.clone(),
         operator.secrets.clone(),
-        Arc::clone(&operator.identity),
         operator.events.clone(),
         operator.metrics.clone(),
         operator.life.clone(),
@@ -113,13 +112,11 @@ pub async fn run(
 /// changed, and when an approval names it.
 async fn reconcile_requests(context: Arc<Context>, changes: mpsc::UnboundedReceiver<String>, concurrency: u16) {
     let operator = &context.term.operator;
-    let api: Api<Lean<CredentialReset>> = Api::all(operator.client.clone());
-    let open = watcher::Config::default().fields("status.outcome=").page_size(PAGE);
+    let open = watcher::Config::default().fields("status.outcome=");
     let (reader, writer) = reflector::store();
     let metrics = operator.metrics.clone();
     metrics.watch_requests(reader.clone());
-    let new = watcher(api, open)
-        .default_backoff()
+    let new = watch::<CredentialReset>(operator.client.clone(), open)
         .reflect(writer)
         // The operator writes the status itself. What matters is an object that is new, or whose status was lost or is about another
         // generation.
@@ -142,9 +139,12 @@ async fn reconcile_requests(context: Arc<Context>, changes: mpsc::UnboundedRecei
         .reconcile_on(affected)
         .reconcile_on(stream_of(woken))
         .watches(
-            Api::<Lean<CredentialResetApproval>>::all(operator.client.clone()),
+            Api::<Guarded<CredentialResetApproval>>::all(operator.client.clone()),
             watcher::Config::default().page_size(PAGE),
-            |approval| Some(ObjectRef::new(&approval.spec.request).within(&approval.namespace().unwrap_or_default())),
+            |approval| {
+                let approval = approval.readable()?;
+                Some(ObjectRef::new(&approval.spec.request).within(&approval.namespace().unwrap_or_default()))
+            },
         )
         .run(
             move |object: Arc<Lean<CredentialReset>>, context: Arc<Context>| {
@@ -164,9 +164,8 @@ async fn reconcile_requests(context: Arc<Context>, changes: mpsc::UnboundedRecei
 /// Watches the requests with an outcome, for which nothing more is done. If the generation of one
 /// rises, its status is updated to it: tools that wait for the status compare the two.
 async fn watch_settled_requests(operator: &Operator) {
-    let api: Api<Lean<CredentialReset>> = Api::all(operator.client.clone());
-    let done = watcher::Config::default().fields("status.outcome!=").page_size(PAGE);
-    let mut touched = pin!(watcher(api, done).default_backoff().applied_objects());
+    let done = watcher::Config::default().fields("status.outcome!=");
+    let mut touched = pin!(watch::<CredentialReset>(operator.client.clone(), done).applied_objects());
     while let Some(event) = touched.next().await {
         match event {
             // The deletion itself raises the generation of an object that is being deleted.
@@ -212,6 +211,7 @@ async fn reconcile_records(context: Arc<Context>, concurrency: u16) {
     Controller::for_stream(moved, reader)
         .reconcile_on(stream_of(woken))
         .watches(context.term.operator.ledger.settlements(), watcher::Config::default().page_size(PAGE), |settlement| {
+            let settlement = settlement.readable()?;
             Some(ObjectRef::new(&settlement.spec.record).within(&settlement.namespace().unwrap_or_default()))
         })
         .run(

@@ -83,7 +83,7 @@ impl Reconcile {
                 self.remember_progress();
             }
             Effect::AfterReset(what) => {
-                self.world.own.progress.clean_up = self.clean_up(what).await;
+                self.world.own.progress.after_reset = self.clean_up(what).await;
                 self.remember_progress();
             }
             Effect::SignIn => self.sign_in().await?,

@@ -161,7 +161,7 @@ impl Reader for Reading {
     async fn finding(&mut self, record: &Record) -> Seen<Finding> {
         let secrets = &self.term.operator.secrets;
         // A delivered password proves that its call was answered: it is delivered only after that.
-        if let (Some(delivery), Some(stored)) = (&record.finish.deliver_to, &record.attempt.secret)
+        if let (Some(delivery), Some(stored)) = (&record.follow_up.deliver_to, &record.attempt.secret)
             && let Ok(Some(stored)) = secrets.stored(stored).await
             && matches!(secrets.delivered(record, delivery, &stored).await, Ok(true))
         {

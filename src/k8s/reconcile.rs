@@ -11,7 +11,6 @@ use super::{
     directories::Directories,
     events::Events,
     facts::Reading,
-    identity::OwnAccount,
     lean::Lean,
     lease::Leadership,
     ledger::Ledger,
@@ -46,8 +45,6 @@ pub struct Operator {
     pub ledger: Ledger,
     /// Secrets with passwords and credentials.
     pub secrets: Secrets,
-    /// The operator's own `ServiceAccount`.
-    pub identity: Arc<OwnAccount>,
     /// Events.
     pub events: Events,
     /// The status of requests.

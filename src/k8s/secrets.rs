@@ -199,7 +199,7 @@ impl Secrets {
         };
         let at = format!("Secret {namespace}/{name}");
         let mut annotations = BTreeMap::from([(RECORD_ANNOTATION.to_owned(), record.name.clone())]);
-        if let Some(stay) = record.finish.expires_after {
+        if let Some(stay) = record.follow_up.expires_after {
             annotations.insert(EXPIRES_ANNOTATION.to_owned(), format!("{:.0}", later(Timestamp::now(), stay)));
         }
         let secret = Secret {
@@ -310,7 +310,7 @@ impl StoredPassword {
     fn to_deliver(&self, record: &Record) -> Option<(&'static str, &str)> {
         match &self.sealed {
             Some(sealed) => Some((SEALED_KEY, sealed)),
-            None if record.finish.sealed_for.is_empty() => Some((PASSWORD_KEY, self.password.expose_secret())),
+            None if record.follow_up.sealed_for.is_empty() => Some((PASSWORD_KEY, self.password.expose_secret())),
             None => None,
         }
     }

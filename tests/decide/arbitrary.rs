@@ -1,4 +1,4 @@
-//! Any world at all, also such as no adapter should ever build: the decision must keep its word in each.
+//! Property tests on random worlds, also those that no driver builds: the decision keeps its invariants in each.
 use std::{collections::BTreeSet, sync::Arc};
 
 use credreset::core::{
@@ -233,7 +233,7 @@ fn user() -> impl Strategy<Value = User> {
                 groups,
                 changed_at,
                 lacks: std::collections::BTreeMap::new(),
-                hindrance: None,
+                why_ineligible: None,
                 factors: Seen::Unread,
                 mfa_on: Seen::Unread,
                 must_change: Seen::Unread,
@@ -257,7 +257,7 @@ fn record(request: Request) -> impl Strategy<Value = Record> {
             deliver_to: Some("annette-password".to_owned()),
             sealed_for: vec![RECIPIENT.to_owned()],
             expires_after: Some(SignedDuration::from_hours(24)),
-            clean_up: Some(AfterReset { web_sessions: true, ..AfterReset::default() }),
+            after_reset: Some(AfterReset { web_sessions: true, ..AfterReset::default() }),
             mail_to: Some("annette.c@zylker.biz".to_owned()),
             remains: Some("Tickets live on.".to_owned()),
         }),
@@ -617,17 +617,17 @@ proptest! {
             Decision::Do(Effect::TakeOver(next)) => {
                 prop_assert!(may_start(&world));
                 prop_assert_eq!(record.unwrap().state, State::Released);
-                prop_assert_eq!(&next.finish, &record.unwrap().finish);
+                prop_assert_eq!(&next.follow_up, &record.unwrap().follow_up);
                 prop_assert!(next.state == State::Sent && next.attempt.id == world.process.attempt);
             }
             Decision::Do(Effect::StorePassword { .. }) => prop_assert!(may_start(&world)),
             Decision::Do(Effect::Write(next)) => {
                 let record = record.unwrap();
                 prop_assert!(super::moves(record.state).contains(&next.state), "{:?} -> {:?}", record.state, next.state);
-                let adopts = record.attempt.conditional && next.adopted_by.as_ref() == Some(&world.process.holder);
+                let repeats = record.attempt.conditional && next.repeated_by.as_ref() == Some(&world.process.holder);
                 let signs_in = matches!(world.evidence.finding, Seen::Known(Finding::NeedsSignIn(_))) && next.sign_in_by.as_ref() == Some(&world.process.holder) && record.sign_in_by.is_none();
-                prop_assert!(next.state != State::Sent || adopts || signs_in);
-                prop_assert!(next.attempt == record.attempt && next.finish == record.finish);
+                prop_assert!(next.state != State::Sent || repeats || signs_in);
+                prop_assert!(next.attempt == record.attempt && next.follow_up == record.follow_up);
                 prop_assert_eq!(&next.request, &record.request);
                 let answered = world.own.attempt.as_ref()
                     .is_some_and(|h| h.attempt == record.attempt.id && h.reply == Some(Reply::Done));

@@ -1,4 +1,4 @@
-//! What a decision is shown of the past, computed a second time by going through all of it.
+//! The history that limits are counted over: the index against a search through all records.
 use std::{collections::BTreeMap, sync::Arc};
 
 use credreset::core::{

@@ -26,7 +26,7 @@ use support::{merge, texts};
 mod arbitrary;
 mod forecast;
 mod history;
-mod hostile;
+mod messages;
 mod queue;
 mod simulation;
 
@@ -298,7 +298,7 @@ fn conditions_are_consistent() {
 /// Where a record may go, as the rule of its definition in the API says (src/api/record.rs).
 fn moves(from: State) -> &'static [State] {
     match from {
-        // To itself where it is adopted, or where a sign-in is about to be tried.
+        // To itself where another process repeats the call, or where a sign-in is about to be tried.
         State::Sent => {
             &[State::Sent, State::Released, State::Changed, State::Applied, State::NotApplied, State::Unknown]
         }

@@ -1,5 +1,5 @@
-//! Whole lives of one request, chosen at random: what the directory answers, what can be read, when a process ends, when the
-//! status or the object is lost. Against a ledger and a directory that know what really happened.
+//! Random histories of one request: the test chooses what the directory answers, which reads fail, when a process ends, and when the
+//! status or the object is lost. It compares what the request reports with a ledger and a directory that know what really happened.
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
@@ -25,7 +25,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 /// More looks than any request of an hour needs, with its record kept for a day more.
-const MOST: usize = 20_000;
+const MAX_LOOKS: usize = 20_000;
 
 /// Throws that come round again: a directory that fails in a pattern fails for good.
 struct Dice(Vec<u8>, usize);
@@ -333,7 +333,7 @@ impl Life {
     }
 
     fn live(&mut self) {
-        for _ in 0..MOST {
+        for _ in 0..MAX_LOOKS {
             match self.reconcile() {
                 Next::Never => return self.ended(),
                 Next::At(at) => {
@@ -357,7 +357,7 @@ impl Life {
         if let Some(record) = record {
             assert!(record.state.is_settled() || record.state == State::Unknown, "left as {:?}", record.state);
             assert!(self.now <= record.keep_until.saturating_add(SignedDuration::from_hours(1)).unwrap());
-            let undelivered = record.finish != credreset::core::call::FollowUp::default() && !self.delivered;
+            let undelivered = record.follow_up != credreset::core::call::FollowUp::default() && !self.delivered;
             if record.state == State::Applied && undelivered {
                 assert!(record.note.is_some(), "the password was not delivered, and no note reports it");
             }

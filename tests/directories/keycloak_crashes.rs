@@ -1,5 +1,5 @@
-//! The operator dies while a call to Keycloak is under way, and every call of an MFA reset is lost once: what is repeated does
-//! no harm.
+//! The test kills the operator while a call to Keycloak is under way, and loses each call of an MFA reset once: repeating them does no
+//! harm.
 use http::Method;
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Answers that are lost on their way from Keycloak, at every place: what is reported fits what Keycloak's own events count.
+//! Keycloak's replies are lost at each place on their way: the outcome that the operator reports matches Keycloak's own events.
 use std::{
     io::{Read, Write},
     net::TcpStream,

@@ -1,5 +1,5 @@
-//! Realms as they are after years of use, each from a bug report: what a reset would result in is known before anything is sent, or
-//! reported with its success, and the user meets just that at the next sign-in.
+//! Realms after years of use, each from a bug report: the operator refuses such a reset before it sends anything, or reports its
+//! consequence with the success, and the user meets just that at the next sign-in.
 use http::Method;
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! What must be so at both: the server or the operator dies in the middle of resets, or two operators know nothing of each other; and
-//! nothing is done twice.
+//! What OpenLDAP and Samba have in common: the server or the operator dies during resets, or two operators do not know of each other; and
+//! each password is set once.
 use std::{collections::BTreeMap, path::Path};
 
 use http::Method;

@@ -1,5 +1,5 @@
-//! Calls and answers that are lost on their way to `OpenLDAP`, and operators that know nothing of each other: its history says
-//! that a password is set once.
+//! Calls and replies are lost on their way to `OpenLDAP`, or two operators do not know of each other: the server's password history shows
+//! that each password was set once.
 use serde_json::json;
 
 use crate::{

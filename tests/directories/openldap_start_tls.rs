@@ -1,5 +1,4 @@
-//! A connection that begins in clear and goes on under TLS is cut at every place that shows from outside: before and after each
-//! message or record, both ways.
+//! A proxy cuts a `StartTLS` connection at each place that it can see: before and after each message or record, in both directions.
 use std::collections::BTreeMap;
 
 use serde_json::json;

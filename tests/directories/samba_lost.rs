@@ -1,5 +1,5 @@
-//! Calls and answers that are lost on their way to a domain controller, and operators that know nothing of each other: the
-//! server's own count says that a password is set once.
+//! Calls and replies are lost on their way to a domain controller, or two operators do not know of each other: the server's count of
+//! changes shows that each password was set once.
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

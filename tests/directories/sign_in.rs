@@ -1,4 +1,4 @@
-//! The sign-in after a reset, as the person does it whom it was for: after every one that tests see applied.
+//! The sign-in after a reset, as the user does it. Tests call it after each reset that they see applied.
 use std::collections::BTreeSet;
 
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! `credreset try` on real directories: all is as expected. A person answers who looks at the server and answers truly.
+//! `credreset try` on real directories: everything is as expected. A simulated person looks at the server and answers truthfully.
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,4 +1,4 @@
-//! What each call answers and does.
+//! The sandbox's calls: their replies and effects.
 use credreset::sandbox::{self, ADMIN_PASSWORD, Options, Page};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! `credreset sandbox` as a process.
+//! `credreset sandbox` as a process: where it listens, how it ends, and its page in the book.
 use std::process::Stdio;
 
 use tokio::{

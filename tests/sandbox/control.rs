@@ -1,4 +1,4 @@
-//! The control interface, and what is kept.
+//! The sandbox's control interface, and what the sandbox stores.
 use std::fs;
 
 use credreset::sandbox::{self, ADMIN_PASSWORD, CLIENT_SECRET, Options, REFRESH_TOKEN};

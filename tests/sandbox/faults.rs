@@ -1,4 +1,4 @@
-//! What goes wrong on request.
+//! Faults that a person or a test plans at the sandbox.
 use std::time::Duration;
 
 use reqwest::Method;

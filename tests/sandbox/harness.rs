@@ -1,4 +1,4 @@
-//! A server of its own for each test, and ways to ask it.
+//! A sandbox for each test, and functions that call it.
 use std::{
     fs,
     path::PathBuf,

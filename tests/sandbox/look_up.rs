@@ -1,4 +1,4 @@
-//! What a look-up by the operator's provider costs.
+//! How many calls a look-up by the operator's provider takes.
 use credreset::{
     api::directory::DirectorySpec,
     core::{Mode, request::UserRef, user::LookUp},

@@ -1,4 +1,4 @@
-//! The stand-in directory, seen from outside: its wire format, its faults, its memory and its page.
+//! The sandbox, which stands in for Zoho: its wire format, faults, store and page.
 
 #[cfg(test)]
 mod calls;

@@ -1,4 +1,4 @@
-//! The page.
+//! The sandbox's page for people.
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Objects written into the store behind the API server: resets of the past, and what no policy lets in.
+//! Objects that tests write directly into etcd: resets of the past, and objects that admission would refuse.
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use base64::{Engine, prelude::BASE64_STANDARD};

@@ -1,4 +1,4 @@
-//! A proxy before an LDAP server, within its TLS: it knows one message from the next, and cuts or holds a chosen one.
+//! A proxy before an LDAP server, inside its TLS. It parses messages, and cuts or holds a chosen one.
 use std::{
     collections::HashMap,
     io,

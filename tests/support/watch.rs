@@ -1,4 +1,4 @@
-//! Waiting for what the API server holds, by a watch.
+//! Waits, by a watch, until an object of the API server is as a test expects.
 use std::{
     collections::BTreeMap,
     fs::{self, File},

@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 
-use crate::{cli::cluster::api_error, k8s::lease};
+use crate::{
+    cli::cluster::{api_error, is_forbidden, why_unread},
+    k8s::lease,
+};
 
 /// How far back the records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +36,10 @@ impl Reach {
                 )),
             },
             Ok(None) => Self::NoOperator,
-            Err(kube::Error::Api(status)) if status.is_forbidden() => Self::Unknown(format!(
-                "you may not read Lease {} in namespace {namespace} (ClusterRole credreset-audit may)",
-                lease::NAME
-            )),
+            Err(error) if is_forbidden(&error) => {
+                let what = format!("Lease {} in namespace {namespace}", lease::NAME);
+                Self::Unknown(format!("{} (ClusterRole credreset-audit may)", why_unread(&error, &what)))
+            }
             Err(error) => return Err(api_error(error)),
         })
     }

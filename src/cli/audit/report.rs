@@ -168,7 +168,7 @@ fn password_to(record: &Record) -> Option<String> {
     if record.mode != Mode::Password || !is_new {
         return None;
     }
-    let FollowUp { deliver_to, sealed_for, mail_to, .. } = &record.finish;
+    let FollowUp { deliver_to, sealed_for, mail_to, .. } = &record.follow_up;
     let mut to = Vec::new();
     let place = |secret: &String| delivery_place(&record.request.namespace, secret, sealed_for.len());
     to.extend(deliver_to.as_ref().map(place));

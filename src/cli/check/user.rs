@@ -52,7 +52,7 @@ pub(super) async fn lines(
             return Ok(vec![Line::wrong(About::User, format!("{typed} could not be looked up: {}", why.message))]);
         }
     };
-    let hindered = matches!(&found, LookUp::One(user) if user.hindrance.is_some());
+    let has_cause = matches!(&found, LookUp::One(user) if user.why_ineligible.is_some());
     let mut lines = vec![match &found {
         LookUp::One(user) => {
             let UserId { id, name } = &user.id;
@@ -78,7 +78,7 @@ pub(super) async fn lines(
             // The gates for these come before the rules.
             let ineligible = match forecast.reason {
                 Some(Reason::UserNotConfirmed | Reason::UserInactive | Reason::UserFederated) => true,
-                Some(Reason::NotSupported) => hindered,
+                Some(Reason::NotSupported) => has_cause,
                 _ => false,
             };
             match forecast.reason {

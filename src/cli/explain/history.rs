@@ -194,7 +194,7 @@ fn ended(outcome: Outcome, evidence: Option<Evidence>, by: Option<&str>, why: Op
                 return format!("not done: {}", why.map_or_else(|| "nothing was changed".to_owned(), Reason::words));
             }
         },
-        Outcome::Unknown => "nobody knows whether it is in force: the directory did not answer",
+        Outcome::Unknown => "nobody knows whether it is in force: no reply came from the directory",
         Outcome::Superseded => "a later request for the same user was carried out",
         Outcome::Lapsed => "not done: the request came too late",
     }

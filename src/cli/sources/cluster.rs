@@ -10,6 +10,7 @@ use kube::{Api, Client, ResourceExt, api::PostParams};
 
 use crate::{
     api::{CredentialReset, GROUP},
+    cli::cluster::why_unread,
     core::{
         Request,
         seen::{Seen, Why},
@@ -109,7 +110,7 @@ impl Cluster {
         match Api::<Namespace>::all(self.client.clone()).get_metadata_opt(namespace).await {
             Ok(Some(object)) => Seen::Known(object.labels().clone()),
             Ok(None) => Seen::Absent,
-            Err(_) => Seen::Unknown(Why::new("you may not read it.")),
+            Err(error) => Seen::Unknown(Why::new(format!("{}.", why_unread(&error, "it")))),
         }
     }
 }

@@ -22,6 +22,7 @@ use kube::{Api, ResourceExt};
 use self::{cluster::Cluster, inventory::Inventory, users::assumed_user};
 use crate::{
     api,
+    cli::cluster::{is_forbidden, why_unread},
     core::{
         Decision, Fact, Request, World,
         approvals::Approval,
@@ -101,8 +102,7 @@ impl DirectorySource {
             Ok(None) => return Self::absent(),
             Err(error) => {
                 let hidden = is_forbidden(&error).then_some(Hidden::Directory);
-                let why = if hidden.is_some() { "you may not read it." } else { "the API server did not answer." };
-                let why = Why::new(why);
+                let why = Why::new(format!("{}.", why_unread(&error, "it")));
                 return Self { facts: Seen::Unknown(why.clone()), provider: Err(why), assumed: None, hidden };
             }
         };
@@ -171,10 +171,6 @@ impl DirectorySource {
     pub fn is_hidden(&self) -> bool {
         matches!(self.hidden, Some(Hidden::Directory))
     }
-}
-
-fn is_forbidden(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
 impl Sources {

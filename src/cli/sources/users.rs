@@ -46,7 +46,7 @@ pub fn assumed_user(request: &Request, directory: &DirectoryFacts) -> User {
         groups: Seen::Known(groups.collect()),
         changed_at: Seen::Absent,
         lacks: BTreeMap::new(),
-        hindrance: None,
+        why_ineligible: None,
         factors: Seen::Unread,
         mfa_on: Seen::Unread,
         must_change: Seen::Known(false),

@@ -72,7 +72,7 @@ pub(super) fn meaning(reply: &Reply) -> String {
         Reply::Rejected { code } => format!("{code} counts as a final refusal."),
         Reply::PasswordRefused { code } => format!("{code} counts as a refusal of the password."),
         Reply::Conflict | Reply::Outdated => "the precondition of the call did not hold.".to_owned(),
-        Reply::Unsure => "the answer is neither a clear success nor a clear refusal: it counts as lost.".to_owned(),
+        Reply::Unsure => "the reply is neither a clear success nor a clear refusal: it counts as lost.".to_owned(),
     }
 }
 
@@ -156,7 +156,7 @@ impl Run<'_> {
 
     /// Ends sessions and a lock-out where the call does not.
     pub(super) async fn clean_up(&mut self, record: &Record) -> Result<(), End> {
-        let Some(what) = record.finish.clean_up else { return Ok(()) };
+        let Some(what) = record.follow_up.after_reset else { return Ok(()) };
         let done = self.provider.clean_up(record, what).await;
         let done = self.person.unless_stopped(done)?;
         self.compare(

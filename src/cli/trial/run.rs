@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
         if self.can_sign_in() {
             let opened = self.provider.sign_in(record, password).await;
             match self.person.unless_stopped(opened)? {
-                // A lost answer is not a success either: only a refusal shows that the old password no longer works.
+                // A lost reply is not a success either: only a refusal shows that the old password no longer works.
                 Ok(opened) if opened || is_new || self.was_refused() => {
                     self.compare(expected, if opened == is_new { Ok(None) } else { Err(otherwise.to_owned()) });
                     return Ok(());

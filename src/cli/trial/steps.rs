@@ -179,7 +179,7 @@ impl Run<'_> {
     }
 
     async fn refused_password(&mut self, id: &UserRef) -> Result<(), End> {
-        let expected = "A password that a policy refuses is answered so that the operator generates another.";
+        let expected = "The reply to a password that a policy refuses makes the operator generate another.";
         self.begin(
             "A password that is refused",
             "Sends the single character ! as the password, which any policy should refuse. If the directory accepts it, the test user \
@@ -214,7 +214,7 @@ impl Run<'_> {
     }
 
     async fn second_factors(&mut self, id: &UserRef) -> Result<(), End> {
-        let expected = "The reset of the second factors is answered with a clear success.";
+        let expected = "The reply to the reset of the second factors is a clear success.";
         self.begin("Second factors", "Resets all second factors of the test user.");
         let action = Action::Mfa { factors: Vec::new() };
         let Some((mut record, user)) = self.confirm_reset(id, action.clone(), expected).await? else { return Ok(()) };
@@ -272,7 +272,7 @@ impl Run<'_> {
     /// Sends the call of a password reset, and compares its effects. True: the password may be set.
     async fn set_password(&mut self, record: &mut Record, user: &User, password: &SecretString) -> Result<bool, End> {
         let reply = self.perform(record, user, Some(password)).await?;
-        self.compare_reply("The reset of the password is answered with a clear success.", &reply, &Reply::Done).await?;
+        self.compare_reply("The reply to the reset of the password is a clear success.", &reply, &Reply::Done).await?;
         if !matches!(reply, Reply::Done | Reply::Unsure) {
             return Ok(false);
         }
@@ -283,7 +283,7 @@ impl Run<'_> {
 
     /// Returns the password, if it may be set.
     async fn first_reset(&mut self, id: &UserRef) -> Result<Option<SecretString>, End> {
-        let expected = "The reset of the password is answered with a clear success.";
+        let expected = "The reply to the reset of the password is a clear success.";
         self.begin("A password", "Generates a new password and sets it.");
         let Some((mut record, user)) = self.confirm_reset(id, self.reset_to_keep(), expected).await? else {
             return Ok(None);
@@ -299,7 +299,7 @@ impl Run<'_> {
     async fn second_reset(&mut self, id: &UserRef, old: &SecretString) -> Result<(), End> {
         let [force, clear] = [Feature::ForceChangeOnLogin, Feature::ClearMobileSessionsAndApiTokens]
             .map(|feature| self.facts.supports.contains(&feature));
-        let expected = "The reset of the password is answered with a clear success.";
+        let expected = "The reply to the reset of the password is a clear success.";
         let what = [(force, ", to be changed at the next sign-in"), (clear, ", and ends all sessions and API tokens")];
         let what: String = what.into_iter().filter(|(asked, _)| *asked).map(|(_, words)| words).collect();
         self.begin(

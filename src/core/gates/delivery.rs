@@ -7,7 +7,7 @@ use crate::core::{
 
 pub(super) fn same_delivery(world: &World, user: &User, follow_up: &FollowUp) -> Result<(), Decision> {
     match &world.ledger.record {
-        Seen::Known(record) if delivery(&record.finish) != delivery(follow_up) => Err(refuse(
+        Seen::Known(record) if delivery(&record.follow_up) != delivery(follow_up) => Err(refuse(
             View::new(
                 Reason::NotSupported,
                 "The delivery of the password has changed since this request was first tried: nothing was \

@@ -82,7 +82,7 @@ pub(super) fn user_eligible(world: &World, request: &Request, user: &User) -> Re
             Reason::UserInactive,
             format!(
                 "{who} is not active in the directory: {not_done}. {}",
-                user.hindrance.as_deref().unwrap_or("Activate the user first.")
+                user.why_ineligible.as_deref().unwrap_or("Activate the user first.")
             ),
         )
     } else if user.federated {
@@ -93,7 +93,7 @@ pub(super) fn user_eligible(world: &World, request: &Request, user: &User) -> Re
                 request.mode()
             ),
         )
-    } else if let Some(why) = &user.hindrance {
+    } else if let Some(why) = &user.why_ineligible {
         (Reason::NotSupported, format!("The {} of {who} cannot be reset: {not_done}. {why}", request.mode()))
     } else {
         return Ok(());

@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     ActiveDirectory, MUST_CHANGE, enforces_preconditions,
-    state::{PasswordState, exchange},
+    state::{PasswordState, exchange, has_changed},
 };
 use crate::{
     core::{
@@ -18,7 +18,7 @@ use crate::{
             Connection,
             answer::{Answer, Failed},
             entry::replace,
-            precondition::Precondition,
+            precondition::{Precondition, force_change, reply_unsent},
         },
     },
 };
@@ -33,7 +33,7 @@ impl ActiveDirectory {
         let Some(precondition) = Precondition::before(&attempt) else { return Reply::NotSent };
         // An administrator has set the must-change mark since the first attempt, and no follow-up would set it again.
         let due = PasswordState::parse(precondition.value).is_some_and(|before| before.must_change());
-        let marks = fenced.follow_up().clean_up.is_some_and(|what| what.must_change);
+        let marks = fenced.follow_up().after_reset.is_some_and(|what| what.must_change);
         if attempt.conditional && due && !marks && matches!(call, Call::SetPassword { force_change_on_login: true, .. })
         {
             return Reply::Outdated;
@@ -60,11 +60,10 @@ impl ActiveDirectory {
             Ok(answer) if answer.number() == 16 => Reply::Conflict,
             Ok(answer) => answer.reply(),
             Err(Reply::Outdated) => Reply::Conflict,
-            // The server of the precondition cannot be reached. Another may have replicated the change.
-            Err(Reply::NotSent) => match self.password_state(&record.user.id).await {
-                Ok(Some((now, _))) if !now.satisfies(&precondition) => Reply::Conflict,
-                _ => Reply::NotSent,
-            },
+            Err(Reply::NotSent) => {
+                let entry = self.entry(&record.user.id).await;
+                reply_unsent(entry, |entry| has_changed(&precondition, entry))
+            }
             Err(reply) => reply,
         }
     }
@@ -79,14 +78,7 @@ impl ActiveDirectory {
         password: Option<&SecretString>,
         may_send: impl FnOnce() -> bool,
     ) -> Result<Answer, Reply> {
-        let Call::SetPassword {
-            force_change_on_login,
-            clear_mobile_sessions_and_api_tokens: false,
-            email_to_user: false,
-        } = call
-        else {
-            return Err(Reply::NotSent);
-        };
+        let force_change_on_login = force_change(call).ok_or(Reply::NotSent)?;
         let (Some(password), Some(before)) = (password, PasswordState::parse(precondition.value)) else {
             return Err(Reply::NotSent);
         };
@@ -104,7 +96,7 @@ impl ActiveDirectory {
                 Err(error) => return Err(error.before_the_call()),
             }
         }
-        let must_change = *force_change_on_login && !(conditional && before.must_change());
+        let must_change = force_change_on_login && !(conditional && before.must_change());
         let set = if must_change { MUST_CHANGE } else { NOW };
         let mut changes = vec![replace("unicodePwd", [quoted(password)])];
         if conditional {

@@ -58,9 +58,7 @@ impl ActiveDirectory {
                 text::printable(domain, text::NAME)
             )));
         }
-        if read(&self.base, "objectGUID").await?.is_none() {
-            return Err(wrong("baseDN: there is no such entry, or the operator's account may not see it."));
-        }
+        self.client.check_base(&connection, FIELD, &self.base, "objectGUID").await?;
         let known = self.named(&connection, &self.groups).await.map_err(|e| not_ready(&e))?;
         let unknown = self.groups.iter().filter(|group| known.iter().all(|(_, name)| name != group));
         let (protected, allowed): (Vec<&String>, Vec<&String>) =

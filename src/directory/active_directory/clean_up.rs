@@ -32,7 +32,7 @@ impl ActiveDirectory {
         }
         let not_set = |why: &str| Why::new(format!("the user need not choose another password yet: {why}."));
         // A call that arrives late would find its precondition fulfilled.
-        let answered = matches!(record.evidence, None | Some(Evidence::Response)) && record.adopted_by.is_none();
+        let answered = matches!(record.evidence, None | Some(Evidence::Response)) && record.repeated_by.is_none();
         if !answered && !self.no_call_can_arrive(record) {
             return Err(not_set("the call whose answer was lost must not find the mark should it arrive again"));
         }

@@ -24,6 +24,7 @@ use crate::{
             ANY, Connection,
             answer::Failed,
             entry::{bytes, end_of_second, equals, equals_bytes, value, values, word},
+            look_up::{has_value, only_user, unreadable},
             precondition::Precondition,
         },
     },
@@ -104,7 +105,7 @@ impl ActiveDirectory {
     pub async fn look_up(&self, user: &UserRef) -> Result<Option<LookUp>, Why> {
         let connection = self.client.connection().await.map_err(|e| e.why())?;
         let domain = self.domain(&connection).await.map_err(|e| e.why())?;
-        let found = match user {
+        let entries = match user {
             UserRef::Id(id) => self.by_id(&connection, id).await.map(|found| found.into_iter().collect()),
             UserRef::Username(name) => self.find(&connection, &signs_in(name, &domain)).await,
             UserRef::Email(email) => {
@@ -112,20 +113,12 @@ impl ActiveDirectory {
                 self.find(&connection, &vec![("mail", email), ("proxyAddresses", &proxy)]).await
             }
         };
-        match found.map_err(|e| e.why())?.as_slice() {
-            [] => Ok(None),
-            [one] => Ok(Some(LookUp::One(Box::new(self.user(&connection, &domain, one).await?)))),
-            several => Ok(Some(LookUp::Several(several.len()))),
-        }
+        only_user(entries.map_err(|e| e.why())?, async |entry| self.user(&connection, &domain, entry).await).await
     }
 
     async fn find(&self, connection: &Connection, names: &Names<'_>) -> Result<Vec<SearchEntry>, Failed> {
         let mut found = self.users(connection, &any(names)).await?;
-        // The server's matching rules may be more lenient.
-        let is = |known: &str, name: &str| known.to_lowercase() == name.to_lowercase();
-        found.retain(|entry| {
-            names.iter().any(|(attribute, name)| values(entry, attribute).any(|known| is(known, name)))
-        });
+        found.retain(|entry| names.iter().any(|(attribute, name)| has_value(entry, attribute, name)));
         Ok(found)
     }
 
@@ -156,8 +149,13 @@ impl ActiveDirectory {
         Ok(self.users(connection, &equals_bytes("objectGUID", &guid)).await?.pop())
     }
 
+    /// The user with this id, as the first server that can be reached shows them.
+    pub(super) async fn entry(&self, id: &str) -> Result<Option<SearchEntry>, Failed> {
+        let connection = self.client.connection().await?;
+        self.by_id(&connection, id).await
+    }
+
     async fn user(&self, connection: &Connection, domain: &Domain, entry: &SearchEntry) -> Result<User, Why> {
-        let unreadable = |name: &str| Why::new(format!("the directory shows the user without a readable {name}."));
         let id = id_of(entry).ok_or_else(|| unreadable("objectGUID"))?;
         let account = value(entry, "sAMAccountName").ok_or_else(|| unreadable("sAMAccountName"))?;
         let name = value(entry, "userPrincipalName").unwrap_or(account);
@@ -211,7 +209,7 @@ impl ActiveDirectory {
             } else {
                 [(Feature::ForceChangeOnLogin, NO_CHANGE.to_owned())].into()
             },
-            hindrance: (active && control & SMART_CARD != 0).then(|| {
+            why_ineligible: (active && control & SMART_CARD != 0).then(|| {
                 "The account may only sign in with a smart card (userAccountControl, 0x40000), so the new password would let its owner in \
                  at no computer, and be good for whatever asks for passwords alone. Give its owner another card, or take the mark away \
                  and file a new request."
@@ -252,9 +250,7 @@ impl ActiveDirectory {
                 let filter = format!("(&{GROUP}{})", equals("sAMAccountName", name));
                 let attributes = ["objectGUID", "sAMAccountName"];
                 let found = self.client.search(connection, domain, Scope::Subtree, &filter, &attributes).await?;
-                // The server's matching rule may be more lenient.
-                let is = |known: &str| known.to_lowercase() == name.to_lowercase();
-                found.into_iter().find(|group| value(group, "sAMAccountName").is_some_and(is))
+                found.into_iter().find(|group| has_value(group, "sAMAccountName", name))
             };
             all.extend(found.as_ref().and_then(id_of).map(|id| (id, name)));
         }

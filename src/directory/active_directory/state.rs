@@ -46,6 +46,11 @@ impl PasswordState {
     }
 }
 
+/// Whether `entry` shows that the precondition no longer holds.
+pub(super) fn has_changed(precondition: &Precondition<'_>, entry: &SearchEntry) -> bool {
+    PasswordState::of(entry).is_some_and(|now| !now.satisfies(precondition))
+}
+
 /// Replaces the `pwdLastSet` that was read by another value. The server makes both changes or neither.
 pub(super) fn exchange(old: &str, new: &str) -> [Mod<Vec<u8>>; 2] {
     let name = b"pwdLastSet".to_vec();

@@ -221,7 +221,7 @@ impl Keycloak {
             groups: groups.map_or(Seen::Unread, Seen::Known),
             changed_at,
             lacks,
-            hindrance: (!active && is_locked_for_good(user)).then(|| LOCKED_FOR_GOOD.to_owned()),
+            why_ineligible: (!active && is_locked_for_good(user)).then(|| LOCKED_FOR_GOOD.to_owned()),
             factors,
             mfa_on: Seen::Unread,
             must_change: Seen::Unread,
@@ -284,7 +284,7 @@ impl Keycloak {
         enabled: &BTreeSet<String>,
         renamed: bool,
     ) -> Vec<Enrolled> {
-        let hindered = |action: &str| {
+        let why_not_asked = |action: &str| {
             if !enabled.contains(action) {
                 Some(format!(
                     "Keycloak would not ask the user to enrol a new factor, so the account would be open without one: required action \
@@ -307,7 +307,7 @@ impl Keycloak {
             factor: c.factor(),
             at: c.created,
             alone: c.kind == PASSKEY,
-            hindered: c.factor().and_then(|_| enrolment(&c.kind)).and_then(hindered),
+            why_not_reenrolled: c.factor().and_then(|_| enrolment(&c.kind)).and_then(why_not_asked),
         };
         beside.map(enrolled).collect()
     }

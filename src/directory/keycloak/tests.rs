@@ -634,7 +634,11 @@ fn enrolled(user: &User) -> Vec<(&str, Option<Factor>, bool, &str)> {
         Some(why) if why.contains("change the user's name") => "renamed",
         Some(why) => panic!("{why}"),
     };
-    factors.enrolled.iter().map(|one| (one.kind.as_str(), one.factor, one.alone, shown(&one.hindered))).collect()
+    factors
+        .enrolled
+        .iter()
+        .map(|one| (one.kind.as_str(), one.factor, one.alone, shown(&one.why_not_reenrolled)))
+        .collect()
 }
 
 #[tokio::test]
@@ -716,7 +720,7 @@ async fn whoever_is_locked_out() {
         let found = keycloak_of(&server).await.look_up(&id, Mode::Password).await.unwrap();
         let Some(LookUp::One(user)) = found else { panic!("{found:?}") };
         assert!(!user.active);
-        assert_eq!(user.hindrance.is_some_and(|why| why.contains("for good")), locked);
+        assert_eq!(user.why_ineligible.is_some_and(|why| why.contains("for good")), locked);
     }
 }
 

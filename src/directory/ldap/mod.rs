@@ -3,8 +3,10 @@
 //! Servers are tried in order. A conditional call goes to the server of its precondition, since the others may not have replicated what
 //! that server holds; see [`precondition`].
 pub mod answer;
+mod check;
 mod connection;
 pub mod entry;
+pub mod look_up;
 pub mod precondition;
 mod server;
 pub mod stream;

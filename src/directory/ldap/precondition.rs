@@ -9,6 +9,7 @@ use ldap3::SearchEntry;
 
 use super::answer::Failed;
 use crate::core::{
+    call::{Call, Reply},
     finding::Finding,
     record::{Attempt, CLOCK_SKEW_MARGIN, Evidence, Record},
     seen::Why,
@@ -47,10 +48,28 @@ impl<'a> Precondition<'a> {
     }
 }
 
-/// What a read shows about the attempt of `record`. `changed`: its precondition no longer holds. `at`: when the password was last
-/// changed. `sign_in`: the operator may try a sign-in, which can show whether the call made the change.
+/// What `entry`, the user as a server shows them, proves about the attempt of `record`. `has_changed`: whether the precondition no longer
+/// holds. `changed_at`: when the password was last changed. `sign_in`: the operator may try a sign-in, which can show whether the call
+/// made the change.
 #[must_use]
-pub fn judge(record: &Record, changed: bool, at: Option<Timestamp>, sign_in: bool, now: Timestamp) -> Finding {
+pub fn finding(
+    record: &Record,
+    entry: Option<&SearchEntry>,
+    has_changed: impl FnOnce(&Precondition<'_>, &SearchEntry) -> bool,
+    changed_at: impl FnOnce(&SearchEntry) -> Option<Timestamp>,
+    sign_in: bool,
+) -> Finding {
+    let Some(entry) = entry else {
+        return Finding::Inconclusive("The directory no longer shows the user.".to_owned());
+    };
+    let Some(precondition) = Precondition::before(&record.attempt) else {
+        return Finding::Inconclusive("It is not known how the user was before the call.".to_owned());
+    };
+    judge(record, has_changed(&precondition, entry), changed_at(entry), sign_in, Timestamp::now())
+}
+
+/// The same, of what was read in the entry.
+fn judge(record: &Record, changed: bool, at: Option<Timestamp>, sign_in: bool, now: Timestamp) -> Finding {
     let as_of = now.strftime("%H:%M");
     let since = at.map_or_else(|| "at a time that it does not show".to_owned(), |at| format!("at {at}"));
     if !changed {
@@ -67,6 +86,33 @@ pub fn judge(record: &Record, changed: bool, at: Option<Timestamp>, sign_in: boo
         Finding::Proven(Evidence::Marker)
     } else {
         Finding::Changed(shown)
+    }
+}
+
+/// The reply to a repeated call that was not sent, since the server of its precondition cannot be reached. `found`: the user's entry at
+/// another server, which may have replicated the change.
+#[must_use]
+pub fn reply_unsent(
+    found: Result<Option<SearchEntry>, Failed>,
+    has_changed: impl FnOnce(&SearchEntry) -> bool,
+) -> Reply {
+    if found.is_ok_and(|entry| entry.is_some_and(|entry| has_changed(&entry))) {
+        Reply::Conflict
+    } else {
+        Reply::NotSent
+    }
+}
+
+/// Whether the user must change the password after `call`. `None`: the call asks for what no modify does.
+#[must_use]
+pub fn force_change(call: &Call) -> Option<bool> {
+    match call {
+        Call::SetPassword {
+            force_change_on_login,
+            clear_mobile_sessions_and_api_tokens: false,
+            email_to_user: false,
+        } => Some(*force_change_on_login),
+        _ => None,
     }
 }
 

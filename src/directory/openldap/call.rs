@@ -27,7 +27,7 @@ use crate::{
             PooledConnection,
             answer::{Answer, ask_for_policy},
             entry::replace,
-            precondition::{Precondition, is_in_time},
+            precondition::{Precondition, force_change, is_in_time, reply_unsent},
         },
     },
 };
@@ -63,7 +63,10 @@ impl OpenLdap {
         let Some(precondition) = Precondition::parse(precondition) else { return Reply::NotSent };
         let (answer, connection) = match self.send(&precondition, &record.call, user, password, may_send).await {
             Ok(answered) => answered,
-            Err(Reply::NotSent) => return self.changed_elsewhere(record, &precondition).await,
+            Err(Reply::NotSent) => {
+                let entry = self.entry(&record.user.id).await;
+                return reply_unsent(entry, |entry| has_changed(&precondition, entry));
+            }
             Err(reply) => return reply,
         };
         match answer.number() {
@@ -86,15 +89,6 @@ impl OpenLdap {
         }
     }
 
-    /// Whether another server shows the change, if the server of the precondition cannot be reached.
-    async fn changed_elsewhere(&self, record: &Record, precondition: &Precondition<'_>) -> Reply {
-        let Ok(connection) = self.client.connection().await else { return Reply::NotSent };
-        match self.by_id(&connection, &record.user.id).await {
-            Ok(Some(entry)) if has_changed(precondition, &entry) => Reply::Conflict,
-            _ => Reply::NotSent,
-        }
-    }
-
     /// Sends one modify. Calls `may_send` right before.
     async fn send(
         &self,
@@ -104,14 +98,7 @@ impl OpenLdap {
         password: Option<&SecretString>,
         may_send: impl FnOnce() -> bool,
     ) -> Result<(Answer, PooledConnection), Reply> {
-        let Call::SetPassword {
-            force_change_on_login,
-            clear_mobile_sessions_and_api_tokens: false,
-            email_to_user: false,
-        } = call
-        else {
-            return Err(Reply::NotSent);
-        };
+        let force_change_on_login = force_change(call).ok_or(Reply::NotSent)?;
         let (Some(password), Some(dn)) = (password, user.handle.get("dn")) else { return Err(Reply::NotSent) };
         // The server would take it for a hash (RFC 2307, section 5.3), and the user could not sign in with the delivered password.
         if password.expose_secret().starts_with('{') {
@@ -120,7 +107,7 @@ impl OpenLdap {
         let connection = self.client.connection_to(precondition.server).await.map_err(|e| e.before_the_call())?;
         // The facts may be those of another server. A flag is never dropped, and a password is never stored in clear.
         let policy = connection.has_policy;
-        if !policy && (*force_change_on_login || self.hash == Hash::Server) {
+        if !policy && (force_change_on_login || self.hash == Hash::Server) {
             return Err(Reply::NotSent);
         }
         let value = match self.hash {

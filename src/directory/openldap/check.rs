@@ -43,12 +43,7 @@ impl OpenLdap {
                  SSHA, or add the overlay with ppolicy_hash_cleartext."
             )));
         }
-        let found = self.client.search(&connection, &self.base, Scope::Base, ANY, &["entryUUID"]).await;
-        if found.map_err(|e| not_ready(&e))?.is_empty() {
-            return Err(NotReady::InvalidConfiguration(format!(
-                "{FIELD}.baseDN: there is no such entry, or the operator's account may not see it."
-            )));
-        }
+        self.client.check_base(&connection, FIELD, &self.base, "entryUUID").await?;
         // The look-up of a user's groups must be able to find it: otherwise it would protect no user.
         for group in &self.protected {
             let found = self.client.entry(&connection, group, GROUP, &["1.1"]).await.map_err(|e| not_ready(&e))?;

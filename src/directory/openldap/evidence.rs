@@ -1,5 +1,4 @@
 //! Evidence that the call of a record took effect.
-use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::{
@@ -8,7 +7,7 @@ use super::{
 };
 use crate::{
     core::{finding::Finding, record::Record, seen::Why},
-    directory::ldap::precondition::{Precondition, before_sign_in, changed_entry, judge},
+    directory::ldap::precondition::{before_sign_in, changed_entry, finding},
 };
 
 impl OpenLdap {
@@ -17,15 +16,8 @@ impl OpenLdap {
     /// # Errors
     /// Why the directory could not be asked.
     pub async fn verify(&self, record: &Record) -> Result<Finding, Why> {
-        let connection = self.client.connection().await.map_err(|e| e.why())?;
-        let Some(entry) = self.by_id(&connection, &record.user.id).await.map_err(|e| e.why())? else {
-            return Ok(Finding::Inconclusive("The directory no longer shows the user.".to_owned()));
-        };
-        let Some(precondition) = Precondition::before(&record.attempt) else {
-            return Ok(Finding::Inconclusive("It is not known how the user was before the call.".to_owned()));
-        };
-        let at = changed_at(&entry);
-        Ok(judge(record, has_changed(&precondition, &entry), at, self.sign_in, Timestamp::now()))
+        let entry = self.entry(&record.user.id).await.map_err(|e| e.why())?;
+        Ok(finding(record, entry.as_ref(), has_changed, changed_at, self.sign_in))
     }
 
     /// Whether the user of `record` can sign in with `password`. A user who must change it can.

@@ -25,6 +25,7 @@ use crate::{
             ANY, Connection,
             answer::Failed,
             entry::{equals, value, values, word},
+            look_up::{has_value, only_user, unreadable},
         },
     },
 };
@@ -63,24 +64,18 @@ impl OpenLdap {
     /// Why the directory could not be asked.
     pub async fn look_up(&self, user: &UserRef) -> Result<Option<LookUp>, Why> {
         let connection = self.client.connection().await.map_err(|e| e.why())?;
-        let mut found = match user {
-            UserRef::Id(id) => self.by_id(&connection, id).await.map_err(|e| e.why())?.into_iter().collect(),
-            UserRef::Username(name) => self.find(&connection, "uid", name).await.map_err(|e| e.why())?,
-            UserRef::Email(email) => self.find(&connection, "mail", email).await.map_err(|e| e.why())?,
+        let entries = match user {
+            UserRef::Id(id) => self.by_id(&connection, id).await.map(|found| found.into_iter().collect()),
+            UserRef::Username(name) => self.find(&connection, "uid", name).await,
+            UserRef::Email(email) => self.find(&connection, "mail", email).await,
         };
-        match (found.pop(), found.len()) {
-            (None, _) => Ok(None),
-            (Some(one), 0) => Ok(Some(LookUp::One(Box::new(self.user(&connection, &one).await?)))),
-            (Some(_), more) => Ok(Some(LookUp::Several(more + 1))),
-        }
+        only_user(entries.map_err(|e| e.why())?, async |entry| self.user(&connection, entry).await).await
     }
 
     async fn find(&self, connection: &Connection, attribute: &str, typed: &str) -> Result<Vec<SearchEntry>, Failed> {
         let filter = format!("(&{}{})", self.user_filter, equals(attribute, typed));
         let mut found = self.client.search(connection, &self.base, Scope::Subtree, &filter, &ATTRIBUTES).await?;
-        // The server's matching rules may be more lenient.
-        let typed = typed.to_lowercase();
-        found.retain(|entry| values(entry, attribute).any(|known| known.to_lowercase() == typed));
+        found.retain(|entry| has_value(entry, attribute, typed));
         Ok(found)
     }
 
@@ -91,8 +86,13 @@ impl OpenLdap {
         Ok(self.find(connection, "entryUUID", id).await?.pop())
     }
 
+    /// The user with this id, as the first server that can be reached shows them.
+    pub(super) async fn entry(&self, id: &str) -> Result<Option<SearchEntry>, Failed> {
+        let connection = self.client.connection().await?;
+        self.by_id(&connection, id).await
+    }
+
     async fn user(&self, connection: &Connection, entry: &SearchEntry) -> Result<User, Why> {
-        let unreadable = |name: &str| Why::new(format!("the directory shows the user without a readable {name}."));
         let id = value(entry, "entryUUID").filter(|id| is_uuid(id)).ok_or_else(|| unreadable("entryUUID"))?;
         // The object classes show which other passwords the entry holds.
         value(entry, "objectClass").ok_or_else(|| unreadable("objectClass"))?;
@@ -137,7 +137,7 @@ impl OpenLdap {
             },
             changed_at,
             lacks: BTreeMap::new(),
-            hindrance: if active { self.other_passwords(entry) } else { None },
+            why_ineligible: if active { self.other_passwords(entry) } else { None },
             factors: Seen::Unread,
             mfa_on: Seen::Unread,
             must_change: Seen::Unread,

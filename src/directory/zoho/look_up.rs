@@ -147,7 +147,7 @@ impl Zoho {
             administrator,
             changed_at: self.changed(value, mode)?,
             lacks: std::collections::BTreeMap::new(),
-            hindrance: None,
+            why_ineligible: None,
             factors: Seen::Unread,
             // A template may do anything.
             mfa_on: if mode == Mode::MFA && self.reset_mfa.is_none() { mfa_on } else { Seen::Unread },

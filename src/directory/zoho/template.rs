@@ -23,7 +23,7 @@ pub const IN_BODY: [&str; 11] = [
     UNCHANGED_SINCE,
 ];
 /// The time of the last change that the attempt saw, RFC 3339, or null if there was none. With a service in front of Zoho that answers 409
-/// or 412 if that time has changed, the operator can send the call again after a lost answer.
+/// or 412 if that time has changed, the operator can send the call again after a lost reply.
 pub const UNCHANGED_SINCE: &str = "unchangedSince";
 /// Placeholders that a path may use. Their values are digits.
 const IN_PATH: [&str; 4] = ["organization", "zoid", "user.id", "user.zuid"];

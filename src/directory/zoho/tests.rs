@@ -1,9 +1,9 @@
 //! The provider against small servers that answer as each test defines.
 mod access;
 mod answers;
+mod arbitrary_input;
 mod by_address;
 mod conditional;
-mod hostile;
 mod mfa;
 mod reading;
 mod setup;

@@ -1,6 +1,8 @@
 //! The Directories. Each is checked at the start, on change and every few minutes, and the result is written into its status.
 mod check;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -23,7 +25,7 @@ use tokio::{
 use super::{
     events::Events,
     identity::OwnAccount,
-    lean::{Lean, PAGE},
+    lean::{Guarded, Lean, PAGE},
     liveness::Life,
     lock,
     metrics::Metrics,
@@ -52,12 +54,14 @@ pub struct Connected {
     pub mailer: Option<Arc<Mailer>>,
 }
 
+/// Uid and generation of a Directory object: its own status writes change neither.
+type Version = (Option<String>, Option<i64>);
+
 /// What this process keeps of a Directory.
 #[derive(Debug)]
 struct Entry {
     connected: Connected,
-    /// Uid and generation of the object: its own status writes change neither.
-    version: (Option<String>, Option<i64>),
+    version: Version,
     triggers: Arc<Triggers>,
     /// Names of the Secrets that it names.
     secrets: BTreeSet<String>,
@@ -117,12 +121,12 @@ impl Directories {
     pub fn new(
         client: Client,
         secrets: Secrets,
-        identity: Arc<OwnAccount>,
         events: Events,
         metrics: Metrics,
         life: Life,
         changed: mpsc::UnboundedSender<String>,
     ) -> Arc<Self> {
+        let identity = Arc::new(OwnAccount::new(client.clone(), secrets.namespace()));
         Arc::new(Self { client, secrets, identity, events, metrics, life, entries: Mutex::default(), changed })
     }
 
@@ -273,7 +277,7 @@ impl Directories {
     /// Follows the Directory objects, and the Secrets they name, until dropped.
     pub async fn run(self: Arc<Self>) {
         let all = watcher::Config::default().page_size(PAGE);
-        let objects = watcher(Api::<Lean<Directory>>::all(self.client.clone()), all).default_backoff();
+        let objects = watcher(Api::<Guarded<Directory>>::all(self.client.clone()), all).default_backoff();
         let others = watcher::Config::default().labels(&format!("!{PASSWORD_LABEL}"));
         let secrets: Api<PartialObjectMeta<Secret>> = self.secrets.own_metadata();
         let secrets = watcher(secrets, others).default_backoff();
@@ -282,14 +286,14 @@ impl Directories {
 
     async fn follow_objects(
         self: &Arc<Self>,
-        events: impl Stream<Item = watcher::Result<watcher::Event<Lean<Directory>>>>,
+        events: impl Stream<Item = watcher::Result<watcher::Event<Guarded<Directory>>>>,
     ) {
         let mut events = std::pin::pin!(events);
-        let mut listed: Option<Vec<Directory>> = None;
+        let mut listed: Option<Vec<Guarded<Directory>>> = None;
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::Init) => listed = Some(Vec::new()),
-                Ok(watcher::Event::InitApply(Lean(object))) => listed.get_or_insert_default().push(object),
+                Ok(watcher::Event::InitApply(object)) => listed.get_or_insert_default().push(object),
                 Ok(watcher::Event::InitDone) => {
                     let objects = listed.take().unwrap_or_default();
                     let names: BTreeSet<String> = objects.iter().map(ResourceExt::name_any).collect();
@@ -300,7 +304,7 @@ impl Directories {
                         self.apply(object);
                     }
                 }
-                Ok(watcher::Event::Apply(Lean(object))) => self.apply(object),
+                Ok(watcher::Event::Apply(object)) => self.apply(object),
                 Ok(watcher::Event::Delete(object)) => self.remove(&object.name_any()),
                 Err(error) => {
                     self.metrics.count_error("watch");
@@ -340,9 +344,19 @@ impl Directories {
     }
 
     /// Takes over a Directory object. If it is new or its spec has changed, its checks start again.
-    fn apply(self: &Arc<Self>, object: Directory) {
-        let name = object.name_any();
-        let triggers = Arc::new(Triggers::default());
+    fn apply(self: &Arc<Self>, object: Guarded<Directory>) {
+        let (name, uid) = (object.name_any(), object.uid());
+        let object = match object.0 {
+            Ok(Lean(object)) => object,
+            Err(unreadable) => {
+                unreadable.log::<Directory>();
+                self.metrics.set_directory_ready(&name, false);
+                let not_ready = Some(format!("the operator cannot read the object: {}.", unreadable.why));
+                let facts = DirectoryFacts { not_ready, ..DirectoryFacts::unusable(&name) };
+                // Another version than any readable object has: a status alone can make it readable again.
+                return self.replace(&name, (uid, None), facts, BTreeSet::new(), |_| tokio::spawn(async {}));
+            }
+        };
         let spec = &object.spec;
         let mut secrets: BTreeSet<String> =
             spec.provider.credentials().map(|named| named.secret.clone()).into_iter().collect();
@@ -351,21 +365,38 @@ impl Directories {
             |wrong| DirectoryFacts { not_ready: Some(wrong), ..DirectoryFacts::unusable(&name) },
             |facts| DirectoryFacts { not_ready: Some("it is being checked.".to_owned()), ..facts },
         );
-        let version = (object.uid(), object.meta().generation);
+        let version = (uid, object.meta().generation);
+        self.replace(&name, version, facts, secrets, |triggers| {
+            tokio::spawn(Arc::clone(self).keep_checking(object, triggers))
+        });
+    }
+
+    /// Replaces the entry of the Directory `name`, unless it has this version. `check` starts the task that checks it.
+    fn replace(
+        &self,
+        name: &str,
+        version: Version,
+        facts: DirectoryFacts,
+        secrets: BTreeSet<String>,
+        check: impl FnOnce(Arc<Triggers>) -> JoinHandle<()>,
+    ) {
         let new = self.with_entries(|entries| {
             let entries = entries.get_or_insert_default();
-            if entries.get(&name).is_some_and(|old| old.version == version) {
+            if entries.get(name).is_some_and(|old| old.version == version) {
                 return false;
             }
-            let task = tokio::spawn(Arc::clone(self).keep_checking(object, Arc::clone(&triggers)));
+            let triggers = Arc::new(Triggers::default());
+            let task = check(Arc::clone(&triggers));
             let connected = Connected { facts, provider: None, mailer: None };
             let (secret_version, refusal) = (String::new(), None);
-            entries
-                .insert(name.clone(), Entry { connected, version, triggers, secrets, secret_version, refusal, task });
+            entries.insert(
+                name.to_owned(),
+                Entry { connected, version, triggers, secrets, secret_version, refusal, task },
+            );
             true
         });
         if new {
-            self.notify(&name);
+            self.notify(name);
         }
     }
 }

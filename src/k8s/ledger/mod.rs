@@ -12,7 +12,12 @@ use kube::{
 use tokio::{sync::MutexGuard, time::Duration};
 
 use self::keys::Keys;
-use super::{clock::Clock, delete_unchanged, for_each_page, lean::Lean, lock};
+use super::{
+    clock::Clock,
+    delete_unchanged, for_each_page,
+    lean::{Guarded, Lean},
+    lock,
+};
 use crate::{
     api::{
         CredentialResetRecord, CredentialResetSettlement,
@@ -43,7 +48,7 @@ pub enum WriteResult {
 #[derive(Debug)]
 pub struct Ledger {
     api: Api<CredentialResetRecord>,
-    settlements: Api<Lean<CredentialResetSettlement>>,
+    settlements: Api<Guarded<CredentialResetSettlement>>,
     /// How long records are kept for audits after nothing else needs them.
     retention: SignedDuration,
     namespace: String,
@@ -181,13 +186,14 @@ impl Ledger {
     pub async fn settlements_of(&self, name: &str) -> kube::Result<Vec<Lean<CredentialResetSettlement>>> {
         let mut all = Vec::new();
         let of_record = ListParams::default().fields(&format!("spec.record={name}"));
-        for_each_page(&self.settlements, of_record, |settlement| all.push(settlement)).await?;
+        // An unreadable settlement does not count.
+        for_each_page(&self.settlements, of_record, |settlement| all.extend(settlement.readable())).await?;
         Ok(all)
     }
 
     /// The API of the settlements, for a watch.
     #[must_use]
-    pub fn settlements(&self) -> Api<Lean<CredentialResetSettlement>> {
+    pub fn settlements(&self) -> Api<Guarded<CredentialResetSettlement>> {
         self.settlements.clone()
     }
 

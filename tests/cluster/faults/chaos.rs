@@ -1,5 +1,5 @@
-//! Many requests, a directory whose calls meet every fate, and leaders that die in the middle of it: at the end what each
-//! request says is held against what the directory knows.
+//! Chaos: many requests, random faults of the directory, and leaders that are killed. At the end the test compares the status of each
+//! request with the directory.
 use std::{collections::BTreeMap, fmt::Write as _, time::Instant};
 
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ impl Reported {
 
     /// Says from when to when it was sent, what the directory shows as of when, and what to do.
     fn is_explained(&self) -> bool {
-        ["and no answer came", "The directory shows the", " UTC.", "Ask the user to sign in"]
+        ["and no reply came", "The directory shows the", " UTC.", "Ask the user to sign in"]
             .iter()
             .all(|part| self.message.contains(part))
     }

@@ -1,5 +1,5 @@
-//! Directories and mail servers whose answers are nested, without end, or never whole: each Directory says so, the operator stays
-//! within the chart's memory, and other Directories go on.
+//! Directories and mail servers that answer with too much: too deeply nested, without end, or never completely. Each Directory says so, the
+//! operator stays within the chart's memory, and requests in other Directories go on.
 use std::{io::Write, net::TcpStream, thread, time::Duration};
 
 use serde_json::{Value, json};

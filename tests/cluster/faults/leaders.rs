@@ -45,7 +45,7 @@ fn stopped_leader_wakes_up_after_the_outcome() {
 fn stopped_leader_wakes_up_before_the_outcome() {
     let (two, first, _second) = stopped_leader();
     let msg = message(&two.site.until("annette", "Verifying"));
-    assert!(msg.contains("no answer is known"), "{msg}");
+    assert!(msg.contains("no reply is known"), "{msg}");
     assert!(two.leads("second").is_some());
     first.signal("CONT");
     let reset = two.site.until("annette", "Applied");

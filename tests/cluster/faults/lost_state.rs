@@ -1,5 +1,5 @@
-//! What the cluster knows is lost, in part or as a whole: statuses, records, objects, everything. The directory shows when a
-//! password was changed, and nothing is done twice.
+//! The cluster loses statuses, records, objects or everything. The directory shows when a password was changed, and the operator resets
+//! nothing twice.
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, SYSTEM, Setup, Site, TEAM, chart, message, mfa_reset, password_reset, time, wait_for};

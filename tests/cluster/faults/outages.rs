@@ -1,5 +1,5 @@
-//! What the operator needs is away, slow or out of its mind: the API server in every step of a reset, and the directory in
-//! every way. A request ends in an outcome, or waits and says for what and until when.
+//! The API server, in every step of a reset, or the directory is down, slow or returns nonsense. A request gets an outcome, or waits and
+//! says for what and until when.
 use std::{
     io::{Read, Write},
     path::Path,
@@ -314,7 +314,7 @@ fn directories_that_fail_in_the_call() {
     let reset = site.until(&format!("r{slow}"), "Applied");
     assert_eq!((&reset["status"]["evidence"], changes(&site, slow), opens(&site, slow)), (&json!("Marker"), 1, true));
     let msg = message(&site.until(&format!("r{hung}"), "Verifying"));
-    assert!(msg.contains("no answer came: nothing is sent again") && names_a_time(&msg), "{msg}");
+    assert!(msg.contains("no reply came: nothing is sent again") && names_a_time(&msg), "{msg}");
     assert!(msg.contains("unchanged since"), "{msg}");
     for n in [throttled, bare] {
         let msg = message(&site.until(&format!("r{n}"), "Throttled"));

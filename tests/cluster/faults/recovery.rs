@@ -1,4 +1,4 @@
-//! Crashes, lost answers, lost objects: what happened is found out, and never done twice.
+//! Crashes, lost replies, lost objects: what happened is found out, and never done twice.
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -121,7 +121,7 @@ fn lost_answer_proven_by_the_change_time() {
     site.apply(&password_reset("annette", EMAIL, json!({})));
     let reset = site.until("annette", "Applied");
     assert_eq!(reset["status"]["evidence"], "Marker");
-    assert!(message(&reset).contains("no answer came"), "{}", message(&reset));
+    assert!(message(&reset).contains("no reply came"), "{}", message(&reset));
     let password = site.secret(TEAM, "annette-password", "password");
     assert_eq!(site.sandbox.sign_in(EMAIL, &password), "must-change");
     assert_eq!((resets(&site), site.sandbox.count("reset-password")), (1, 1));

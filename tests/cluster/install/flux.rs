@@ -21,7 +21,7 @@ const USERS: &str = "@zylker.biz";
 /// Where Flux keeps what it is given.
 const FLUX: &str = "flux-system";
 /// More reconciliations than any row needs.
-const MOST: usize = 20;
+const MAX_RECONCILIATIONS: usize = 20;
 
 /// A clone of the layout, and what Flux sees of it.
 struct Repository<'a> {
@@ -109,7 +109,7 @@ impl<'a> Repository<'a> {
     fn until(&mut self, name: &str, ready: &str, reason: &str, expected: &str) -> String {
         let mut last = String::new();
         let revision = format!("main@sha1:{:040x}", self.commits);
-        for _ in 0..MOST {
+        for _ in 0..MAX_RECONCILIATIONS {
             self.reconcile(FLUX, "credreset-directories");
             let object = self.reconcile(TEAM, name);
             let (status, why) = condition(&object, "Ready").unwrap();

@@ -1,5 +1,5 @@
-//! What `GitOps` tools do all day, with their field managers, on a real API server: the directory sees none of it. And the
-//! repository layout of examples/gitops, from a copy to a settled reset.
+//! What `GitOps` tools do every day, with their field managers, on a real API server: none of it reaches the directory. And the repository
+//! layout of examples/gitops, from a copy to an applied reset.
 use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};

@@ -6,5 +6,6 @@ mod image;
 mod monitoring;
 mod notifications;
 mod operations;
+mod platform;
 mod status_tools;
 mod values;

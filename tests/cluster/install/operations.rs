@@ -1,4 +1,4 @@
-//! Running it: rights, memory, readiness, secrecy, bad configuration.
+//! The operator's rights, memory, readiness, secrecy and configuration errors.
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,

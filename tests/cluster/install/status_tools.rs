@@ -1,5 +1,5 @@
-//! What Flux and Argo CD make of what is shown: by their own libraries (tests/status-tools), Argo CD with the `ConfigMap` that the chart makes
-//! for it. They see what a real API server has of requests and Directories from a real operator, for every reason that there is.
+//! How Flux and Argo CD interpret statuses, by their own libraries (tests/status-tools); Argo CD with the chart's `ConfigMap`. They read
+//! requests and Directories of a real operator from a real API server, for every reason.
 use std::{
     collections::BTreeSet,
     io::Write,

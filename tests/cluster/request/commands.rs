@@ -1,4 +1,4 @@
-//! What people run beside the operator: `credreset wait`, `audit`, `check` and `try` on a cluster. What they say is what happened.
+//! `credreset wait`, `audit`, `check` and `try` on a cluster: what they print is what happened.
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

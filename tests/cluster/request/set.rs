@@ -1,5 +1,4 @@
-//! From the help desk's command to the comment on the outcome: each step as the person whose step it is, with the rights of that role and no
-//! more.
+//! A set of requests, from the help desk's command to the comment on the outcome: each person has the rights of their role and no more.
 use std::{
     fs,
     path::Path,

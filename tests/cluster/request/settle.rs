@@ -77,7 +77,7 @@ fn what_nobody_knows_is_settled_by_a_person() {
     for part in [
         "request    helpdesk/annette\n",
         "reset      Password of annette.c@zylker.biz, id 700012399, in zylker\n",
-        "status     Verifying: The call was sent and no answer came",
+        "status     Verifying: The call was sent and no reply came",
         "first try: the operator (op/",
         ") asks the directory to set the password\n",
         "its status became: verifying\n",

@@ -300,7 +300,7 @@ fn brief(record: &Record) -> impl Hash + use<> {
     let refusal = record.refusal.as_ref().map(|v| v.reason);
     let ends = (record.evidence, refusal, record.retry_at, record.note.is_some(), record.settled_at);
     let attempt = (id, number, holder, started_at, baseline, regenerated);
-    let others = (record.adopted_by.clone(), record.sign_in_by.clone(), record.gave_up_at);
+    let others = (record.repeated_by.clone(), record.sign_in_by.clone(), record.gave_up_at);
     (record.requested_at, record.request.uid.clone(), record.state, attempt, others, ends)
 }
 

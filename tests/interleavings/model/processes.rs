@@ -211,7 +211,7 @@ impl Site {
             Effect::AfterReset(_) => {
                 let Seen::Known(record) = &run.world.ledger.record else { return Ok(false) };
                 self.i4_in_force_before("sessions are ended", record)?;
-                run.world.own.progress.clean_up = match fate {
+                run.world.own.progress.after_reset = match fate {
                     Fate::Stored => StepState::Done,
                     _ => StepState::Failed("no answer".to_owned()),
                 };

@@ -1,5 +1,5 @@
-//! The promises of docs/guarantees.md, I1 to I7, each a function that is asked of what really happened; and three more without which they
-//! would say little.
+//! The promises of docs/guarantees.md, I1 to I7: each is a function that checks what really happened. Three more functions check that
+//! no call overtakes a later one, that none is made for an attempt that another process gave up, and that nothing is lost.
 use super::*;
 
 impl Site {

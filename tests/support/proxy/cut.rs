@@ -1,4 +1,4 @@
-//! A wire that is cut.
+//! A connection that a test can cut.
 use std::{
     io,
     pin::Pin,

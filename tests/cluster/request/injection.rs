@@ -49,7 +49,7 @@ fn refused_at_admission(site: &Site) {
             assert!(msg.contains("should match"), "{name}: {msg}");
         }
     }
-    // Texts that look like times and are not valid: an object that the operator cannot read would blind it for all others.
+    // Texts that look like times and are not valid: the operator would leave such an object out.
     for at in [
         "2026-02-30T09:00:00Z",
         "2026-11-24T24:00:00Z",
