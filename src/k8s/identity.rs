@@ -1,4 +1,4 @@
-//! Tokens of the operator's own `ServiceAccount`, which the API server issues for a directory (TokenRequest).
+//! Tokens of the operator's own `ServiceAccount`, which the API server issues for a directory (`TokenRequest`).
 use futures::future::{BoxFuture, FutureExt};
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},

@@ -222,7 +222,7 @@ mod tests {
         Client::new(service, "default")
     }
 
-    fn list(kind: &str, items: Value) -> String {
+    fn list(kind: &str, items: &Value) -> String {
         json!({"apiVersion": "credreset.dev/v1alpha1", "kind": kind, "metadata": {"resourceVersion": "6"}, "items": items})
             .to_string()
     }
@@ -244,7 +244,7 @@ mod tests {
         let client = client(|query| {
             if !query.contains("watch=true") {
                 let items = [reset("first", "MFA"), reset("broken", "Passkey"), reset("listed", "MFA")];
-                return list("CredentialResetList", json!(items));
+                return list("CredentialResetList", &json!(items));
             }
             let events = [
                 ("ADDED", reset("later", "Passkey")),
@@ -276,7 +276,7 @@ mod tests {
             })
         };
         let items = json!([settlement("later", "Withdrawn"), settlement("known", "Applied")]);
-        let client = client(move |_| list("CredentialResetSettlementList", items.clone()));
+        let client = client(move |_| list("CredentialResetSettlementList", &items));
         let found = Ledger::new(client, "system", "op", Clock::default()).settlements_of("r-1").await.unwrap();
         assert_eq!(found.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["known"]);
     }

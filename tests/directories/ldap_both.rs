@@ -1,4 +1,4 @@
-//! What OpenLDAP and Samba have in common: the server or the operator dies during resets, or two operators do not know of each other; and
+//! What `OpenLDAP` and Samba have in common: the server or the operator dies during resets, or two operators do not know of each other; and
 //! each password is set once.
 use std::{collections::BTreeMap, path::Path};
 
