@@ -188,7 +188,7 @@ impl Listed {
             requested_at: spec.requested_at,
             deadline: request.as_ref().ok().map(crate::core::Request::deadline),
             since: since.or(created).unwrap_or(spec.requested_at),
-            next_step: request.map_or_else(|wrong| wrong, |request| next_step(reason, object, &request)),
+            next_step: request.map_or_else(|wrong| wrong, |request| next_step(reason, object, &request, None)),
         }
     }
 }

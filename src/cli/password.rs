@@ -6,6 +6,9 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, ResourceExt, api::ListParams};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{signal::unix::SignalKind, sync::oneshot};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +26,7 @@ use crate::{
         Outcome,
         text::{NAME, is_hidden, printable},
     },
-    k8s::secrets::Secrets,
+    k8s::{for_each_page, secrets::Secrets},
     sealing,
 };
 
@@ -80,6 +83,11 @@ async fn show(args: Args) -> anyhow::Result<()> {
     let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let request = request(&client, &namespace, &name).await?;
     let (secret, record) = delivered(&request).map_err(|why| anyhow!("request {namespace}/{name} {why}"))?;
+    if let Handover::Replaced(by) = handover(&client, &request, &secret).await {
+        bail!(
+            "the password of {name} is no longer in force: {by} has set another one since (credreset password {by} -n {namespace})"
+        );
+    }
     let secrets = Secrets::for_caller(client, &namespace);
     let at = format!("Secret {namespace}/{secret}");
     let is_sealed = is_sealed(&request);
@@ -141,6 +149,52 @@ pub(super) fn delivered(request: &CredentialReset) -> Result<(String, String), S
             Err(format!("has delivered no password: its outcome is {outcome:?} (credreset explain says more)"))
         }
         _ => Err("has not ended yet: no password has been delivered (credreset wait waits for it)".to_owned()),
+    }
+}
+
+/// What has become of a delivered password since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Handover {
+    /// As far as the caller may see, it waits for the user.
+    Waits,
+    /// Its Secret is gone.
+    Deleted,
+    /// This later request of the namespace has set another one.
+    Replaced(String),
+}
+
+/// What has become of the password of `request` in Secret `secret`, as far as the caller may see.
+pub(super) async fn handover(client: &Client, request: &CredentialReset, secret: &str) -> Handover {
+    let namespace = request.namespace().unwrap_or_default();
+    let done = |request: &CredentialReset| {
+        let status = request.status.as_ref().filter(|status| status.outcome == Some(Outcome::Applied))?;
+        Some((status.user.as_ref()?.id.clone(), status.completion_time.as_ref()?.0))
+    };
+    if let Some((user, at)) = done(request) {
+        let mut later: Option<(Timestamp, String)> = None;
+        let requests = Api::namespaced(client.clone(), &namespace);
+        let applied = ListParams::default().fields("status.outcome=Applied");
+        let compare = |other: CredentialReset| {
+            let is_alike = other.spec.directory == request.spec.directory && other.spec.mode == ResetMode::Password;
+            if let Some((whose, since)) = done(&other)
+                && is_alike
+                && whose == user
+                && since > at
+                && later.as_ref().is_none_or(|(last, _)| since > *last)
+            {
+                later = Some((since, other.name_any()));
+            }
+        };
+        // Who may not list requests is told of this one alone.
+        let _ = for_each_page(&requests, applied, compare).await;
+        if let Some((_, name)) = later {
+            return Handover::Replaced(name);
+        }
+    }
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    match secrets.get_metadata_opt(secret).await {
+        Ok(None) => Handover::Deleted,
+        Ok(Some(_)) | Err(_) => Handover::Waits,
     }
 }
 

@@ -48,6 +48,19 @@ pub(super) enum Zone {
 }
 
 impl Zone {
+    /// Checks that the local time is known.
+    ///
+    /// # Errors
+    /// If TZ, or this machine, names no time zone that is known here.
+    pub(super) fn check(self) -> anyhow::Result<()> {
+        match self {
+            Self::Utc => Ok(()),
+            Self::Local => TimeZone::try_system()
+                .map(drop)
+                .context("the local time is not known: set TZ, such as to Europe/Berlin"),
+        }
+    }
+
     /// A time in whole seconds; in local time with its distance from UTC.
     pub(super) fn time(self, at: Timestamp) -> String {
         self.format(at, "%Y-%m-%d %H:%M:%S%:z")

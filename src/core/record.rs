@@ -279,7 +279,7 @@ impl Record {
     /// The Secret of the request's namespace that is deleted once it has expired, if one was delivered for a limited time.
     #[must_use]
     pub fn expiring_secret(&self) -> Option<&str> {
-        let limited = self.state == State::Applied && self.follow_up.expires_after.is_some();
+        let limited = self.state.is_settled() && self.follow_up.expires_after.is_some();
         self.follow_up.deliver_to.as_deref().filter(|_| limited)
     }
 

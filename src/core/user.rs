@@ -85,7 +85,7 @@ pub struct User {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lacks: BTreeMap<Feature, String>,
     /// Why a reset would not have its effect for this user; for a user who is not active, why that is. Also what to do. Whole sentences.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "hindrance")]
     pub why_ineligible: Option<String>,
     /// Whether the user must choose another password already, before the reset. Only read if that makes a difference.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -139,6 +139,6 @@ pub struct Enrolled {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub alone: bool,
     /// Why the user would not be asked to enrol a new one, and what to do: whole sentences.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "hindered")]
     pub why_not_reenrolled: Option<String>,
 }

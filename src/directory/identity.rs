@@ -12,8 +12,17 @@ pub trait Identity: fmt::Debug + Send + Sync {
     /// A new token for this audience, which lives for minutes.
     ///
     /// # Errors
-    /// Why there is none, as a sentence without a full stop.
-    fn token<'a>(&'a self, audience: &'a str) -> BoxFuture<'a, Result<Assertion, String>>;
+    /// Why there is none.
+    fn token<'a>(&'a self, audience: &'a str) -> BoxFuture<'a, Result<Assertion, NoAssertion>>;
+}
+
+/// Why there is no token, as a sentence without a full stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAssertion {
+    /// The API server issues none, or none that may be given away.
+    Refused(String),
+    /// The API server did not answer as it should: it may later.
+    Unreachable(String),
 }
 
 /// The identity of whoever uses a Directory; `None`: there is no cluster that could issue tokens.

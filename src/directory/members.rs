@@ -14,8 +14,6 @@ pub enum GroupNotFound {
     Absent,
     /// So many groups have this name.
     Several(usize),
-    /// The directory documents no way to list the members of a group.
-    NotSupported,
 }
 
 /// The members of a group, each as a request can name them.
@@ -29,7 +27,7 @@ impl Provider {
     pub async fn members(&self, group: &str) -> Result<Members, Why> {
         let task = async {
             match self {
-                Self::Zoho(_) => Ok(Err(GroupNotFound::NotSupported)),
+                Self::Zoho(_) => Err(Why::new("Zoho Directory documents no way to list the members of a group.")),
                 Self::Keycloak(keycloak) => Box::pin(keycloak.members(group)).await,
                 Self::OpenLdap(openldap) => Box::pin(openldap.members(group)).await,
                 Self::ActiveDirectory(domain) => Box::pin(domain.members(group)).await,

@@ -1,17 +1,21 @@
 //! Deletes what nothing needs any more: password Secrets, delivered Secrets that have expired, and records.
 use std::{collections::HashSet, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use super::{next_page, reconcile::Operator};
-use crate::core::record::Record;
+use crate::core::{record::Record, request::later};
 
 /// How often password Secrets that no record needs are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How often delivered Secrets that have expired, and records whose retention has ended, are deleted.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// A record waits for its Secret no longer than this after it could have been deleted itself: a namespace whose Secrets the operator may no
+/// longer read does not keep it for ever. More than a Secret may stay (720h).
+const MAX_WAIT: SignedDuration = SignedDuration::from_hours(31 * 24);
 
 /// Runs until it is dropped, at the end of the term.
 pub(super) async fn run(operator: &Operator) {
@@ -70,14 +74,15 @@ async fn delete_expired(operator: &Operator, gone: &mut HashSet<String>, now: Ti
 /// Whether no Secret waits for its deletion, after deleting it if it has expired.
 async fn has_no_secret(operator: &Operator, record: &Record, gone: &mut HashSet<String>, now: Timestamp) -> bool {
     let Some(secret) = record.expiring_secret().filter(|_| !gone.contains(&record.name)) else { return true };
+    let is_late = later(record.keep_until, MAX_WAIT) <= now;
     match operator.secrets.expire(record, secret, now).await {
         Ok(true) => gone.insert(record.name.clone()),
-        Ok(false) => false,
+        Ok(false) => is_late,
         Err(error) => {
             operator.metrics.count_error("api");
             let namespace = &record.request.namespace;
-            tracing::warn!(namespace, secret, error = %error, "failed to delete a delivered Secret that has expired; retrying in an hour");
-            false
+            tracing::warn!(namespace, secret, error = %error, "failed to look at a delivered Secret that may have expired; retrying in an hour");
+            is_late
         }
     }
 }

@@ -261,7 +261,19 @@ impl Secrets {
         match expiry(&secret.metadata).filter(|_| ours) {
             None => Ok(true),
             Some(at) if now < at => Ok(false),
-            Some(_) => delete_unchanged(&api, &secret).await,
+            Some(_) => {
+                let deleted = delete_unchanged(&api, &secret).await?;
+                if deleted {
+                    let namespace = &record.request.namespace;
+                    tracing::info!(
+                        namespace,
+                        secret = name,
+                        record = record.name,
+                        "deleted a delivered Secret that has expired"
+                    );
+                }
+                Ok(deleted)
+            }
         }
     }
 

@@ -107,7 +107,7 @@ fn no_secret_to_steal() {
     directory(&site, "acme", &realm, json!({}));
     let operator = site.operator();
     let msg = site.until_directory("acme", "CredentialsRefused");
-    let asks = "the operator may not request tokens of ServiceAccount credreset-system/credreset: grant the verb create on serviceaccounts/token";
+    let asks = "the operator may not request tokens of ServiceAccount credreset-system/credreset: set chart value workloadIdentity: true";
     assert!(msg.contains(asks), "{msg}");
     may_request_tokens(&site);
     again(&site);
@@ -130,13 +130,16 @@ fn no_secret_to_steal() {
         assert!(grant["access_token"].is_null(), "{grant}");
         assert!(grant["error_description"].as_str().unwrap().contains(expected), "{grant}");
     }
-    // Nor is a token for the API server handed to a directory that asks for one.
+    // Nor does a Directory get a token that is for something else than a realm of this name.
     directory(&site, "greedy", &realm, json!({"audience": issuer}));
-    let msg = site.until_directory("greedy", "CredentialsRefused");
-    assert!(msg.contains("is the API server's own: a token for it is given to nobody"), "{msg}");
-    directory(&site, "wrong", &realm, json!({"audience": "https://elsewhere.example"}));
+    let msg = site.until_directory("greedy", "InvalidConfiguration");
+    assert!(msg.contains("spec.provider.keycloak.workloadIdentity.audience must be the issuer of the realm"), "{msg}");
+    let audience = format!("https://elsewhere.example/realms/{}", realm.name);
+    directory(&site, "wrong", &realm, json!({ "audience": audience }));
     let msg = site.until_directory("wrong", "CredentialsRefused");
-    assert!(msg.contains("takes no token for the audience https://elsewhere.example: set spec.provider.keycloak.workloadIdentity.audience"), "{msg}");
+    let says =
+        format!("takes no token for the audience {audience}: set spec.provider.keycloak.workloadIdentity.audience");
+    assert!(msg.contains(&says), "{msg}");
 
     every_trust_that_is_missing(&site, &realm, issuer);
     drop(operator);

@@ -92,7 +92,8 @@ fn a_set_queues() {
     let (_, text, _) = captured(&plan("text"));
     assert!(
         text.starts_with(
-            "60 allowed, 10 refused\nzylker: 20 resets an hour (assuming that none began in the last hour): 20 can begin at once, the last \
+            "60 allowed, 10 refused\n60 users were not looked up: whether they exist, or are protected, is not known here.\nzylker: 20 \
+             resets an hour (assuming that none began in the last hour): 20 can begin at once, the last \
              of 60 at about "
         ),
         "{text}"

@@ -93,7 +93,7 @@ pub struct WorkloadIdentity {
     #[serde(rename = "clientID")]
     #[schemars(length(min = 1, max = 255))]
     pub client_id: String,
-    /// Whom the token is for. Default: the issuer that the directory calls itself.
+    /// Whom the token is for: the issuer of the realm, if that has another address than url and realm give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), regex(pattern = "^[!-~]+$"))]
     pub audience: Option<String>,

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use password::{DeliverTo, Generate, Password, SecretKey};
+pub use password::{DeliverTo, Generate, Password, SecretKey, stay};
 
 use crate::core::{
     reason::{Outcome, Reason},
@@ -104,7 +104,7 @@ pub struct CredentialResetSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[x_kube(
     validation = Rule::new("[has(self.email), has(self.username), has(self.id)].filter(x, x).size() == 1").message("set exactly one of email, username and id"),
-    validation = Rule::new("!has(self.email) || self.email.matches('^[^ ]+@[^ @]+$')").message("email must be an address such as annette.c@zylker.biz"),
+    validation = Rule::new("!has(self.email) || self.email.matches('^[^ ,:;<>]+@[^ ,:;<>@]+$')").message("email must be an address such as annette.c@zylker.biz"),
 )]
 pub struct User {
     /// An e-mail address of the user.

@@ -99,8 +99,11 @@ pub struct SecretKey {
 }
 
 /// Where to deliver a password.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.expiresAfter) || (duration(self.expiresAfter) >= duration('1h') && duration(self.expiresAfter) <= duration('720h'))").message("expiresAfter must be 1h to 720h"),
+)]
 pub struct DeliverTo {
     /// Name of a Secret in this namespace that does not exist yet. The operator creates it with the keys `password` and `username`.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
@@ -155,7 +158,10 @@ impl Password {
 }
 
 /// How long a delivered Secret stays.
-fn stay(expires_after: &str) -> Result<SignedDuration, String> {
+///
+/// # Errors
+/// A sentence fragment, if it is not 1h to 720h.
+pub fn stay(expires_after: &str) -> Result<SignedDuration, String> {
     let stay = duration(expires_after).map_err(|e| format!("spec.password.deliverTo.expiresAfter: {e}"))?;
     let range = SignedDuration::from_hours(1)..=SignedDuration::from_hours(720);
     if range.contains(&stay) {

@@ -150,6 +150,7 @@ async fn audit(args: Args) -> anyhow::Result<ExitCode> {
     if time == Zone::Local && matches!(output, Output::Json | Output::Html) {
         bail!("times in json and html are UTC: leave out --time, or choose another --output");
     }
+    time.check()?;
     let now = Timestamp::now();
     let period = month.or(quarter);
     let asked_since = period.map(|period| period.since).or(since);

@@ -12,7 +12,7 @@ use serde::Serialize;
 use self::history::History;
 use super::{
     cluster::{Access, api_error, connect, request, request_name},
-    password,
+    password::{self, Handover},
     terminal::{self, Output, Page, Tone, Zone, with_progress},
 };
 use crate::{
@@ -78,6 +78,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 async fn explain(args: Args) -> anyhow::Result<()> {
     let Args { names, selector, namespace, all_namespaces, dump, anonymous, operator_namespace, output, time, access } =
         args;
+    time.check()?;
     if dump.is_some() && names.len() != 1 {
         bail!("--dump writes the facts of one request: name one");
     }
@@ -97,7 +98,13 @@ async fn explain(args: Args) -> anyhow::Result<()> {
             object.request().map_err(|wrong| anyhow::anyhow!("request {namespace}/{name} is invalid: {wrong}"))?;
         let read = History::read(&client, object, &request, &operator_namespace);
         let history = with_progress("reading the history", read).await;
-        report.requests.push(Explained::of(object, &request, history));
+        let handover = match password::delivered(object) {
+            Ok((secret, _)) if object.status_summary().reason == Some(Reason::Applied) => {
+                Some(password::handover(&client, object, &secret).await)
+            }
+            _ => None,
+        };
+        report.requests.push(Explained::of(object, &request, history, handover.as_ref()));
         if let Some(file) = &dump {
             let assess = Box::pin(dump::assess(client.clone(), &operator_namespace, object, &request));
             let assessment = with_progress("asking what the operator would do now", assess).await;
@@ -175,7 +182,7 @@ pub struct Entry {
 }
 
 impl Explained {
-    fn of(object: &CredentialReset, request: &Request, history: History) -> Self {
+    fn of(object: &CredentialReset, request: &Request, history: History, handover: Option<&Handover>) -> Self {
         let summary = object.status_summary();
         let reason = summary.reason.unwrap_or(Reason::Pending);
         let next_step = match reason {
@@ -186,7 +193,7 @@ impl Explained {
                 "Find out before you do anything else: ask a person who may settle it, and who sees here how."
                     .to_owned()
             }
-            reason => next_step(reason, object, request),
+            reason => next_step(reason, object, request, handover),
         };
         let unknown = history.record().filter(|record| record.spec.state == State::Unknown);
         Self {
@@ -254,14 +261,34 @@ pub(super) fn what(object: &CredentialReset, request: &Request) -> String {
 }
 
 /// What a person should do now. The password of a reset that is in force has to reach its user.
-pub(super) fn next_step(reason: Reason, object: &CredentialReset, request: &Request) -> String {
+pub(super) fn next_step(
+    reason: Reason,
+    object: &CredentialReset,
+    request: &Request,
+    handover: Option<&Handover>,
+) -> String {
+    let Request { name, namespace, .. } = request;
+    match handover {
+        Some(Handover::Replaced(by)) => {
+            return format!(
+                "None: {by} has set another password since. credreset explain {by} -n {namespace} says more."
+            );
+        }
+        Some(Handover::Deleted) => {
+            return "The delivered password has been deleted: if the user does not have it, file a new request."
+                .to_owned();
+        }
+        Some(Handover::Waits) | None => {}
+    }
+    if reason == Reason::Applied && request.mode() == Mode::MFA {
+        return "Tell the user to enrol a new second factor at the next sign-in.".to_owned();
+    }
     let is_delivered = reason == Reason::Applied && password::delivered(object).is_ok();
     let Some(password) = object.spec.password.as_ref().filter(|_| is_delivered) else {
         return reason.advice().replace("NAME -n NAMESPACE", &format!("{} -n {}", request.name, request.namespace));
     };
     let must_change =
         if password.force_change_on_login { " The user has to choose another one at the next sign-in." } else { "" };
-    let Request { name, namespace, .. } = request;
     let user = object.status.as_ref().and_then(|status| status.user.as_ref());
     let user = user.map_or_else(|| "the user".to_owned(), |user| user.name.clone());
     let key = if password::is_sealed(object) { " --identity FILE, with your private key" } else { "" };

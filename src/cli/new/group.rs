@@ -3,6 +3,7 @@ use anyhow::{anyhow, bail};
 
 use super::Args;
 use crate::{
+    api::directory::ProviderSpec,
     cli::{sources::inventory::find, terminal::with_progress},
     core::{
         request::UserRef,
@@ -21,11 +22,15 @@ pub(super) async fn members(args: &Args, group: &str) -> anyhow::Result<Vec<User
     let Some(object) = objects.into_iter().next() else {
         bail!("there is no Directory {}", printable(directory, NAME))
     };
+    // Before a right is asked for that would be of no use.
+    if let ProviderSpec::Zoho(_) = object.spec.provider {
+        bail!("Zoho Directory documents no way to list the members of a group: export them, and use --from-csv");
+    }
     let credentials = inventory.credentials(&object.spec).await.map_err(anyhow::Error::msg)?;
     let provider = inventory.connect(&object.spec, &credentials)?;
     let asked = with_progress("asking the directory", Box::pin(provider.members(group))).await;
     let group = printable(group, NAME);
-    let members = asked.map_err(|why| anyhow!("the members of group {group} could not be read: {}", why.message))?;
+    let members = asked.map_err(|why| anyhow!("the members of group {group} could not be read: {} Of a large group, export the members and use --from-csv.", why.message))?;
     match members {
         Ok(members) if members.is_empty() => bail!("group {group} has no members that the operator's account sees"),
         Ok(members) => Ok(members),
@@ -34,9 +39,6 @@ pub(super) async fn members(args: &Args, group: &str) -> anyhow::Result<Vec<User
         ),
         Err(GroupNotFound::Several(n)) => {
             bail!("Directory {directory} has {n} groups that {group} can mean: write more of its path or name")
-        }
-        Err(GroupNotFound::NotSupported) => {
-            bail!("this kind of directory documents no way to list a group's members: export them, and use --from-csv")
         }
     }
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use self::{caller::Caller, open::whose};
 use super::{cluster::Access, terminal};
 use crate::{
-    api::{API_VERSION, validation::Rules},
+    api::{API_VERSION, reset, validation::Rules},
     core::{
         request::{Mode, UserRef},
         text::{MESSAGE, NAME, printable},
@@ -88,7 +88,7 @@ pub struct Args {
     #[arg(long, value_name = "KEY", value_parser = public_key, conflicts_with_all = ["mfa", "email_to_user"])]
     sealed_for: Vec<String>,
     /// How long the Secret with the password stays, 1h to 720h [default: until somebody deletes it]
-    #[arg(long, value_name = "DURATION", conflicts_with_all = ["mfa", "email_to_user"])]
+    #[arg(long, value_name = "DURATION", value_parser = expiry, conflicts_with_all = ["mfa", "email_to_user"])]
     expires_after: Option<String>,
     /// Label of the requests, such as team=sales; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = labels::label)]
@@ -243,6 +243,16 @@ async fn refuse_open(open: &[(&UserRef, &open::Open)], caller: Option<&Caller>) 
         printable(user.typed(), NAME),
         one.file
     )
+}
+
+/// How long a Secret stays, as the request says it.
+fn expiry(text: &str) -> Result<String, String> {
+    let hours = |days: &str| Some(format!("{}h", days.parse::<u32>().ok()?.checked_mul(24)?));
+    let text = text.strip_suffix('d').and_then(hours).unwrap_or_else(|| text.to_owned());
+    match reset::stay(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => Err("it must be 1h to 720h, such as 24h or 7d".to_owned()),
+    }
 }
 
 /// A key that a password can be sealed for.

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap, fmt::Write};
 use super::{
     Planned, Report,
     groups::{Group, groups},
-    text::{FEW, sums},
+    text::{FEW, not_looked_up, sums},
 };
 use crate::{
     cli::markdown::{Bounded, code, prose, size},
@@ -59,6 +59,9 @@ pub(super) fn bounded(report: &Report, max_bytes: usize, link: Option<&str>) -> 
 
 fn head(out: &mut Bounded, report: &Report) {
     out.add(&format!("### Resets: {}\n", sums(&report.requests.iter())));
+    if let Some(blind) = not_looked_up(report) {
+        out.add(&format!("\n{blind}\n"));
+    }
     for queue in report.queues.iter().filter(|queue| queue.matters()) {
         out.add(&format!("\nLimit of {}: {}\n", code(queue.directory()), prose(&queue.sentence())));
     }

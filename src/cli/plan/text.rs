@@ -35,6 +35,19 @@ pub(super) fn sums<'a>(requests: &(impl Iterator<Item = &'a Planned> + Clone)) -
     if counts.is_empty() { "no request".to_owned() } else { counts.join(", ") }
 }
 
+/// What a reader must know first of requests that are allowed though no user was looked up.
+pub(super) fn not_looked_up(report: &Report) -> Option<String> {
+    let blind =
+        |planned: &&Planned| planned.verdict == Verdict::Allowed && planned.found.is_none() && planned.is_request();
+    let users = match (report.requests.iter().filter(blind).count(), report.requests.len()) {
+        (0, _) => return None,
+        (n, all) if n == all => "No user was looked up".to_owned(),
+        (1, _) => "One user was not looked up".to_owned(),
+        (n, _) => format!("{n} users were not looked up"),
+    };
+    Some(format!("{users}: whether they exist, or are protected, is not known here."))
+}
+
 impl Planned {
     pub(super) fn title(&self) -> String {
         if self.is_request() { format!("{}/{}", self.namespace, self.name) } else { self.file.clone() }
@@ -133,6 +146,9 @@ pub(super) fn text(report: &Report) -> String {
     let mut out = Lines(String::new());
     if requests.len() > 1 {
         let _ = writeln!(out.0, "{sums}");
+    }
+    if let Some(blind) = not_looked_up(report) {
+        let _ = writeln!(out.0, "{blind}");
     }
     for queue in report.queues.iter().filter(|queue| queue.matters()) {
         let _ = writeln!(out.0, "{}: {}", printable(queue.directory(), MESSAGE), queue.sentence());

@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::{
-    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    authorization::v1::{
+        ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+        SubjectAccessReviewSpec,
+    },
     core::v1::Namespace,
 };
 use kube::{Api, Client, ResourceExt, api::PostParams};
@@ -16,7 +19,7 @@ use crate::{
         seen::{Seen, Why},
     },
     directory::Credentials,
-    k8s::{clock::Clock, ledger::Ledger, secrets::Secrets},
+    k8s::{clock::Clock, identity::SERVICE_ACCOUNT, ledger::Ledger, secrets::Secrets},
 };
 
 /// A cluster, read as the user of the kubeconfig.
@@ -39,6 +42,25 @@ impl Cluster {
         let history_loaded = ledger.load(Timestamp::now()).await.is_ok();
         let secrets = Secrets::for_caller(client.clone(), namespace);
         Self { client, namespace: namespace.to_owned(), ledger, secrets, history_loaded, creator }
+    }
+
+    /// Whether the caller may request tokens of the operator's `ServiceAccount`.
+    pub async fn may_request_tokens(&self) -> bool {
+        let attributes = ResourceAttributes {
+            verb: Some("create".to_owned()),
+            resource: Some("serviceaccounts".to_owned()),
+            subresource: Some("token".to_owned()),
+            name: Some(SERVICE_ACCOUNT.to_owned()),
+            namespace: Some(self.namespace.clone()),
+            ..ResourceAttributes::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..SelfSubjectAccessReviewSpec::default()
+        };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let answer = Api::all(self.client.clone()).create(&PostParams::default(), &review).await;
+        answer.ok().and_then(|answer| answer.status).is_some_and(|status| status.allowed)
     }
 
     /// The request object of that name, if it exists.

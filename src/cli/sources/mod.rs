@@ -107,7 +107,13 @@ impl DirectorySource {
             }
         };
         let inventory = Inventory::Cluster(cluster.client.clone(), cluster.secrets.clone());
+        let is_own = object.spec.provider.credentials().is_none();
         let (provider, hidden) = match inventory.credentials(&object.spec).await {
+            Ok(_) if is_own && !cluster.may_request_tokens().await => {
+                let why =
+                    "you may not request tokens of the operator's ServiceAccount, with which the Directory signs in.";
+                (Err(Why::new(why)), Some(Hidden::Secret(why.to_owned())))
+            }
             Ok(credentials) => {
                 (inventory.connect(&object.spec, &credentials).map_err(|e| Why::new(e.to_string())), None)
             }
@@ -139,6 +145,11 @@ impl DirectorySource {
                 assumed: None,
                 hidden: None,
             };
+        }
+        if object.spec.provider.credentials().is_none() {
+            let why = "the Directory signs in with the operator's ServiceAccount, and files hold no token of it.";
+            let hidden = Some(Hidden::Secret(why.to_owned()));
+            return Self { facts: Seen::Known(able), provider: Err(Why::new(why)), assumed: None, hidden };
         }
         let inventory = Inventory::Files(secrets.clone());
         let credentials = match inventory.credentials(&object.spec).await {

@@ -116,8 +116,7 @@ impl Keycloak {
             (None, Some(directory::WorkloadIdentity { client_id, audience })) => OAuthClient {
                 id: client_id.clone(),
                 auth: ClientAuth::ServiceAccount {
-                    audience: audience.clone(),
-                    discovery: http::join(&realm_url, "/.well-known/openid-configuration"),
+                    audience: audience_of(realm, &realm_url, audience.as_deref())?,
                     identity: None,
                 },
             },
@@ -214,6 +213,21 @@ impl Keycloak {
             Err(Why::new(format!("the directory answered {}.", answer.status.as_u16())))
         }
     }
+}
+
+/// Whom a token for a realm is for: the realm's issuer. Another audience than its address must still be that of such a realm, so that no token
+/// is given away that opens something else.
+fn audience_of(realm: &str, realm_url: &Url, audience: Option<&str>) -> Result<String, String> {
+    let Some(audience) = audience else { return Ok(realm_url.as_str().trim_end_matches('/').to_owned()) };
+    let field = "spec.provider.keycloak.workloadIdentity.audience";
+    let url = http::base(field, audience)?;
+    let realm_path = realm_url.path().rfind("/realms/").map_or("", |at| &realm_url.path()[at..]);
+    if !url.path().ends_with(realm_path) {
+        return Err(format!(
+            "{field} must be the issuer of the realm, such as https://sso.acme.example/realms/{realm}"
+        ));
+    }
+    Ok(audience.to_owned())
 }
 
 /// `base` with `segments` appended to its path, each escaped so that it stays one segment. A `;` must be escaped too, since to Keycloak it

@@ -60,7 +60,7 @@ impl TokenEndpoint {
         client: &OAuthClient,
         form: &[(&str, &str)],
     ) -> Result<(StatusCode, Value, Option<Assertion>), Unread> {
-        let (fields, assertion) = client.sign_in(http).await.map_err(Unread::Token)?;
+        let (fields, assertion) = client.sign_in().await.map_err(Unread::Token)?;
         let all = [&exposed(&fields)[..], form].concat();
         let request = http.request(Method::POST, self.url.clone()).form(&all);
         let answered = http.send(http.ask(request).await.map_err(Unread::Failed)?).await.map_err(Unread::Failed)?;

@@ -39,7 +39,7 @@ pub(super) fn missing(client: &str, assertion: &Assertion, error: Error) -> Stri
     match error {
         Error::Audience => format!(
             "Keycloak takes no token for the audience {audience}: set spec.provider.keycloak.workloadIdentity.audience to the issuer of \
-             the realm, as its .well-known/openid-configuration names it"
+             the realm, as its .well-known/openid-configuration names it, if that is right"
         ),
         Error::Time => "Keycloak takes the operator's token for one of another time: compare the clocks of the cluster and of Keycloak"
             .to_owned(),

@@ -61,9 +61,6 @@ pub enum NoToken {
     /// The token endpoint refuses the credentials.
     #[error("{0}")]
     Refused(String),
-    /// The operator's own cluster gives no token to sign in with.
-    #[error("{0}")]
-    NoIdentity(String),
     /// There is no such token endpoint: an address in the Directory is wrong.
     #[error("{0}")]
     WrongAddress(String),
@@ -74,10 +71,9 @@ impl NoToken {
     pub fn why(&self) -> Why {
         match self {
             Self::Throttled(message, until) => Why::until(message.clone(), *until),
-            Self::Unreachable(message)
-            | Self::Refused(message)
-            | Self::NoIdentity(message)
-            | Self::WrongAddress(message) => Why::new(message.clone()),
+            Self::Unreachable(message) | Self::Refused(message) | Self::WrongAddress(message) => {
+                Why::new(message.clone())
+            }
         }
     }
 
@@ -89,7 +85,7 @@ impl NoToken {
                 Reply::Throttled { after: u32::try_from(seconds).ok() }
             }
             Self::Refused(_) => Reply::Denied { code: "NO_TOKEN".to_owned() },
-            Self::Unreachable(_) | Self::NoIdentity(_) | Self::WrongAddress(_) => Reply::NotSent,
+            Self::Unreachable(_) | Self::WrongAddress(_) => Reply::NotSent,
         }
     }
 
@@ -97,7 +93,7 @@ impl NoToken {
     pub fn not_ready(&self) -> NotReady {
         let message = self.why().message;
         match self {
-            Self::Refused(_) | Self::NoIdentity(_) => NotReady::CredentialsRefused(message),
+            Self::Refused(_) => NotReady::CredentialsRefused(message),
             Self::WrongAddress(_) => NotReady::InvalidConfiguration(message),
             Self::Unreachable(_) => NotReady::Unreachable(message),
             Self::Throttled(..) => NotReady::Throttled(message),

@@ -30,9 +30,14 @@ fn rights_are_exactly_what_is_used() {
         "spec": {
             "directory": "zylker", "directoryIdentity": "x", "user": {"id": "1", "name": "x"}, "mode": "MFA", "requestedAt": past,
             "expiresAt": past, "keepUntil": past, "request": {"namespace": TEAM, "name": "x", "uid": "x", "key": "x", "digest": "x"},
-            "call": {"resetMFA": {}}, "finish": {}, "attempt": {"id": "x", "number": 1, "holder": "x", "startedAt": past, "deadline": past}, "state": "Applied",
+            "call": {"resetMFA": {}}, "finish": {"deliverTo": "old", "expiresAfter": "PT1H"}, "attempt": {"id": "x", "number": 1, "holder": "x", "startedAt": past, "deadline": past}, "state": "Applied",
         },
     }).to_string());
+    // It has delivered a Secret, which has expired: that goes first.
+    let annotations = json!({"credreset.dev/record": "r-old", "credreset.dev/expires-at": past});
+    site.apply_own(vec![
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "old", "namespace": TEAM, "annotations": annotations}}),
+    ]);
     site.directory("zylker", json!({"limits": {"resetsPerHour": 1000}, "allow": [
         {"name": "labelled", "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": TEAM}}, "modes": ["Password", "MFA"], "users": {"everyone": true}},
     ]}));
@@ -59,6 +64,7 @@ fn rights_are_exactly_what_is_used() {
     site.kubectl(&["patch", "directory", "zylker", "--type=merge", "-p", &approvals.to_string()]);
     site.until("mfa", "AwaitingApproval");
     site.when("the old record's end", &RECORDS, |all| (!all.contains_key("r-old")).then_some(()));
+    assert!(!site.kubectl(&["get", "secrets", "-n", TEAM, "-o", "name"]).contains("secret/old\n"));
     wait_for("the series", || site.audit().iter().any(|a| a.resource == "events" && a.verb == "patch").then_some(()));
     assert_eq!(operator.stop(), Some(0));
 
