@@ -140,6 +140,10 @@ async fn look_up(keycloak: &Keycloak, mode: Mode) -> User {
     }
 }
 
+fn own_identity(audience: &str) -> Value {
+    json!({"credentials": null, "workloadIdentity": {"clientID": "credreset", "audience": audience}})
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_a_directory_is_named() {
     for (patch, says) in [
@@ -148,6 +152,12 @@ async fn what_is_wrong_with_a_directory_is_named() {
         (json!({"realm": ".."}), "spec.provider.keycloak.realm"),
         (json!({"realm": "master"}), "a realm of their own"),
         (json!({"caBundle": "no pem"}), "caBundle"),
+        (json!({"workloadIdentity": {"clientID": "credreset"}}), "exactly one of credentials and workloadIdentity"),
+        (json!({"credentials": null}), "exactly one of credentials and workloadIdentity"),
+        (own_identity("https://kubernetes.default.svc"), "workloadIdentity.audience must be the issuer of the realm"),
+        (own_identity("https://sso.acme.example/realms/other"), "workloadIdentity.audience must be the issuer"),
+        (own_identity("http://sso.acme.example/realms/acme"), "use https"),
+        (own_identity("sts.amazonaws.com"), "workloadIdentity.audience"),
     ] {
         let error = connect(&spec("https://x", &patch), &credentials()).unwrap_err();
         assert!(error.to_string().contains(says), "{error}\nshould say: {says}");

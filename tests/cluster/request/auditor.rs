@@ -5,6 +5,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use jiff::{
+    Timestamp,
+    tz::{Offset, TimeZone},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -22,6 +26,30 @@ fn audit(kubeconfig: &Path, arguments: &[&str]) -> (Option<i32>, String, String)
     let output = command.output().unwrap();
     let [out, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     (output.status.code(), out, error)
+}
+
+/// Times are local where that is asked for, and only where it is known.
+fn in_local_time(kubeconfig: &Path) {
+    let in_zone = |zone: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_credreset"));
+        command.args(["audit", "--time", "local"]).args(arguments).env("KUBECONFIG", kubeconfig).env("TZ", zone);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let [out, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (output.status.code(), out, error)
+    };
+    let began: Timestamp = report(kubeconfig, &[])["resets"][0]["startedAt"].as_str().unwrap().parse().unwrap();
+    let local = began.to_zoned(TimeZone::fixed(Offset::from_seconds(5 * 3600 + 30 * 60).unwrap()));
+    let (_, text, error) = in_zone("XYZ-05:30", &[]);
+    assert!(text.contains(&local.strftime("%Y-%m-%d %H:%M:%S+05:30").to_string()), "{text}{error}");
+    let (_, csv, _) = in_zone("XYZ-05:30", &["-o", "csv"]);
+    assert!(csv.contains(&local.strftime(",%Y-%m-%d %H:%M:%S,").to_string()), "{csv}");
+    for (zone, arguments, says) in [
+        ("Nowhere/Foo", &[][..], "the local time is not known: set TZ"),
+        ("XYZ-05:30", &["-o", "json"], "times in json and html are UTC"),
+    ] {
+        let (code, out, error) = in_zone(zone, arguments);
+        assert!(code == Some(1) && out.is_empty() && error.contains(says), "{zone}: {out}{error}");
+    }
 }
 
 fn report(kubeconfig: &Path, arguments: &[&str]) -> Value {
@@ -187,7 +215,7 @@ fn seen(site: &Site, auda: &Path) {
     assert_eq!(names(&report(auda, &["--requested-by", "hana", "--user", EMAIL])), ["own"]);
 
     // The month and the quarter began before the operator did.
-    let began: jiff::Timestamp = own["startedAt"].as_str().unwrap().parse().unwrap();
+    let began: Timestamp = own["startedAt"].as_str().unwrap().parse().unwrap();
     let (year, month) = (began.strftime("%Y").to_string(), began.strftime("%m").to_string());
     let quarter = format!("{year}Q{}", month.parse::<u32>().unwrap().div_ceil(3));
     for period in [["--month", &format!("{year}-{month}")], ["--quarter", &quarter]] {
@@ -209,6 +237,7 @@ fn seen(site: &Site, auda: &Path) {
     assert!(shown.contains("REQUESTED BY  WHO SAYS SO"), "{shown}");
     let file = |name: &str| fs::read_to_string(site.dir.join(name)).unwrap();
     assert!(file("resets.csv").contains("Locked out, HELP-4711"));
+    in_local_time(site.kubeconfig());
     let page = file("report.html");
     for part in
         ["Made by <bdi>auda</bdi>", "vouched by system:serviceaccount:", "&lt;script&gt;alert(1)&lt;/script&gt;"]
@@ -270,7 +299,7 @@ fn kept(site: &Site, auda: &Path) {
     // An operator that has kept records for years, and a reset of last month.
     let annotations = ["credreset.dev/records-since=2020-01-01T00:00:00Z", "credreset.dev/keep-records=3650"];
     site.kubectl(&[&["annotate", "--overwrite", "lease", "-n", SYSTEM, "credreset"], &annotations[..]].concat());
-    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let now = Timestamp::now().to_zoned(TimeZone::UTC);
     let last = now.first_of_month().unwrap().yesterday().unwrap();
     let at = last.strftime("%Y-%m-%dT09:00:00Z").to_string();
     let old = json!({

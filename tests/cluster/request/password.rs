@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::support::{SYSTEM, Setup, Site, TEAM, built, kubeconfig_of, message, password_reset, template};
+use crate::support::{SYSTEM, Setup, Site, TEAM, built, kubeconfig_of, message, password_reset, template, time};
 
 const ADDRESS: &str = "annette.c@zylker.biz";
 
@@ -26,7 +26,7 @@ fn password(kubeconfig: &Path, arguments: &[&str]) -> (Option<i32>, String, Stri
 #[test]
 fn a_delivered_password_is_handed_over() {
     let site = Site::with(&Setup::default());
-    site.usual_directory();
+    site.directory("zylker", json!({"limits": {"resetsPerHour": 100_000, "minIntervalPerUser": "0s"}}));
     let user = |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name});
     // Hana has what the chart gives to those who read passwords, and no more; vic may read requests.
     let readers = format!("passwordReaders={}", json!([user("hana")]));
@@ -84,6 +84,20 @@ fn a_delivered_password_is_handed_over() {
     })]);
     let (code, out, error) = password(&hana, &["annette", "--stdout"]);
     assert!(code == Some(1) && out.is_empty() && error.contains("not the one"), "{error}");
+
+    // A later reset has replaced it, and says so to whoever may list requests.
+    let again = json!({"spec": {"requestedAt": time(0), "password": {"deliverTo": {"secret": "again"}}}});
+    site.apply(&password_reset("again", ADDRESS, again));
+    let operator = site.operator();
+    site.until("again", "Applied");
+    drop(operator);
+    let (code, out, error) = password(site.kubeconfig(), &["annette", "--stdout", "-n", TEAM]);
+    assert!(
+        code == Some(1) && out.is_empty() && error.contains("is no longer in force: again has set another"),
+        "{error}"
+    );
+    let (code, _, error) = password(site.kubeconfig(), &["again", "--stdout", "-n", TEAM]);
+    assert_eq!(code, Some(0), "{error}");
 }
 
 /// Each recipient's key opens a sealed password, and no other: with `age` itself, and with `credreset password`. In the requester's
