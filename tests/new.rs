@@ -112,12 +112,15 @@ fn from_a_list() {
 fn what_makes_no_request_is_refused_in_one_sentence() {
     let reason = ["--reason", "Locked out, HELP-4711"];
     let with = |arguments: &[&'static str]| [arguments, &reason[..]].concat();
-    let cases: [(Vec<&str>, &[u8], &str); 21] = [
-        (vec!["a@b.example", "--reason", "short"], b"", "spec.reason: value is shorter than 8 characters"),
+    let cases: [(Vec<&str>, &[u8], &str); 24] = [
+        (vec!["a@b.example", "--reason", "short"], b"", "--reason must have 8 to 1024 characters"),
         (with(&["a@b.example", "A@B.example"]), b"", "A@B.example is named twice"),
         (with(&["a@b.example", "--valid-for", "169h"]), b"", "at most 168h"),
-        (with(&["a@b.example", "--valid-for", "PT24H"]), b"", "spec.validFor: value does not match"),
-        (with(&["a@b.example", "--directory", "Zylker AD"]), b"", "spec.directory: value does not match"),
+        (with(&["a@b.example", "--valid-for", "PT24H"]), b"", "it must be at most 168h, such as 24h or 2d"),
+        (with(&["a@b.example", "--expires-after", "30m"]), b"", "it must be 1h to 720h, such as 24h or 7d"),
+        (with(&["annette@"]), b"", "email must be an address such as annette.c@zylker.biz"),
+        (with(&["a@b.example,c@b.example"]), b"", "email must be an address"),
+        (with(&["a@b.example", "--directory", "Zylker AD"]), b"", "a name has lower case letters, digits"),
         (with(&["a@b.example", "--namespace", "Help Desk"]), b"", "metadata.namespace must be"),
         (with(&["a@b.example", "--requested-by", ""]), b"", "spec.requestedBy: value is shorter than 1 character"),
         (with(&["--from-csv", "-"]), b"user,user\na,b\n", "- has two columns named user"),

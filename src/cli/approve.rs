@@ -11,7 +11,7 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    cluster::{Access, api_error, connect, find_request, request, request_name, whoami},
+    cluster::{Access, api_error, connect, find_request, request, request_name, requester, whoami},
     explain::{tone, what},
     terminal::{self, Page},
 };
@@ -167,7 +167,7 @@ fn review(object: &CredentialReset, request: &Request) -> String {
     let summary = object.status_summary();
     let reason = summary.reason.unwrap_or(Reason::Pending);
     let message = summary.message.as_deref().unwrap_or("Waiting for the operator to read it.");
-    let requester = request.requested_by.as_deref().unwrap_or("(unknown)");
+    let requester = requester(request.requested_by.as_deref(), request.filed_by.as_deref());
     let mut page = Page::new(11);
     page.line("request", &format!("{}/{}", request.namespace, request.name));
     page.line("reset", &what(object, request));

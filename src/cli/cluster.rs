@@ -202,6 +202,15 @@ pub(super) async fn request(client: &Client, namespace: &str, name: &str) -> any
     }
 }
 
+/// Who asks, as far as it is known: the requester, or else who created the request.
+pub(super) fn requester(requested_by: Option<&str>, filed_by: Option<&str>) -> String {
+    match (requested_by, filed_by) {
+        (Some(by), _) => by.to_owned(),
+        (None, Some(by)) => format!("(not named; filed by {by})"),
+        (None, None) => "(unknown)".to_owned(),
+    }
+}
+
 /// Says that there is no request of that name in that namespace, and where one is.
 async fn no_request(client: &Client, namespace: &str, name: &str) -> anyhow::Error {
     let missing = format!("there is no request {name} in namespace {namespace}");

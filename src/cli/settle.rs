@@ -6,7 +6,7 @@ use clap::ArgGroup;
 use kube::{Api, Client, ResourceExt, api::PostParams, core::Resource};
 
 use super::{
-    cluster::{Access, api_error, connect, find_request, request_name, whoami},
+    cluster::{Access, api_error, connect, find_request, request_name, requester, whoami},
     terminal::{self, Page, Tone},
 };
 use crate::{
@@ -92,7 +92,7 @@ async fn settle(args: Args) -> anyhow::Result<()> {
             "reset",
             format!("{} of {}, id {}, in {}", Mode::from(spec.mode), spec.user.name, spec.user.id, spec.directory),
         ),
-        ("requester", spec.request.requested_by.clone().unwrap_or_else(|| "(unknown)".to_owned())),
+        ("requester", requester(spec.request.requested_by.as_deref(), spec.request.filed_by.as_deref())),
         ("sent", format!("between {:.0} and {:.0}", spec.attempt.started_at, spec.attempt.deadline)),
         ("evidence", spec.note.clone().unwrap_or_else(|| "none".to_owned())),
     ] {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     applied, delivered,
-    keycloak_rights::{ADMIN_PASSWORD, administrator},
+    keycloak_rights::administrator,
     keycloak_server::{self, CLIENT, Keycloak, Realm},
     password,
     support::{SYSTEM, Site, blocks, merge, message, tcp, template, wait_for},
@@ -84,7 +84,7 @@ fn no_secret_to_steal() {
     let server = Keycloak::shared();
     let realm = server.realm(json!({}));
     let site = Site::start();
-    administrator(&server);
+    administrator(&server, "trustee");
     realm.admin(Method::DELETE, &format!("/clients/{}", realm.client(CLIENT)), None);
 
     // The page's commands, with the cluster's own issuer and keys.
@@ -101,7 +101,7 @@ fn no_secret_to_steal() {
     let rights: Vec<&str> =
         rights.lines().filter(|line| line.contains("add-roles") || line.contains("--rolename")).collect();
     let commands = [blocks("docs/keycloak.md", "sh sign-in").concat(), commands, rights.join("\n")].concat();
-    realm.commands(ADMIN_PASSWORD, &commands);
+    realm.commands("trustee-old-1", &commands.replace("--user admin", "--user trustee"));
 
     // Without the right to ask for tokens, the message says which one.
     directory(&site, "acme", &realm, json!({}));

@@ -13,12 +13,12 @@ use crate::{
     support::{SYSTEM, Site, blocks, message, wait_for},
 };
 
-pub const ADMIN_PASSWORD: &str = "admin-old-1";
+const ADMIN_PASSWORD: &str = "admin-old-1";
 
-/// The user who administers the server, as the page has it. Tests do so by a client.
-pub fn administrator(server: &Arc<Keycloak>) {
+/// A user who administers the server, as the page has it, with password `NAME-old-1`. Tests do so by a client.
+pub fn administrator(server: &Arc<Keycloak>, name: &str) {
     let master = Realm::of(server, "master");
-    let id = master.add_user("admin", json!({}));
+    let id = master.add_user(name, json!({}));
     let role = master.get("/roles/admin");
     master.admin(Method::POST, &format!("/users/{id}/role-mappings/realm"), Some(json!([role])));
 }
@@ -137,7 +137,7 @@ fn rights_as_documented() {
     let server = Keycloak::shared();
     let site = Site::start();
     let [roles, fine] = std::array::from_fn(|_| server.realm(json!({})));
-    administrator(&server);
+    administrator(&server, "admin");
     set_up(&roles, blocks("docs/keycloak.md", "sh roles"), &site, "roles");
     set_up(&fine, blocks("docs/keycloak.md", "sh permissions"), &site, "fine");
     let no_group = json!({"protect": {"groups": ["/Board", "/Bored"]}});

@@ -106,6 +106,8 @@ fn restarts_among_resets(kind: &Kind) {
         proxy.release();
         wait_for("the end of the connection", || (proxy.held() == 0).then_some(()));
         server.run("up");
+        // What this has cut off must not be cut off again: of a sign-in there is only one.
+        site.ends();
     }
     let ends = site.ends();
     assert_eq!(ends.len(), RESETS);

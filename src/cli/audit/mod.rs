@@ -105,12 +105,11 @@ struct Filter {
 impl Filter {
     fn matches(&self, record: &Record) -> bool {
         let began = record.attempt.started_at;
-        let names = [&record.user.name, &record.user.id].map(|name| name.to_lowercase());
         let asked = record.request.requested_by.as_ref().or(record.request.filed_by.as_ref());
         began >= self.since
             && self.until.is_none_or(|until| began < until)
             && self.directory.as_ref().is_none_or(|directory| record.directory == *directory)
-            && self.user.as_ref().is_none_or(|user| names.contains(user))
+            && self.user.as_ref().is_none_or(|user| is_of(record, user))
             && self
                 .requested_by
                 .as_ref()
@@ -122,6 +121,11 @@ impl Filter {
         let parts = [("Directory", &self.directory), ("user", &self.user), ("requested by", &self.requested_by)];
         parts.into_iter().filter_map(|(what, value)| Some(format!("{what} {}", value.as_ref()?))).collect()
     }
+}
+
+/// Whether the record is of the user with this name or id, which is in lower case.
+fn is_of(record: &Record, user: &str) -> bool {
+    [&record.user.name, &record.user.id].iter().any(|name| name.to_lowercase() == user)
 }
 
 /// Reads the records and prints them.
@@ -176,6 +180,9 @@ async fn audit(args: Args) -> anyhow::Result<ExitCode> {
     }
     if let Some(directory) = filter.directory.as_ref().filter(|name| all.iter().all(|r| r.directory != **name)) {
         exists(client.clone(), directory).await?;
+    }
+    if let Some(user) = filter.user.as_ref().filter(|user| all.iter().all(|record| !is_of(record, user))) {
+        eprintln!("No record is of {}: --user takes the whole name or id in the directory.", printable(user, NAME));
     }
     all.retain(|record| filter.matches(record));
     all.sort_by(|a, b| (a.attempt.started_at, &a.name).cmp(&(b.attempt.started_at, &b.name)));

@@ -29,7 +29,11 @@ impl History {
         operator_namespace: &str,
     ) -> Self {
         let mut history = Self { record: None, events: Vec::new(), not_shown: Vec::new() };
-        let by = request.requested_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        let by = match (&request.requested_by, &request.filed_by) {
+            (Some(by), _) => format!(" by {by}"),
+            (None, Some(by)) => format!(", filed by {by}"),
+            (None, None) => String::new(),
+        };
         history.at(request.requested_at, format!("requested{by}"));
         history.at(request.created, "the request reached the cluster");
         let for_request = ListParams::default().fields(&format!("spec.request={}", request.name));

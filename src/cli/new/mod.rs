@@ -12,17 +12,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 use self::{caller::Caller, open::whose};
 use super::{cluster::Access, terminal};
 use crate::{
-    api::{API_VERSION, reset, validation::Rules},
+    api::{API_VERSION, duration, reset, validation::Rules},
     core::{
         request::{Mode, UserRef},
-        text::{MESSAGE, NAME, printable},
+        text::{MESSAGE, NAME, is_object_name, printable},
     },
     sealing,
 };
@@ -52,13 +52,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     from_csv: Option<PathBuf>,
     /// Name of the column with the users, in the first line of --from-csv
-    #[arg(long, value_name = "NAME", default_value = "user")]
+    #[arg(long, value_name = "NAME", default_value = "user", requires = "from_csv")]
     column: String,
     /// Treat USERS as ids in the directory
     #[arg(long)]
     ids: bool,
     /// Name of the Directory with these users
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = directory)]
     directory: String,
     /// Reset MFA instead of the password
     #[arg(long)]
@@ -73,7 +73,7 @@ pub struct Args {
     #[arg(long, short)]
     namespace: Option<String>,
     /// How long after requestedAt the operator may start the reset, at most 168h
-    #[arg(long, default_value = "24h", value_name = "DURATION")]
+    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = validity)]
     valid_for: String,
     /// Do not make the user choose another password at the next sign-in
     #[arg(long, conflicts_with = "mfa")]
@@ -141,6 +141,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn new(args: &Args) -> anyhow::Result<()> {
+    ensure!((8..=1024).contains(&args.whole_reason().chars().count()), "--reason must have 8 to 1024 characters");
     let (users, named_again) = match &args.group {
         Some(group) => (group::members(args, group).await?, None),
         None => users(args)?,
@@ -245,14 +246,31 @@ async fn refuse_open(open: &[(&UserRef, &open::Open)], caller: Option<&Caller>) 
     )
 }
 
-/// How long a Secret stays, as the request says it.
-fn expiry(text: &str) -> Result<String, String> {
+/// The name of a Directory.
+fn directory(text: &str) -> Result<String, &'static str> {
+    if is_object_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has lower case letters, digits, '-' and '.', such as zylker")
+    }
+}
+
+/// A duration as the API writes it, where days are hours. `None`: it is none.
+fn in_hours(text: &str) -> Option<String> {
     let hours = |days: &str| Some(format!("{}h", days.parse::<u32>().ok()?.checked_mul(24)?));
     let text = text.strip_suffix('d').and_then(hours).unwrap_or_else(|| text.to_owned());
-    match reset::stay(&text) {
-        Ok(_) => Ok(text),
-        Err(_) => Err("it must be 1h to 720h, such as 24h or 7d".to_owned()),
-    }
+    let is_api = text.chars().all(|c| c.is_ascii_digit() || "hms".contains(c));
+    (is_api && duration(&text).is_ok()).then_some(text)
+}
+
+/// How long a request is valid.
+fn validity(text: &str) -> Result<String, &'static str> {
+    in_hours(text).ok_or("it must be at most 168h, such as 24h or 2d")
+}
+
+/// How long a Secret stays, as the request says it.
+fn expiry(text: &str) -> Result<String, &'static str> {
+    in_hours(text).filter(|text| reset::stay(text).is_ok()).ok_or("it must be 1h to 720h, such as 24h or 7d")
 }
 
 /// A key that a password can be sealed for.

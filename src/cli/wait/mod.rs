@@ -348,12 +348,15 @@ impl Watch {
             let key = (namespace.to_owned(), name);
             let seen = self.requests.get(&key).is_some_and(|known| known.deadline.is_some());
             if !seen && self.named.as_ref().and_then(|named| named.get(&key)) == Some(&true) {
-                bail!("there is no creset {} in namespace {namespace}", key.1);
+                bail!(
+                    "there is no request {} in namespace {namespace}: if it is in another one, add -n NAMESPACE",
+                    key.1
+                );
             }
             self.remove(key);
         }
         if self.requests.is_empty() {
-            bail!("no creset in namespace {namespace} has these labels");
+            bail!("no request in namespace {namespace} has these labels");
         }
         Ok(())
     }

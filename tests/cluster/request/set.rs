@@ -86,7 +86,7 @@ fn from_the_help_desk_to_the_comment() {
         out
     };
     let shown = comment(0);
-    let row = "| ✅ allowed | annette.c@&#8203;zylker.biz<br><code>helpdesk/annette-c-";
+    let row = "| ✅ allowed | annette.c@&#8203;zylker.biz<br>Annette Charbonneau<br><code>helpdesk/annette-c-";
     let cells =
         " | Password in zylker | Locked out, identity checked by phone, HELP-4711 | hana | Secret helpdesk/annette-c-";
     assert!(shown.contains(row) && shown.contains(cells), "{shown}");

@@ -67,6 +67,13 @@ pub(super) fn examples() -> Vec<Example> {
         same("replicas", json!(3), "Deployment/credreset", "/spec/replicas"),
         example("namespaces", json!(["default"]), "Role/credreset-passwords", "/metadata/namespace", json!("default")),
         same("passwordReaders", people.clone(), "RoleBinding/credreset-read-passwords", "/subjects"),
+        example(
+            "workloadIdentity",
+            json!(true),
+            "Role/credreset",
+            "/rules/3/resources/0",
+            json!("serviceaccounts/token"),
+        ),
         example("operator.concurrency", json!(9), "Deployment/credreset", container("env/3/value"), json!("9")),
         example("operator.keepRecords", json!(400), "Deployment/credreset", container("env/4/value"), json!("400")),
         example("operator.grace", json!(60), "Deployment/credreset", pod("terminationGracePeriodSeconds"), json!(70)),
