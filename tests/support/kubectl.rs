@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{LABEL, Site, TEAM, cluster::SETUP, path};
+use super::{LABEL, Site, TEAM, cluster::SETUP, path, wait_for};
 
 /// kubectl, as a cluster's administrator.
 pub(super) struct Kubectl {
@@ -50,8 +50,14 @@ impl Kubectl {
             "crd/credentialresetrecords.credreset.dev",
         ];
         self.stdout(&["apply", "-f", path("crds").to_str().unwrap()], "");
-        self.stdout(&[&["wait", "--for=condition=Established", "--timeout=600s"], &KINDS[..]].concat(), "");
+        self.established(&KINDS);
         self.stdout(&["apply", "-f", "-"], &list(SETUP.iter().cloned()));
+    }
+
+    /// Waits until these kinds can be used. A wait of kubectl itself fails on one that is so new that its conditions are still null.
+    fn established(&self, kinds: &[&str]) {
+        let once = [&["wait", "--for=condition=Established", "--timeout=0"], kinds].concat();
+        wait_for("the kinds", || self.run(&once, "").status.success().then_some(()));
     }
 }
 
@@ -62,6 +68,11 @@ impl Site {
 
     pub fn try_kubectl(&self, arguments: &[&str], input: &str) -> Output {
         self.kubectl.run(arguments, input)
+    }
+
+    /// Waits until these kinds, each `crd/NAME`, can be used.
+    pub fn established(&self, kinds: &[&str]) {
+        self.kubectl.established(kinds);
     }
 
     pub fn kubectl(&self, arguments: &[&str]) -> String {

@@ -161,7 +161,7 @@ const ZYLKER: &str = "directories/zylker.yaml";
 fn controller(site: &Site, notified: &Webhook) -> Process {
     let controller = built("kustomize-controller");
     site.kubectl(&["apply", "--server-side", "-f", controller.with_extension("yaml").to_str().unwrap()]);
-    site.kubectl(&["wait", "--for=condition=Established", "--timeout=600s", "crd", "--all"]);
+    site.established(&["crd", "--all"]);
     site.kubectl(&["create", "namespace", FLUX]);
     let source = json!({
         "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "metadata": {"name": FLUX, "namespace": FLUX},

@@ -91,7 +91,7 @@ fn the_prometheus_operator_takes_what_the_chart_makes() {
         let file = TOOLS["KINDS"].join(format!("monitoring.coreos.com_{kind}.yaml"));
         site.kubectl(&["create", "-f", file.to_str().unwrap()]);
         let name = format!("crd/{kind}.monitoring.coreos.com");
-        site.kubectl(&["wait", "--for=condition=Established", "--timeout=600s", &name]);
+        site.established(&[&name]);
     }
     // helm does not mind fields that a kind does not know.
     let both = ["monitoring.serviceMonitor.enabled=true", "monitoring.rules.enabled=true"];

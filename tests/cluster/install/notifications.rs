@@ -226,7 +226,7 @@ fn argo_cd_is_installed(site: &Site) {
         let file = module.join(format!("{kind}-crd.yaml"));
         site.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]);
         let name = format!("crd/{kind}s.argoproj.io");
-        site.kubectl(&["wait", "--for=condition=Established", "--timeout=600s", &name]);
+        site.established(&[&name]);
     }
     site.kubectl(&["create", "namespace", "argocd"]);
     site.kubectl(&["create", "configmap", "argocd-cmd-params-cm", "-n", "argocd"]);
