@@ -83,7 +83,8 @@ async fn show(args: Args) -> anyhow::Result<()> {
     let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let request = request(&client, &namespace, &name).await?;
     let (secret, record) = delivered(&request).map_err(|why| anyhow!("request {namespace}/{name} {why}"))?;
-    if let Handover::Replaced(by) = handover(&client, &request, &secret).await {
+    let resets = AppliedReset::all(&client, &namespace).await;
+    if let Handover::Replaced(by) = handover(&client, &request, &secret, &resets).await {
         bail!(
             "the password of {name} is no longer in force: {by} has set another one since (credreset password {by} -n {namespace})"
         );
@@ -163,35 +164,53 @@ pub(super) enum Handover {
     Replaced(String),
 }
 
-/// What has become of the password of `request` in Secret `secret`, as far as the caller may see.
-pub(super) async fn handover(client: &Client, request: &CredentialReset, secret: &str) -> Handover {
-    let namespace = request.namespace().unwrap_or_default();
-    let done = |request: &CredentialReset| {
+/// A password reset that is in force, or was.
+pub(super) struct AppliedReset {
+    directory: String,
+    user: String,
+    at: Timestamp,
+    name: String,
+}
+
+impl AppliedReset {
+    fn of(request: &CredentialReset) -> Option<Self> {
         let status = request.status.as_ref().filter(|status| status.outcome == Some(Outcome::Applied))?;
-        Some((status.user.as_ref()?.id.clone(), status.completion_time.as_ref()?.0))
-    };
-    if let Some((user, at)) = done(request) {
-        let mut later: Option<(Timestamp, String)> = None;
-        let requests = Api::namespaced(client.clone(), &namespace);
+        (request.spec.mode == ResetMode::Password).then_some(())?;
+        Some(Self {
+            directory: request.spec.directory.clone(),
+            user: status.user.as_ref()?.id.clone(),
+            at: status.completion_time.as_ref()?.0,
+            name: request.name_any(),
+        })
+    }
+
+    /// Those of a namespace, as far as the caller may list its requests.
+    pub(super) async fn all(client: &Client, namespace: &str) -> Vec<Self> {
+        let mut all = Vec::new();
         let applied = ListParams::default().fields("status.outcome=Applied");
-        let compare = |other: CredentialReset| {
-            let is_alike = other.spec.directory == request.spec.directory && other.spec.mode == ResetMode::Password;
-            if let Some((whose, since)) = done(&other)
-                && is_alike
-                && whose == user
-                && since > at
-                && later.as_ref().is_none_or(|(last, _)| since > *last)
-            {
-                later = Some((since, other.name_any()));
-            }
-        };
-        // Who may not list requests is told of this one alone.
-        let _ = for_each_page(&requests, applied, compare).await;
-        if let Some((_, name)) = later {
-            return Handover::Replaced(name);
+        let _ = for_each_page(&Api::namespaced(client.clone(), namespace), applied, |request| {
+            all.extend(Self::of(&request));
+        })
+        .await;
+        all
+    }
+}
+
+/// What has become of the password of `request` in Secret `secret`, as far as the caller may see. `resets`: those of its namespace.
+pub(super) async fn handover(
+    client: &Client,
+    request: &CredentialReset,
+    secret: &str,
+    resets: &[AppliedReset],
+) -> Handover {
+    if let Some(own) = AppliedReset::of(request) {
+        let replaces =
+            |other: &&AppliedReset| other.directory == own.directory && other.user == own.user && other.at > own.at;
+        if let Some(last) = resets.iter().filter(replaces).max_by_key(|other| other.at) {
+            return Handover::Replaced(last.name.clone());
         }
     }
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &request.namespace().unwrap_or_default());
     match secrets.get_metadata_opt(secret).await {
         Ok(None) => Handover::Deleted,
         Ok(Some(_)) | Err(_) => Handover::Waits,

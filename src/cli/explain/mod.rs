@@ -2,7 +2,7 @@
 mod dump;
 mod history;
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use self::history::History;
 use super::{
     cluster::{Access, api_error, connect, request, request_name},
-    password::{self, Handover},
+    password::{self, AppliedReset, Handover},
     terminal::{self, Output, Page, Tone, Zone, with_progress},
 };
 use crate::{
@@ -92,6 +92,8 @@ async fn explain(args: Args) -> anyhow::Result<()> {
         objects = selected(&client, Some(namespace).filter(|_| !all_namespaces), &labels).await?;
     }
     let mut report = Report { requests: Vec::new() };
+    // Of each namespace, once.
+    let mut resets = HashMap::new();
     for object in &objects {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let request =
@@ -100,7 +102,10 @@ async fn explain(args: Args) -> anyhow::Result<()> {
         let history = with_progress("reading the history", read).await;
         let handover = match password::delivered(object) {
             Ok((secret, _)) if object.status_summary().reason == Some(Reason::Applied) => {
-                Some(password::handover(&client, object, &secret).await)
+                if !resets.contains_key(&namespace) {
+                    resets.insert(namespace.clone(), AppliedReset::all(&client, &namespace).await);
+                }
+                Some(password::handover(&client, object, &secret, &resets[&namespace]).await)
             }
             _ => None,
         };
